@@ -1,0 +1,1 @@
+"""Stratal: a team's whole machine-learning layer in one package."""

@@ -1,0 +1,133 @@
+"""Settings: the only file that reads the environment and `stratal.toml`.
+
+Order: an argument, then the environment, then the nearest `stratal.toml` upwards, then the default.
+"""
+
+import getpass
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stratal.core.errors import Misuse
+
+FILE = "stratal.toml"
+FOLDER = ".stratal"
+DURABILITIES = ("process", "power")
+ON_ERROR = ("warn", "raise")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What may be set, and where: `stratal.toml` key, or environment variable STRATAL_<KEY>."""
+
+    # URL or folder of the store. None: the nearest `.stratal/` upwards, else `./.stratal`.
+    store: str | None = None
+    # Who acts, asserted. Default: the login name.
+    user: str = "unknown"
+    # "process" survives kill -9 of any process; "power" also a power cut, at a sync per call.
+    durability: str = "process"
+    # What our own failure does to a user's training: "warn" once and go on, or "raise".
+    on_error: str = "warn"
+    # Folder of journals of stores that are not folders, per XDG.
+    state_home: Path = Path("~/.local/state")
+    # CPU slots that this process may use for workers. None: all that the system grants.
+    slots: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """What a launcher said about this process, in torchrun's variable names."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    master_addr: str
+    master_port: int
+
+
+def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings for a working folder. Raises Misuse for an unknown key or value."""
+    environ = os.environ if environ is None else environ
+    found = _file_settings(folder or Path.cwd())
+    for key in ("store", "user", "durability", "on_error", "slots"):
+        value = environ.get(f"STRATAL_{key.upper()}")
+        if value:
+            found[key] = value
+    found.setdefault("user", _login(environ))
+    if "slots" in found:
+        found["slots"] = _positive("slots", found["slots"])
+    if "XDG_STATE_HOME" in environ:
+        found["state_home"] = Path(environ["XDG_STATE_HOME"])
+    settings = Settings(**found)  # type: ignore[arg-type]  # keys and values were checked one by one
+    _check_choice("durability", settings.durability, DURABILITIES)
+    _check_choice("on_error", settings.on_error, ON_ERROR)
+    return settings
+
+
+def find_store_folder(folder: Path) -> Path:
+    """Give the nearest `.stratal` upwards, else `.stratal` right here."""
+    for place in (folder, *folder.parents):
+        if (place / FOLDER).is_dir():
+            return place / FOLDER
+    return folder / FOLDER
+
+
+def launched_ranks(environ: Mapping[str, str] | None = None) -> Ranks | None:
+    """Give rank and world size if a launcher started this process, else None."""
+    environ = os.environ if environ is None else environ
+    if "RANK" not in environ or "WORLD_SIZE" not in environ:
+        return None
+    return Ranks(
+        rank=int(environ["RANK"]),
+        world_size=int(environ["WORLD_SIZE"]),
+        local_rank=int(environ.get("LOCAL_RANK", "0")),
+        master_addr=environ.get("MASTER_ADDR", "127.0.0.1"),
+        master_port=int(environ.get("MASTER_PORT", "29500")),
+    )
+
+
+def environment() -> dict[str, str]:
+    """Copy the environment of this process: capture filters it, worker processes inherit it."""
+    return dict(os.environ)
+
+
+def _file_settings(folder: Path) -> dict[str, object]:
+    for place in (folder, *folder.parents):
+        path = place / FILE
+        if path.is_file():
+            try:
+                found = tomllib.loads(path.read_text(encoding="utf-8"))
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                raise Misuse(f"{path} is not valid TOML: {error}") from error
+            known = {"store", "user", "durability", "on_error", "slots"}
+            if unknown := sorted(set(found) - known):
+                raise Misuse(f"{path} has unknown settings: {', '.join(unknown)}", hint=f"known are: {', '.join(sorted(known))}")
+            return found
+    return {}
+
+
+def _login(environ: Mapping[str, str]) -> str:
+    for name in ("LOGNAME", "USER"):
+        if environ.get(name):
+            return environ[name]
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid-{os.getuid()}"
+
+
+def _positive(key: str, value: object) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise Misuse(f"{key} = {value!r} is not a positive number", hint=f"set STRATAL_{key.upper()} to 1 or more")
+    return number
+
+
+def _check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise Misuse(f"{key} = {value!r} is unknown", hint=f"choose one of: {', '.join(allowed)}")
