@@ -15,7 +15,6 @@ from stratal.core.errors import Misuse
 FILE = "stratal.toml"
 FOLDER = ".stratal"
 DURABILITIES = ("process", "power")
-ON_ERROR = ("warn", "raise")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +27,6 @@ class Settings:
     user: str = "unknown"
     # "process" survives kill -9 of any process; "power" also a power cut, at a sync per call.
     durability: str = "process"
-    # What our own failure does to a user's training: "warn" once and go on, or "raise".
-    on_error: str = "warn"
     # Folder of journals of stores that are not folders, per XDG.
     state_home: Path = Path("~/.local/state")
     # CPU slots that this process may use for workers. None: all that the system grants.
@@ -51,7 +48,7 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
     """Read the settings for a working folder. Raises Misuse for an unknown key or value."""
     environ = os.environ if environ is None else environ
     found = _file_settings(folder or Path.cwd())
-    for key in ("store", "user", "durability", "on_error", "slots"):
+    for key in ("store", "user", "durability", "slots"):
         value = environ.get(f"STRATAL_{key.upper()}")
         if value:
             found[key] = value
@@ -62,7 +59,6 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
         found["state_home"] = Path(environ["XDG_STATE_HOME"])
     settings = Settings(**found)  # type: ignore[arg-type]  # keys and values were checked one by one
     _check_choice("durability", settings.durability, DURABILITIES)
-    _check_choice("on_error", settings.on_error, ON_ERROR)
     return settings
 
 
@@ -101,7 +97,7 @@ def _file_settings(folder: Path) -> dict[str, object]:
                 found = tomllib.loads(path.read_text(encoding="utf-8"))
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise Misuse(f"{path} is not valid TOML: {error}") from error
-            known = {"store", "user", "durability", "on_error", "slots"}
+            known = {"store", "user", "durability", "slots"}
             if unknown := sorted(set(found) - known):
                 raise Misuse(f"{path} has unknown settings: {', '.join(unknown)}", hint=f"known are: {', '.join(sorted(known))}")
             return found

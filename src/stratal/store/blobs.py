@@ -1,0 +1,160 @@
+"""Blobs: bytes under their own sha256, written aside and renamed, so that a name never shows half a blob.
+
+Laws: 1 put(b) then read gives b, or Damaged, never other bytes. 2 put twice stores once. 3 a reader never sees a partial
+blob, whatever dies. 4 a digest that is no digest is refused before any path is made of it. 5 a blob with a use is needed.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NewType
+
+from stratal.core.errors import Damaged, Misuse, NotFound, StoreDown
+from stratal.store.journal import sync_folder
+
+if TYPE_CHECKING:
+    from stratal.store.database import Transaction
+
+Digest = NewType("Digest", str)
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_PIECE = 1 << 20
+
+
+class Blobs:
+    """Blobs in a folder. Safe for any number of processes and threads."""
+
+    def __init__(self, folder: Path, *, power: bool = False) -> None:
+        self.folder = folder
+        self.power = power
+
+    def put(self, data: bytes) -> Digest:
+        """Store bytes, give their digest. Raises StoreDown if they cannot be written."""
+        digest = digest_of(data)
+        if not self.has(digest):
+            self._publish(lambda aside: _write_all(aside, data), digest)
+        return digest
+
+    def put_file(self, path: Path) -> Digest:
+        """Store a file's bytes, whatever its size. Raises NotFound if there is no such file."""
+        incoming = self._incoming()
+        try:
+            with path.open("rb") as source, incoming.open("xb") as aside:
+                digest = _copy(source, aside)
+                self._finish(aside)
+            self._rename(incoming, digest)
+        except FileNotFoundError as error:
+            raise NotFound(f"there is no file {path}") from error
+        except IsADirectoryError as error:
+            raise Misuse(f"{path} is a folder", hint="save its files, or the folder as an artifact") from error
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        finally:
+            with contextlib.suppress(OSError):
+                incoming.unlink(missing_ok=True)
+        return digest
+
+    def read(self, digest: str) -> bytes:
+        """Give the bytes, verified. Raises NotFound, or Damaged if the disk holds other bytes."""
+        data = self.path(digest).read_bytes()
+        if digest_of(data) != digest:
+            raise Damaged(f"blob {digest[:12]}… does not hold the bytes that were stored", hint="restore it from a backup")
+        return data
+
+    def path(self, digest: str) -> Path:
+        """Give the (read-only) file of a blob. Raises NotFound if it is not there."""
+        place = self._place(digest)
+        if not place.is_file():
+            raise NotFound(f"blob {digest[:12]}… is not in this store", hint="it was collected, or never uploaded here")
+        return place
+
+    def has(self, digest: str) -> bool:
+        """Tell whether the blob is there."""
+        return self._place(digest).is_file()
+
+    def size_bytes(self, digest: str) -> int:
+        """Give the size. Raises NotFound if it is not there."""
+        return self.path(digest).stat().st_size
+
+    def _place(self, digest: str) -> Path:
+        if not is_digest(digest):
+            raise Misuse(f"{digest[:80]!r} is not a digest", hint="a digest is 64 hex digits of sha256")
+        return self.folder / digest[:2] / digest[2:]
+
+    def _incoming(self) -> Path:
+        folder = self.folder / "incoming"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        return folder / f"{os.getpid()}-{secrets.token_hex(8)}"
+
+    def _publish(self, write: Callable[[BinaryIO], None], digest: Digest) -> None:
+        incoming = self._incoming()
+        try:
+            with incoming.open("xb") as aside:
+                write(aside)
+                self._finish(aside)
+            self._rename(incoming, digest)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        finally:
+            with contextlib.suppress(OSError):
+                incoming.unlink(missing_ok=True)
+
+    def _finish(self, aside: BinaryIO) -> None:
+        aside.flush()
+        os.fchmod(aside.fileno(), 0o444)
+        if self.power:
+            os.fdatasync(aside.fileno())
+
+    def _rename(self, incoming: Path, digest: Digest) -> None:
+        place = self._place(digest)
+        place.parent.mkdir(exist_ok=True)
+        incoming.rename(place)
+        if self.power:
+            sync_folder(place.parent)
+
+
+def digest_of(data: bytes) -> Digest:
+    """Give the sha256 of bytes, as 64 hex digits."""
+    return Digest(sha256(data).hexdigest())
+
+
+def digest_of_file(path: Path) -> Digest:
+    """Give the sha256 of a file's bytes."""
+    with path.open("rb") as source:
+        return _copy(source, None)
+
+
+def is_digest(text: str) -> bool:
+    """Tell whether a text is a digest."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def blob_use(tx: "Transaction", digest: str, holder: str) -> None:
+    """Say that `holder` (a ref, as 'dataset:churn@3') needs a blob: it will not be collected. Idempotent."""
+    from stratal.store.uses import add_use  # a process that only logs stores blobs too, and imports no SQLAlchemy
+
+    add_use(tx, digest, holder)
+
+
+def _copy(source: BinaryIO, target: BinaryIO | None) -> Digest:
+    hashing = sha256()
+    while piece := source.read(_PIECE):
+        hashing.update(piece)
+        if target is not None:
+            target.write(piece)
+    return Digest(hashing.hexdigest())
+
+
+def _write_all(aside: BinaryIO, data: bytes) -> None:
+    aside.write(data)
+
+
+def _cannot_write(folder: Path, error: OSError) -> StoreDown:
+    return StoreDown(f"blobs in {folder} cannot be written: {error.strerror}", hint="make room or mend the disk, then call again")

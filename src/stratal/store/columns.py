@@ -1,0 +1,168 @@
+"""Pure rules on columns of points: group frames by series, number steps, hide what a takeover rewound, find the last.
+
+Nothing here reads a file or a database. Series are named by small integers (keys), sorted ascending.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stratal.store.frames import NO_STEP, Frame, read_points
+from stratal.store.series import Floats, Ints, Keys, Points
+
+
+class Rows(NamedTuple):
+    """Rows of one tuple of names: keys (n,), steps (R,), times (R,), values (R, n), sequence (R,)."""
+
+    keys: Keys
+    steps: Ints
+    times: Ints
+    values: Floats
+    sequence: Ints
+
+
+class Sorted(NamedTuple):
+    """Points of many series, sorted by key and arrival. starts, ends: (m,) the place of each series."""
+
+    keys: Keys
+    points: Points
+    starts: Ints
+    ends: Ints
+
+    @property
+    def series(self) -> list[int]:
+        """The keys, once each."""
+        return [int(key) for key in self.keys[self.starts]]
+
+
+class Takeover(NamedTuple):
+    """`epoch` took over: points of older epochs from `from_step` on are hidden (None: none are). at_ns: when."""
+
+    epoch: int
+    from_step: int | None
+    at_ns: int
+
+
+def gather(
+    data: bytes, frames: Sequence[Frame], keys_of: Callable[[int], Keys | None]
+) -> tuple[dict[tuple[bytes, int], list[Rows]], list[Frame]]:
+    """Collect the rows of points frames by (run, epoch).
+
+    keys_of: shape to keys, None if nobody knows its names. Returns also the frames whose names nobody knows.
+    """
+    into: dict[tuple[bytes, int], list[Rows]] = {}
+    unknown: list[Frame] = []
+    for frame in frames:
+        shapes, when, values = read_points(data, frame)
+        sequence = np.arange(frame.sequence, frame.sequence + frame.stretch, dtype=np.int64)
+        for shape in np.unique(shapes).tolist():
+            keys = keys_of(shape)
+            if keys is None or len(keys) != values.shape[1]:
+                unknown.append(frame)
+                continue
+            mine = shapes == shape
+            if mine.all():
+                rows = Rows(keys, when[:, 0], when[:, 1], values, sequence)
+            else:
+                rows = Rows(keys, when[mine, 0], when[mine, 1], values[mine], sequence[mine])
+            into.setdefault((frame.run, frame.epoch), []).append(rows)
+    return into, unknown
+
+
+def sort_series(groups: Sequence[Rows]) -> Sorted:
+    """Turn rows into columns sorted by key, arrival order inside. Rows of one tuple of names take a quick way."""
+    keys = groups[0].keys
+    if all(group.keys is keys for group in groups) and len(np.unique(keys)) == len(keys):
+        columns, points = _from_one_shape(groups)
+    else:
+        columns, points = _from_many_shapes(groups)
+    starts = np.flatnonzero(np.diff(columns, prepend=np.int32(columns[0] - 1)))
+    return Sorted(columns, points, starts, np.append(starts[1:], len(columns)))
+
+
+def number_steps(rows: Sorted, next_step: Mapping[int, int]) -> Sorted:
+    """Give steps to points that came without: one more than the highest of their series so far.
+
+    next_step: key to the next free step; a series that is missing starts at 0.
+    """
+    if not (rows.points.steps == NO_STEP).any():
+        return rows
+    steps = rows.points.steps.copy()
+    for start, end, key in zip(rows.starts.tolist(), rows.ends.tolist(), rows.series, strict=True):
+        here, following = steps[start:end], next_step.get(key, 0)
+        if (here == NO_STEP).all():
+            here[:] = np.arange(following, following + len(here))
+            continue
+        for i, step in enumerate(here.tolist()):
+            here[i] = following if step == NO_STEP else step
+            following = max(following, int(here[i]) + 1)
+    return rows._replace(points=rows.points._replace(steps=steps))
+
+
+def hidden_from(epoch: int, takeovers: Sequence[Takeover]) -> int | None:
+    """Give the step from which points of this epoch are hidden, None if none are."""
+    return min((t.from_step for t in takeovers if t.epoch > epoch and t.from_step is not None), default=None)
+
+
+def superseded_at(epoch: int, takeovers: Sequence[Takeover]) -> int | None:
+    """Give the time (ns) from which facts without a step do not count any more in this epoch, None if all do."""
+    return min((t.at_ns for t in takeovers if t.epoch > epoch), default=None)
+
+
+def starts_at(epoch: int, last_epoch: int, takeovers: Sequence[Takeover]) -> int | None:
+    """Give the step at which a series without steps goes on in `epoch`, after points of `last_epoch`; None: where it was."""
+    return min((t.from_step for t in takeovers if last_epoch < t.epoch <= epoch and t.from_step is not None), default=None)
+
+
+def newest(rows: Sorted) -> Ints:
+    """Give the index of the last point of each series: the highest (step, time, arrival)."""
+    last = rows.ends - 1
+    ascending = np.append(rows.points.steps[1:] >= rows.points.steps[:-1], True)
+    ascending[last] = True
+    if ascending.all():
+        return last
+    group = np.repeat(np.arange(len(rows.starts)), rows.ends - rows.starts)
+    order: Ints = np.lexsort((np.arange(len(group)), rows.points.times, rows.points.steps, group))
+    return order[last]
+
+
+def keep(rows: Sorted, mask: NDArray[np.bool_]) -> Sorted | None:
+    """Keep the points under a mask; None if there are none."""
+    if mask.all():
+        return rows
+    if not mask.any():
+        return None
+    columns = rows.keys[mask]
+    starts = np.flatnonzero(np.diff(columns, prepend=np.int32(columns[0] - 1)))
+    return Sorted(columns, rows.points.take(mask), starts, np.append(starts[1:], len(columns)))
+
+
+def in_order(parts: Sequence[tuple[int, Points]]) -> Points:
+    """Merge parts (epoch, points) of one series into order of (step, time, epoch, arrival)."""
+    points = Points(*(np.concatenate(columns) for columns in zip(*(p for _, p in parts), strict=True)))
+    if points.n < 2 or bool((points.steps[1:] > points.steps[:-1]).all()):
+        return points
+    epochs = np.concatenate([np.full(p.n, epoch, np.int64) for epoch, p in parts])
+    return points.take(np.lexsort((np.arange(points.n), epochs, points.times, points.steps)))
+
+
+def _from_one_shape(groups: Sequence[Rows]) -> tuple[Keys, Points]:
+    order = np.argsort(groups[0].keys, kind="stable")
+    steps = np.concatenate([group.steps for group in groups])
+    times = np.concatenate([group.times for group in groups])
+    values = np.concatenate([group.values for group in groups])
+    n, m = len(steps), len(order)
+    return np.repeat(groups[0].keys[order], n), Points(np.tile(steps, m), np.tile(times, m), values.T[order].ravel())
+
+
+def _from_many_shapes(groups: Sequence[Rows]) -> tuple[Keys, Points]:
+    keys = np.concatenate([np.tile(group.keys, len(group.steps)) for group in groups])
+    widths = [len(group.keys) for group in groups]
+    steps, times, sequence = (
+        np.concatenate([np.repeat(group[i], width) for group, width in zip(groups, widths, strict=True)]) for i in (1, 2, 4)
+    )
+    values = np.concatenate([group.values.ravel() for group in groups])
+    order = np.lexsort((sequence, keys))
+    return keys[order], Points(steps[order], times[order], values[order])

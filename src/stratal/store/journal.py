@@ -1,0 +1,310 @@
+"""The journal: one writer per process, one `os.write` per call, and a reader of segments.
+
+Laws of the writer: 1 a call returns only after its whole frame is in the file (and on the disk with power=True). 2 A call
+that raised leaves no bytes that a reader could take for its frame, or, where a sync failed, closes the segment. 3 While
+the writer lives it holds `flock` on its segment. 4 A forked child never writes into its parent's segment.
+
+Laws of the reader: 5 it sees a prefix of each segment. 6 a torn tail is dropped, never repaired. 7 damage is reported and
+costs only the frames that it touches.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import struct
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from stratal.core.errors import Misuse, StoreDown
+from stratal.store.frames import (
+    FACT,
+    NAMED,
+    NO_STEP,
+    POINTS,
+    SIZE,
+    Scan,
+    check_metric_names,
+    encode_fact,
+    encode_names,
+    pack,
+    points_packer,
+    salt_of,
+    scan,
+    shape_of,
+)
+
+SEGMENT_BYTES = 64 << 20
+# Frames of one tuple of names between two that carry the names: at 1024, names cost under 1 % of the bytes.
+NAME_AGAIN = 1024
+# Tuples of names that a writer remembers; a program that makes up new ones for ever must not grow for ever.
+MOST_SHAPES = 4096
+# What a tick reads of one segment at a time: about 13,000 narrow points, 17 ms of settling.
+WINDOW_BYTES = 1 << 20
+
+_living: "weakref.WeakSet[Writer]" = weakref.WeakSet()
+
+
+class _Shape:
+    """A tuple of names with its packer. `uses` counts its frames in the present segment."""
+
+    __slots__ = ("body", "id", "names", "uses")
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = encode_names(names)
+        self.id = shape_of(self.names)
+        self.body = points_packer(len(names)).pack
+        self.uses = 0
+
+
+class Writer:
+    """Writes frames into segments of its own in `folder`. Safe for threads; becomes another writer after a fork."""
+
+    def __init__(self, folder: Path, *, power: bool = False) -> None:
+        self.folder = folder
+        self.power = power
+        self._lock = threading.Lock()
+        self._fd, self._number, self._sequence, self._size, self._salt = -1, -1, 0, 0, 0
+        self._shapes: dict[tuple[str, ...], _Shape] = {}
+        self.id = ""
+        self._become_new()
+        _living.add(self)
+
+    def log(self, run: bytes, epoch: int, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Write one row of metrics. run: 16 bytes; step: int64, None for the next one of each series.
+
+        Raises Misuse for names or values that cannot be, StoreDown if the bytes cannot be written.
+        """
+        names = tuple(metrics)
+        with self._lock:
+            shape = self._shapes.get(names) or self._new_shape(metrics)
+            try:
+                body = shape.body(shape.id, NO_STEP if step is None else step, time.time_ns(), *metrics.values())
+            except struct.error as error:
+                raise _bad_value(metrics, step) from error
+            if self._fd < 0 or self._size > SEGMENT_BYTES:
+                self._open_segment()
+            if shape.uses < 2 or shape.uses % NAME_AGAIN == 0:
+                self._append(NAMED, run, epoch, SIZE.pack(len(shape.names)) + shape.names + body)
+            else:
+                self._append(POINTS, run, epoch, body)
+            shape.uses += 1
+
+    def fact(self, run: bytes, epoch: int, what: str, value: object) -> None:
+        """Write a fact. value: what msgpack holds. Raises Misuse if it does not, StoreDown if it cannot be written."""
+        try:
+            body = encode_fact(what, time.time_ns(), value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise Misuse(f"a {what} fact cannot be stored: {error}", hint="use texts, numbers, lists and dicts") from error
+        with self._lock:
+            if self._fd < 0 or self._size > SEGMENT_BYTES:
+                self._open_segment()
+            self._append(FACT, run, epoch, body)
+
+    def sync(self) -> None:
+        """Bring everything that was written onto the disk."""
+        with self._lock:
+            if self._fd >= 0:
+                os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        """Close the segment; the next call opens another one."""
+        with self._lock:
+            self._close_segment()
+
+    @property
+    def segments_opened(self) -> int:
+        """How many segments this writer has opened so far."""
+        return self._number + 1
+
+    def _append(self, kind: int, run: bytes, epoch: int, body: bytes) -> None:
+        frame = pack(kind, epoch, self._sequence, run, body, self._salt)
+        before, sequence = self._size, self._sequence
+        try:
+            if os.write(self._fd, frame) != len(frame):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._size = before + len(frame)
+            self._sequence = sequence + 1
+            if self.power:
+                os.fdatasync(self._fd)
+        except BaseException as error:  # also KeyboardInterrupt between the write and its count
+            self._recover(before, sequence, len(frame))
+            if isinstance(error, OSError):
+                raise _cannot_write(self.folder, error) from error
+            raise
+
+    def _recover(self, before: int, sequence: int, width: int) -> None:
+        """Make file and counters agree after a call that was broken off: the frame is whole, or gone."""
+        try:
+            if os.fstat(self._fd).st_size == before + width and not self.power:
+                self._size, self._sequence = before + width, sequence + 1
+                return
+            if self.power:  # after a failed sync nobody knows what the disk holds
+                raise OSError
+            os.ftruncate(self._fd, before)
+            self._size, self._sequence = before, sequence
+        except OSError:
+            self._sequence = sequence + 1
+            self._close_segment()
+
+    def _new_shape(self, metrics: Mapping[str, float]) -> _Shape:
+        if wrong := check_metric_names(tuple(metrics)):
+            raise Misuse(f"these metrics cannot be logged: {wrong}", hint="a metric has a printable name and a number")
+        if len(self._shapes) >= MOST_SHAPES:
+            self._shapes.clear()
+        shape = self._shapes[tuple(metrics)] = _Shape(tuple(metrics))
+        return shape
+
+    def _open_segment(self) -> None:
+        """Create aside, lock, then rename: nobody ever sees an unlocked segment of a living writer."""
+        self._close_segment()
+        name = f"{self.id}-{self._number + 1:06d}.log"
+        aside = self.folder / f"{name}.new"
+        fd = -1
+        try:
+            fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            aside.rename(self.folder / name)
+            if self.power:
+                sync_folder(self.folder)
+        except OSError as error:
+            if fd >= 0:
+                os.close(fd)
+                with contextlib.suppress(OSError):
+                    aside.unlink()
+            raise _cannot_write(self.folder, error) from error
+        self._fd, self._number, self._size, self._salt = fd, self._number + 1, 0, salt_of(name)
+        for shape in self._shapes.values():
+            shape.uses = 0
+
+    def _close_segment(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+    def _become_new(self) -> None:
+        """Start as another writer: nothing of an older one is touched but the descriptor."""
+        self._close_segment()
+        self.id = os.urandom(8).hex()
+        self._number, self._sequence, self._size, self._salt = -1, 0, 0, 0
+        self._shapes = {}
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._become_new()
+
+
+class Tail(NamedTuple):
+    """What a segment holds past an offset. `data` starts at `offset`; frames and damage are placed in `data`."""
+
+    name: str
+    fd: int
+    offset: int
+    size: int
+    data: bytes
+    read: Scan
+
+    @property
+    def writer(self) -> str:
+        return self.name[:16]
+
+
+def segments(folder: Path, writers: Iterable[str] | None = None) -> list[str]:
+    """List the segments' names, oldest of each writer first; of these writers only, if given."""
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".log"))
+    if writers is None:
+        return names
+    wanted = set(writers)
+    return [name for name in names if name[:16] in wanted]
+
+
+@contextlib.contextmanager
+def open_segments(folder: Path, names: Iterable[str]) -> Iterator[dict[str, int]]:
+    """Open segments for reading, name to descriptor. One that is deleted in between stays readable through it."""
+    opened: dict[str, int] = {}
+    try:
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                opened[name] = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC)
+        yield opened
+    finally:
+        for fd in opened.values():
+            os.close(fd)
+
+
+def read_tail(name: str, fd: int, offset: int, *, whole: bool) -> Tail:
+    """Read a segment from an offset: all of it, or a window that grows until it holds one good frame."""
+    window, size = WINDOW_BYTES, os.fstat(fd).st_size
+    salt = salt_of(name)
+    while True:
+        wanted = max(0, size - offset)
+        data = _pread(fd, wanted if whole else min(window, wanted), offset)
+        read = scan(data, salt)
+        if read.frames or len(data) >= wanted:
+            return Tail(name, fd, offset, size, data, read)
+        window *= 2  # one frame, or one damaged range, is larger than the window
+
+
+def living_writers(folder: Path) -> set[str]:
+    """Give the writers whose process, on this machine, is still there: it holds a segment."""
+    with open_segments(folder, segments(folder)) as opened:
+        return {name[:16] for name, fd in opened.items() if not _try_lock(fd, fcntl.LOCK_SH)}
+
+
+def try_lock(fd: int) -> bool:
+    """Take `flock` on a descriptor if nobody else holds it. Closing the descriptor gives it back."""
+    return _try_lock(fd, fcntl.LOCK_EX)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's entries onto the disk."""
+    fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _try_lock(fd: int, kind: int) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _pread(fd: int, size: int, offset: int) -> bytes:
+    parts: list[bytes] = []
+    while size > 0 and (part := os.pread(fd, size, offset)):  # Linux gives at most 2 GiB a call
+        parts.append(part)
+        size, offset = size - len(part), offset + len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _bad_value(metrics: Mapping[str, float], step: int | None) -> Misuse:
+    for name, value in metrics.items():
+        try:
+            struct.pack("<d", value)
+        except struct.error:
+            return Misuse(f"metric {name!r} is {type(value).__name__}, not a number", hint="pass a float or an int")
+    return Misuse(f"step {step!r} is not a whole number of 64 bits", hint="pass an int, or leave it out")
+
+
+def _cannot_write(folder: Path, error: OSError) -> StoreDown:
+    reason = "too large for the file size limit of this process (ulimit -f)" if error.errno == errno.EFBIG else error.strerror
+    return StoreDown(
+        f"the journal in {folder} cannot be written: {reason}",
+        hint="make room or mend the disk, then call again; nothing that was acknowledged is lost",
+    )
+
+
+def _after_fork_in_child() -> None:
+    for writer in list(_living):
+        writer._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

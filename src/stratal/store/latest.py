@@ -1,0 +1,175 @@
+"""Last values of series: the rows that search reads, and the document that a page reads.
+
+Last is the highest of (epoch, step, time, arrival) among points that count. Narrow runs are brought up to date by every
+tick. Wide ones keep only their document up to date while they are busy; their rows follow at the next quiet moment, from
+what chunks and blocks say (`rebuild`), which is also how a takeover takes values back.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from sqlalchemy import and_, bindparam, case, delete, or_, select, update
+
+from stratal.core.records import number_to_json
+from stratal.store.columns import Sorted, Takeover, hidden_from, newest
+from stratal.store.database import Row, Transaction, insert
+from stratal.store.names import RunRow
+from stratal.store.series import Points, decode, decode_block
+from stratal.store.tables import block, chunk, key, metric, run
+
+# Series in one tick above which rows wait for a quiet moment: 10,000 rows cost 51 ms a tick, one document 3.5.
+WIDE = 512
+
+_COLUMNS = tuple(c.name for c in metric.columns)
+_new = insert(metric).excluded
+_is_newer = or_(
+    _new.epoch > metric.c.epoch,
+    and_(_new.epoch == metric.c.epoch, _new.step > metric.c.step),
+    and_(_new.epoch == metric.c.epoch, _new.step == metric.c.step, _new.time_ns >= metric.c.time_ns),
+)
+_MERGE = insert(metric).on_conflict_do_update(
+    index_elements=["run", "key"],
+    set_={
+        **{name: case((_is_newer, _new[name]), else_=metric.c[name]) for name in ("value", "is_nan", "step", "time_ns", "epoch")},
+        "next_step": case((_new.next_step > metric.c.next_step, _new.next_step), else_=metric.c.next_step),
+        "low": case((metric.c.low.is_(None), _new.low), (_new.low < metric.c.low, _new.low), else_=metric.c.low),
+        "high": case((metric.c.high.is_(None), _new.high), (_new.high > metric.c.high, _new.high), else_=metric.c.high),
+        "points": metric.c.points + _new.points,
+    },
+)
+_ADD = insert(metric)
+_CLEAR = delete(metric).where(metric.c.run == bindparam("run_no"))
+_VALUES = (
+    select(key.c.name, metric.c.value, metric.c.is_nan)
+    .join_from(metric, key, key.c.id == metric.c.key)
+    .where(metric.c.run == bindparam("run_no"))
+)
+_NEXT_STEPS = select(metric.c.key, metric.c.epoch, metric.c.next_step).where(metric.c.run == bindparam("run_no"))
+_DOCUMENT = select(run.c.metrics).where(run.c.no == bindparam("run_no"))
+_SET_DOCUMENT = update(run).where(run.c.no == bindparam("run_no")).values(metrics=bindparam("document"), is_lagging=bindparam("lagging"))
+_LAGGING = select(run.c.id).where(run.c.is_lagging == 1)
+_KEY_NAMES = select(key.c.id, key.c.name)
+_CHUNKS = select(
+    chunk.c.key, chunk.c.epoch, chunk.c.n, chunk.c.first_step, chunk.c.last_step, chunk.c.last_time,
+    chunk.c.low, chunk.c.high, chunk.c.last, chunk.c.is_ascending, chunk.c.id,
+).where(chunk.c.run == bindparam("run_no"))  # fmt: skip
+_CHUNK_DATA = select(chunk.c.data).where(chunk.c.id == bindparam("id"))
+_BLOCKS = select(block.c.epoch, block.c.data).where(block.c.run == bindparam("run_no")).order_by(block.c.id)
+
+
+def update_values(tx: Transaction, run: RunRow, epoch: int, rows: Sorted) -> None:
+    """Bring last values up to date with points that count."""
+    last = newest(rows)
+    if len(last) > WIDE or run.is_lagging:
+        _merge_document(tx, run, rows, last)
+        return
+    tx.many_tuples(_MERGE, _COLUMNS, _metric_rows(run, epoch, rows, last))
+    _write_document(tx, run.no)
+
+
+def rebuild(tx: Transaction, run: RunRow) -> None:
+    """Make rows and document anew from all points that count. O(chunks + points in blocks)."""
+    found = [*_from_chunks(tx, run), *_from_blocks(tx, run)]
+    tx.run(_CLEAR, run_no=run.no)
+    tx.many_tuples(_ADD, _COLUMNS, _best_of(found))
+    _write_document(tx, run.no)
+
+
+def next_steps(tx: Transaction, run: RunRow) -> dict[int, tuple[int, int]]:
+    """Give key to (epoch of its last point, next free step)."""
+    if run.is_lagging:
+        rebuild(tx, run)
+    return {int(k): (int(e), int(n)) for k, e, n in tx.rows(_NEXT_STEPS, run_no=run.no)}
+
+
+def lagging_runs(tx: Transaction) -> list[bytes]:
+    """List the ids of runs whose rows lag behind."""
+    return [bytes(id) for (id,) in tx.rows(_LAGGING)]
+
+
+MetricRow = Row
+
+
+def _metric_rows(run: RunRow, epoch: int, rows: Sorted, last: "np.typing.NDArray[np.int64]") -> list[MetricRow]:
+    p, starts = rows.points, rows.starts
+    finite = np.where(np.isfinite(p.values), p.values, np.nan)
+    low, high = np.fmin.reduceat(finite, starts), np.fmax.reduceat(finite, starts)
+    following = np.maximum.reduceat(p.steps, starts)
+    following = np.where(following < np.iinfo(np.int64).max, following + 1, following)
+    return [
+        (run.no, k, run.experiment, None if v != v else v, int(v != v), s, t, epoch, f, None if a != a else a, None if b != b else b, n)
+        for k, v, s, t, f, a, b, n in zip(
+            rows.keys[starts].tolist(), p.values[last].tolist(), p.steps[last].tolist(), p.times[last].tolist(),
+            following.tolist(), low.tolist(), high.tolist(), (rows.ends - starts).tolist(), strict=True,
+        )
+    ]  # fmt: skip
+
+
+def _write_document(tx: Transaction, no: int) -> None:
+    values = {name: "NaN" if nan else number_to_json(value) for name, value, nan in tx.rows(_VALUES, run_no=no)}
+    tx.run(_SET_DOCUMENT, run_no=no, document=msgspec.json.encode(values).decode(), lagging=0)
+
+
+def _merge_document(tx: Transaction, run: RunRow, rows: Sorted, last: "np.typing.NDArray[np.int64]") -> None:
+    document = msgspec.json.decode(str(tx.value(_DOCUMENT, run_no=run.no)))
+    names: dict[int, str] = dict(tx.rows(_KEY_NAMES))
+    for k, value in zip(rows.series, rows.points.values[last].tolist(), strict=True):
+        document[names[k]] = number_to_json(value)
+    tx.run(_SET_DOCUMENT, run_no=run.no, document=msgspec.json.encode(document).decode(), lagging=1)
+
+
+def _from_chunks(tx: Transaction, run: RunRow) -> list[MetricRow]:
+    found: list[MetricRow] = []
+    for k, e, n, first, last_step, last_time, low, high, last, is_ascending, id in tx.rows(_CHUNKS, run_no=run.no):
+        limit = hidden_from(e, run.takeovers)
+        if limit is not None and first >= limit:
+            continue
+        if is_ascending and (limit is None or last_step < limit):
+            following = min(last_step + 1, 2**63 - 1)
+            found.append((run.no, k, run.experiment, last, int(last is None), last_step, last_time, e, following, low, high, n))
+            continue
+        points = decode(tx.value(_CHUNK_DATA, id=id))
+        keys = np.full(points.n, k, np.int32)
+        found.extend(_visible_rows(run, e, keys, points, run.takeovers))
+    return found
+
+
+def _from_blocks(tx: Transaction, run: RunRow) -> list[MetricRow]:
+    found: list[MetricRow] = []
+    for e, data in tx.rows(_BLOCKS, run_no=run.no):
+        keys, points = decode_block(data)
+        found.extend(_visible_rows(run, e, keys, points, run.takeovers))
+    return found
+
+
+def _visible_rows(
+    run: RunRow, epoch: int, keys: "np.typing.NDArray[np.int32]", points: Points, takeovers: Sequence[Takeover]
+) -> list[MetricRow]:
+    limit = hidden_from(epoch, takeovers)
+    if limit is not None:
+        seen = points.steps < limit
+        keys, points = keys[seen], points.take(seen)
+    if not len(keys):
+        return []
+    starts = np.flatnonzero(np.diff(keys, prepend=np.int32(keys[0] - 1)))
+    rows = Sorted(keys, points, starts, np.append(starts[1:], len(keys)))
+    return _metric_rows(run, epoch, rows, newest(rows))
+
+
+def _best_of(found: list[MetricRow]) -> list[MetricRow]:
+    """Merge rows of one run by key, as _MERGE does in the database."""
+    best: dict[int, list[Any]] = {}
+    for row in found:
+        old = best.get(row[1])
+        if old is None:
+            best[row[1]] = list(row)
+            continue
+        merged = list(row) if (row[7], row[5], row[6]) >= (old[7], old[5], old[6]) else old[:]
+        merged[8] = max(row[8], old[8])
+        merged[9] = min((x for x in (row[9], old[9]) if x is not None), default=None)
+        merged[10] = max((x for x in (row[10], old[10]) if x is not None), default=None)
+        merged[11] = row[11] + old[11]
+        best[row[1]] = merged
+    return [tuple(row) for row in best.values()]

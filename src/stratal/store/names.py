@@ -1,0 +1,122 @@
+"""Ids for names: metric keys, tuples of names (shapes) and runs, cached per process.
+
+Ids given inside a transaction that was rolled back are void: whoever rolls back calls `forget`.
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from sqlalchemy import bindparam, select
+
+from stratal.core.ids import short
+from stratal.store.columns import Takeover
+from stratal.store.database import Transaction, insert
+from stratal.store.frames import decode_names, encode_names
+from stratal.store.series import Keys
+from stratal.store.tables import epoch, key, run, shape
+
+_U64 = struct.Struct("<Q")
+_ADD_KEY = insert(key).on_conflict_do_nothing()
+_KEY = select(key.c.id).where(key.c.name == bindparam("name"))
+_KEYS = select(key.c.name, key.c.id)
+_ADD_SHAPE = insert(shape).on_conflict_do_nothing()
+_SHAPE = select(shape.c.names).where(shape.c.digest == bindparam("digest"))
+_ADD_RUN = insert(run).on_conflict_do_nothing()
+_RUN = select(run.c.no, run.c.epoch, run.c.experiment, run.c.is_lagging).where(run.c.id == bindparam("id"))
+_TAKEOVERS = select(epoch.c.epoch, epoch.c.from_step, epoch.c.at_ns).where(epoch.c.run == bindparam("no"))
+# Above this, one read of the whole table is quicker than a look-up per name.
+_MANY = 300
+
+
+class RunRow(NamedTuple):
+    """What settling must know of a run. is_new: its row was made in this transaction."""
+
+    no: int
+    id: bytes
+    epoch: int
+    experiment: str
+    is_lagging: bool
+    is_new: bool
+    takeovers: tuple[Takeover, ...]
+
+
+class Names:
+    """The caches of one process."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, int] = {}
+        self._shapes: dict[int, Keys] = {}
+
+    def forget(self) -> None:
+        """Drop everything: some of it may never have been committed."""
+        self._keys.clear()
+        self._shapes.clear()
+
+    def key_ids(self, tx: Transaction, names: Sequence[str]) -> list[int]:
+        """Give ids of metric names, making those that are missing."""
+        missing = [name for name in names if name not in self._keys]
+        if missing:
+            tx.many_tuples(_ADD_KEY, ("name",), [(name,) for name in missing])
+            if len(missing) > _MANY:
+                self._keys.update(tx.rows(_KEYS))
+            else:
+                for name in missing:
+                    self._keys[name] = tx.value(_KEY, name=name)
+        return [self._keys[name] for name in names]
+
+    def define(self, tx: Transaction, shape_id: int, names: tuple[str, ...]) -> None:
+        """Remember the names of a shape."""
+        if shape_id not in self._shapes:
+            tx.run(_ADD_SHAPE, digest=_U64.pack(shape_id), names=encode_names(names))
+            self._shapes[shape_id] = np.array(self.key_ids(tx, names), np.int32)
+
+    def keys_of(self, tx: Transaction, shape_id: int) -> Keys | None:
+        """Give the key ids of a shape, None if nobody ever named it."""
+        if shape_id not in self._shapes:
+            names = names_of_shape(tx, shape_id)
+            if names is None:
+                return None
+            self._shapes[shape_id] = np.array(self.key_ids(tx, names), np.int32)
+        return self._shapes[shape_id]
+
+
+def names_of_shape(tx: Transaction, shape_id: int) -> tuple[str, ...] | None:
+    """Give the names of a shape, None if the database does not know it."""
+    found = tx.value(_SHAPE, digest=_U64.pack(shape_id))
+    return decode_names(found) if isinstance(found, bytes) else None
+
+
+def all_keys(tx: Transaction) -> dict[str, int]:
+    """Give all metric names with their ids."""
+    return dict(tx.rows(_KEYS))
+
+
+def find_run(tx: Transaction, id: bytes) -> RunRow | None:
+    """Give a run's row, None if it was never seen."""
+    found = tx.row(_RUN, id=id)
+    if found is None:
+        return None
+    no, now, experiment, is_lagging = found
+    takeovers = _takeovers(tx, int(no)) if now else ()
+    return RunRow(no, id, now, experiment, bool(is_lagging), False, takeovers)
+
+
+def ensure_run(tx: Transaction, id: bytes) -> RunRow:
+    """Give a run's row, making one for a run that is seen for the first time."""
+    if (found := find_run(tx, id)) is not None:
+        return found
+    tx.run(_ADD_RUN, id=id, short=short(id.hex()))
+    made = find_run(tx, id)
+    assert made is not None
+    return made._replace(is_new=True)
+
+
+def ensure_runs(tx: Transaction, ids: Iterable[bytes]) -> dict[bytes, RunRow]:
+    """Give the rows of many runs."""
+    return {id: ensure_run(tx, id) for id in ids}
+
+
+def _takeovers(tx: Transaction, no: int) -> tuple[Takeover, ...]:
+    return tuple(Takeover(*row) for row in tx.rows(_TAKEOVERS, no=no))

@@ -1,0 +1,76 @@
+"""Operations: what a room's store can do, as typed queries and commands that a server can expose without a route by hand.
+
+An operation is a method with keyword-only, annotated arguments. The actor comes from the context, never from an argument.
+"""
+
+import inspect
+import typing
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from stratal.core.errors import Bug
+from stratal.core.people import Role
+from stratal.core.records import Record
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_MARK = "__stratal_operation__"
+
+
+class Operation(Record, frozen=True, kw_only=True):
+    """name; needs: the role; on: the argument that names the experiment or model; is_command: it may change the store."""
+
+    name: str
+    needs: Role
+    on: str | None
+    is_command: bool
+    arguments: dict[str, typing.Any]
+    returns: typing.Any
+    doc: str
+
+
+def operation(*, needs: Role, on: str | None = None) -> Callable[[F], F]:
+    """Mark a method as an operation. What needs more than VIEWER is a command. Raises Bug for a signature that cannot be served."""
+
+    def mark(method: F) -> F:
+        arguments = list(inspect.signature(method).parameters.values())[1:]
+        if any(argument.kind is not argument.KEYWORD_ONLY for argument in arguments):
+            raise Bug(f"operation {method.__qualname__} has arguments that are not keyword-only")
+        if on is not None and on not in {argument.name for argument in arguments}:
+            raise Bug(f"operation {method.__qualname__} has no argument {on!r}")
+        setattr(method, _MARK, (needs, on))
+        return method
+
+    return mark
+
+
+def operations_of(store: type) -> dict[str, Operation]:
+    """List the operations of a room's store by name. Raises Bug if msgspec cannot carry one of its types."""
+    found = {}
+    for name, method in inspect.getmembers(store, inspect.isfunction):
+        if (marked := getattr(method, _MARK, None)) is None:
+            continue
+        needs, on = marked
+        hints = typing.get_type_hints(method)
+        returns = hints.pop("return", type(None))
+        for hint in (*hints.values(), returns):
+            _check_type(f"{store.__name__}.{name}", hint)
+        found[name] = Operation(
+            name=name,
+            needs=needs,
+            on=on,
+            is_command=needs > Role.VIEWER,
+            arguments=hints,
+            returns=returns,
+            doc=inspect.getdoc(method) or "",
+        )
+    return found
+
+
+def _check_type(name: str, hint: object) -> None:
+    try:
+        msgspec.json.schema(hint)
+    except (TypeError, RuntimeError) as error:
+        raise Bug(f"operation {name} uses {hint!r}, which cannot cross a wire: {error}") from error

@@ -1,0 +1,174 @@
+"""Readers: what the database holds, overlaid with the tails that are still in journals, as one snapshot.
+
+The order makes it a snapshot: open the segments, begin a read transaction, ask it for offsets, read the tails from there.
+Laws (tested): 1 overlay = settled: the same points whether a tick came before or not. 2 points of an epoch that a takeover
+rewound are left out, and readable as superseded.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import bindparam, select
+
+from stratal.core.people import Identity
+from stratal.store.columns import Rows, Sorted, Takeover, gather, hidden_from, in_order, newest, number_steps, sort_series, starts_at
+from stratal.store.database import Database, Transaction
+from stratal.store.frames import NAMED, POINTS, read_names
+from stratal.store.journal import Tail, open_segments, read_tail, segments
+from stratal.store.names import RunRow, all_keys, find_run, names_of_shape
+from stratal.store.series import Envelope, Keys, Points, coarsen, decode, decode_block, empty, envelope_of, unpack_marks
+from stratal.store.tables import block, chunk, key, metric, segment
+
+_OFFSET = select(segment.c.offset).where(segment.c.name == bindparam("segment_name"))
+_KEY = select(key.c.id).where(key.c.name == bindparam("name"))
+_CHUNKS = (
+    select(chunk.c.epoch, chunk.c.first_step, chunk.c.last_step, chunk.c.is_ascending, chunk.c.marks, chunk.c.id)
+    .where(chunk.c.run == bindparam("run_no"), chunk.c.key == bindparam("key"))
+    .order_by(chunk.c.epoch, chunk.c.id)
+)
+_CHUNK_DATA = select(chunk.c.data).where(chunk.c.id == bindparam("id"))
+_BLOCKS = select(block.c.epoch, block.c.data).where(block.c.run == bindparam("run_no")).order_by(block.c.id)
+_LAST = select(metric.c.epoch, metric.c.next_step).where(metric.c.run == bindparam("run_no"), metric.c.key == bindparam("key"))
+
+
+class Snapshot:
+    """One consistent view of a store. Made by `snapshot`; cheap while journals hold nothing new."""
+
+    def __init__(self, tx: Transaction, tails: list[Tail]) -> None:
+        self.tx = tx
+        self._tails = tails
+        self._ids: dict[str, int] | None = None
+        self._points: dict[tuple[bytes, int], list[Rows]] | None = None
+
+    def series(self, run_id: bytes, name: str, *, superseded: bool = False) -> Points:
+        """Give all points of a series in order of (step, time); or those that takeovers hid. Empty if there are none."""
+        row = find_run(self.tx, run_id)
+        parts = [(e, p) for e, p in self._parts(run_id, row, name) if p.n]
+        takeovers = row.takeovers if row else ()
+        chosen = [(e, _visible(p, e, takeovers, superseded)) for e, p in parts]
+        chosen = [(e, p) for e, p in chosen if p.n]
+        return in_order(chosen) if chosen else empty()
+
+    def envelope(self, run_id: bytes, name: str, buckets: int) -> Envelope:
+        """Give at most `buckets` buckets with min, max and last of each, from marks alone where they are fine enough."""
+        row = find_run(self.tx, run_id)
+        marks = None if row is None or self._has_tail(run_id) else self._marks(row, name)
+        if marks is not None and len(marks.steps) >= buckets:
+            return coarsen(marks, buckets)
+        return envelope_of(self.series(run_id, name), buckets)
+
+    def fresh_values(self, run_id: bytes) -> dict[str, float]:
+        """Give the last values of those series of a run that have points in journals which are not settled yet."""
+        names = {id: name for name, id in self._keys().items()}
+        row = find_run(self.tx, run_id)
+        found: dict[str, tuple[int, int, int, float]] = {}
+        for (id, epoch), rows in self._tail_points().items():
+            if id != run_id:
+                continue
+            columns = self._numbered(row, epoch, sort_series(rows))
+            for k, i in zip(columns.series, newest(columns).tolist(), strict=True):
+                p, name = columns.points, names[k]
+                found[name] = max(found.get(name, (-1, 0, 0, 0.0)), (epoch, int(p.steps[i]), int(p.times[i]), float(p.values[i])))
+        return {name: value for name, (_, _, _, value) in found.items()}
+
+    def _parts(self, run_id: bytes, row: RunRow | None, name: str) -> Iterator[tuple[int, Points]]:
+        id = self._keys().get(name) if self._tails else self.tx.value(_KEY, name=name)
+        if id is None:
+            return
+        if row is not None:
+            for epoch, _, _, _, _, chunk_id in self.tx.rows(_CHUNKS, run_no=row.no, key=id):
+                yield epoch, decode(self.tx.value(_CHUNK_DATA, id=chunk_id))
+            for epoch, data in self.tx.rows(_BLOCKS, run_no=row.no):
+                keys, points = decode_block(data)
+                start, stop = np.searchsorted(keys, [id, id + 1]).tolist()
+                yield epoch, points.cut(start, stop)
+        for (other, epoch), rows in sorted(self._tail_points().items()):
+            if other == run_id:
+                mine = [group for group in rows if (group.keys == id).any()]
+                if mine:
+                    columns = self._numbered(row, epoch, _only(sort_series(mine), id))
+                    yield epoch, columns.points
+
+    def _marks(self, row: RunRow, name: str) -> Envelope | None:
+        """Put the marks of all chunks together, if the chunks are in order, whole and all there is."""
+        id = self.tx.value(_KEY, name=name)
+        if id is None or row.takeovers or self.tx.row(_BLOCKS, run_no=row.no) is not None:
+            return None
+        chunks = self.tx.rows(_CHUNKS, run_no=row.no, key=id)
+        ordered = all(a[2] <= b[1] for a, b in zip(chunks, chunks[1:], strict=False)) and all(c[3] for c in chunks)
+        if not chunks or not ordered:
+            return None
+        parts = [unpack_marks(c[4]) for c in chunks]
+        return Envelope(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def _numbered(self, row: RunRow | None, epoch: int, columns: Sorted) -> Sorted:
+        takeovers = row.takeovers if row else ()
+        following = {}
+        for k in columns.series:
+            last = self.tx.row(_LAST, run_no=row.no, key=k) if row else None
+            last_epoch, free = last or (-1, 0)
+            restart = starts_at(epoch, last_epoch, takeovers)
+            following[k] = free if restart is None else restart
+        return number_steps(columns, following)
+
+    def _has_tail(self, run_id: bytes) -> bool:
+        return any(id == run_id for id, _ in self._tail_points())
+
+    def _keys(self) -> dict[str, int]:
+        if self._ids is None:
+            self._ids = all_keys(self.tx)
+        return self._ids
+
+    def _tail_points(self) -> dict[tuple[bytes, int], list[Rows]]:
+        if self._points is None:
+            self._points = {}
+            known = self._tail_shapes()
+            for tail in self._tails:
+                frames = [frame for frame in tail.read.frames if frame.kind in (POINTS, NAMED)]
+                found, _ = gather(tail.data, frames, lambda shape: self._keys_of(shape, known))
+                for place, rows in found.items():
+                    self._points.setdefault(place, []).extend(rows)
+        return self._points
+
+    def _tail_shapes(self) -> dict[int, Keys]:
+        known: dict[int, Keys] = {}
+        for tail in self._tails:
+            for frame in tail.read.frames:
+                if frame.kind == NAMED:
+                    shape, names = read_names(tail.data, frame)
+                    known[shape] = self._ids_of(names)
+        return known
+
+    def _keys_of(self, shape: int, known: dict[int, Keys]) -> Keys | None:
+        if shape not in known and (names := names_of_shape(self.tx, shape)) is not None:
+            known[shape] = self._ids_of(names)
+        return known.get(shape)
+
+    def _ids_of(self, names: tuple[str, ...]) -> Keys:
+        """Give ids; names that the database has not seen get negative ones, of this snapshot only."""
+        ids = self._keys()
+        return np.array([ids.setdefault(name, -2 - len(ids)) for name in names], np.int32)
+
+
+@contextlib.contextmanager
+def snapshot(folder: Path, database: Database, actor: Identity) -> Iterator[Snapshot]:
+    """Open a snapshot of a store's journals and database together."""
+    with open_segments(folder, segments(folder)) as opened, database.read(actor) as tx:
+        offsets = {name: int(tx.value(_OFFSET, segment_name=name) or 0) for name in opened}
+        tails = [read_tail(name, fd, offsets[name], whole=True) for name, fd in opened.items()]
+        yield Snapshot(tx, [tail for tail in tails if tail.read.frames])
+
+
+def _visible(points: Points, epoch: int, takeovers: tuple[Takeover, ...], superseded: bool) -> Points:
+    limit = hidden_from(epoch, takeovers)
+    if limit is None:
+        return empty() if superseded else points
+    seen = points.steps < limit
+    return points.take(~seen if superseded else seen)
+
+
+def _only(columns: Sorted, id: int) -> Sorted:
+    start, stop = np.searchsorted(columns.keys, [id, id + 1]).tolist()
+    return Sorted(columns.keys[start:stop], columns.points.cut(start, stop), np.array([0]), np.array([stop - start]))

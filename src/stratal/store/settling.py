@@ -1,0 +1,285 @@
+"""The compactor: moves facts and points from journals into the database, each exactly once.
+
+A tick: 1 open the segments and read what lies past their offsets, without a transaction; 2 begin; 3 per segment move the
+offset from what was read to the new one, and leave the segment out if somebody else was faster; 4 apply facts, points,
+last values; 5 commit. A command drains the journals that it depends on inside its own transaction, steps 2 to 4.
+
+Laws (tested, with kills at every named point): 1 a frame is applied once, in the transaction that moves its offset. 2 the
+order in which journals arrive does not change series. 3 a segment is unlinked only when nobody writes it, all of it is
+applied, and the database file itself holds the outcome.
+"""
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import msgspec
+from sqlalchemy import bindparam, select, update
+
+from stratal.core.errors import Conflict
+from stratal.core.people import Identity
+from stratal.store.columns import Rows, gather, hidden_from, keep, number_steps, sort_series, starts_at, superseded_at
+from stratal.store.database import Database, Transaction, insert
+from stratal.store.frames import FACT, NAMED, NO_STEP, POINTS, Fact, Frame, encode_fact, read_fact, read_names
+from stratal.store.journal import Tail, open_segments, read_tail, segments, try_lock
+from stratal.store.keeping import blocks_to_fold, fold_blocks, keep_points
+from stratal.store.latest import lagging_runs, next_steps, rebuild, update_values
+from stratal.store.names import Names, RunRow, ensure_runs, find_run
+from stratal.store.tables import damage, kept_fact, participant, segment
+
+# Who acts when nobody asked for it.
+SYSTEM = Identity(name="stratal")
+# Dead segments, or bytes of them, that are worth a checkpoint and its sync.
+MANY_DEAD, MANY_DEAD_BYTES = 16, 16 << 20
+
+_OFFSET = select(segment.c.offset).where(segment.c.name == bindparam("segment_name"))
+_ADD_SEGMENT = insert(segment).on_conflict_do_nothing()
+_MOVE_OFFSET = (
+    update(segment).where(segment.c.name == bindparam("segment_name"), segment.c.offset == bindparam("old")).values(offset=bindparam("new"))
+)
+_DONE = update(segment).where(segment.c.name == bindparam("segment_name")).values(state="done", torn=bindparam("torn_bytes"))
+_ADD_DAMAGE = insert(damage).on_conflict_do_nothing()
+_ADD_PARTICIPANT = insert(participant).on_conflict_do_nothing()
+_PARTICIPANTS = select(participant.c.writer).where(participant.c.run == bindparam("id"))
+_KEEP_FACT = insert(kept_fact).on_conflict_do_nothing()
+
+
+class PlacedFact(NamedTuple):
+    """A fact that counts, and the row of its run."""
+
+    fact: Fact
+    run: RunRow
+
+
+class FactApplier(Protocol):
+    """What gives facts their meaning: the trunk above.
+
+    Laws: 1 each fact is given once. 2 what cannot be read is given back before anything of it is written, and kept raw.
+    """
+
+    @property
+    def kinds(self) -> Collection[str]: ...
+
+    def apply(self, tx: Transaction, facts: Sequence[PlacedFact]) -> Sequence[Fact]: ...
+
+
+class Settler:
+    """Settles the journals of one folder into one database."""
+
+    def __init__(self, folder: Path, database: Database, applier: FactApplier) -> None:
+        self.folder = folder
+        self._database = database
+        self._applier = applier
+        self._names = Names()
+
+    def settle(self) -> int:
+        """Settle everything that journals hold now, and give the number of frames."""
+        total = 0
+        while frames := self.tick():
+            total += frames
+        self.catch_up()
+        return total
+
+    def tick(self) -> int:
+        """Settle at most a window of each segment; 0 if there was nothing."""
+        with open_segments(self.folder, segments(self.folder)) as opened:
+            tails = [tail for tail in self._read_tails(opened, whole=False) if tail.read.frames]
+            if not tails:
+                return 0
+            with self._database.write(SYSTEM) as tx:
+                touched = self.apply(tx, tails)
+        for run in touched:
+            self._fold(run)
+        return sum(frame.stretch for tail in tails for frame in tail.read.frames)
+
+    def drain(self, tx: Transaction, writers: Iterable[str]) -> None:
+        """Inside a command's transaction: apply everything that these writers have written up to now."""
+        with open_segments(self.folder, segments(self.folder, writers)) as opened:
+            tails = []
+            for name, fd in opened.items():
+                offset = int(tx.value(_OFFSET, segment_name=name) or 0)
+                if os.fstat(fd).st_size > offset:
+                    tails.append(read_tail(name, fd, offset, whole=True))
+            self.apply(tx, [tail for tail in tails if tail.read.frames])
+
+    def participants(self, tx: Transaction, runs: Iterable[bytes]) -> set[str]:
+        """Give the writers that are known to have written to these runs."""
+        return {writer for run in runs for (writer,) in tx.rows(_PARTICIPANTS, id=run)}
+
+    def catch_up(self) -> None:
+        """Bring the rows of wide runs up to date that ticks left behind."""
+        with self._database.read(SYSTEM) as tx:
+            waiting = lagging_runs(tx)
+        for id in waiting:
+            with self._database.write(SYSTEM) as tx:
+                run = find_run(tx, id)
+                if run is not None and run.is_lagging:
+                    rebuild(tx, run)
+
+    def apply(self, tx: Transaction, tails: Sequence[Tail]) -> set[bytes]:
+        """Apply tails whose offset is still what was read; give the ids of the runs that have new points."""
+        try:
+            claimed = [tail for tail in tails if self._claim(tx, tail)]
+            self._define_names(tx, claimed)
+            facts = [fact for tail in claimed for fact in self._facts(tx, tail)]
+            points = self._points(tx, claimed)
+            runs = ensure_runs(tx, {fact.run for fact in facts} | {run for run, _, _ in points})
+            self._apply_facts(tx, facts, runs)
+            self._database.fault("before points")
+            for (id, epoch, writer), rows in points.items():
+                self._apply_points(tx, find_run(tx, id) or runs[id], epoch, rows)
+                tx.run(_ADD_PARTICIPANT, run=id, writer=writer)
+            for id in runs:
+                tx.emit("run", id.hex())
+            self._database.fault("after points")
+            return {id for id, _, _ in points}
+        except BaseException:
+            self.forget()
+            raise
+
+    def forget(self) -> None:
+        """Drop ids that a transaction gave which was rolled back."""
+        self._names.forget()
+
+    def sweep(self, *, at_once: bool = False) -> int:
+        """Unlink dead segments if there are enough of them (or `at_once`); give how many went."""
+        with open_segments(self.folder, segments(self.folder)) as opened:
+            dead: dict[str, int] = {}
+            size = 0
+            for tail in self._read_tails(opened, whole=True):
+                if tail.read.frames or not try_lock(tail.fd) or os.fstat(tail.fd).st_size != tail.offset + len(tail.data):
+                    continue  # something left, somebody writes, or wrote just now
+                dead[tail.name] = len(tail.data)
+                size += tail.size
+            if not dead or not (at_once or len(dead) >= MANY_DEAD or size >= MANY_DEAD_BYTES):
+                return 0
+            with self._database.write(SYSTEM) as tx:
+                for name, torn in dead.items():
+                    tx.run(_ADD_SEGMENT, name=name, offset=0, state="live")
+                    tx.run(_DONE, segment_name=name, torn_bytes=torn)
+            if not self._database.checkpoint():
+                return 0
+            self._database.fault("before unlink")
+            for name in dead:
+                (self.folder / name).unlink(missing_ok=True)
+                self._database.fault("after unlink")
+            return len(dead)
+
+    def _read_tails(self, opened: dict[str, int], *, whole: bool) -> list[Tail]:
+        with self._database.read(SYSTEM) as tx:
+            offsets = {name: int(tx.value(_OFFSET, segment_name=name) or 0) for name in opened}
+        tails = []
+        for name, fd in opened.items():
+            if whole or os.fstat(fd).st_size > offsets[name]:
+                tails.append(read_tail(name, fd, offsets[name], whole=whole))
+        return tails
+
+    def _claim(self, tx: Transaction, tail: Tail) -> bool:
+        self._database.fault("before offset")
+        if tail.offset == 0:
+            tx.run(_ADD_SEGMENT, name=tail.name, offset=0, state="live")
+        if tx.run(_MOVE_OFFSET, segment_name=tail.name, old=tail.offset, new=tail.offset + tail.read.end) != 1:
+            return False
+        self._note_damage(tx, tail, tail.read.damage)
+        return True
+
+    def _note_damage(self, tx: Transaction, tail: Tail, ranges: Iterable[tuple[int, int]]) -> None:
+        tx.many(_ADD_DAMAGE, [{"segment": tail.name, "start": tail.offset + a, "stop": tail.offset + b} for a, b in ranges])
+
+    def _define_names(self, tx: Transaction, tails: Sequence[Tail]) -> None:
+        for tail in tails:
+            for frame in tail.read.frames:
+                if frame.kind == NAMED:
+                    self._names.define(tx, *read_names(tail.data, frame))
+
+    def _facts(self, tx: Transaction, tail: Tail) -> list[Fact]:
+        found = []
+        for frame in tail.read.frames:
+            if frame.kind in (POINTS, NAMED):
+                continue
+            if frame.kind == FACT:
+                try:
+                    found.append(read_fact(tail.data, frame, tail.writer))
+                    continue
+                except msgspec.DecodeError:
+                    self._note_damage(tx, tail, [(frame.start, frame.stop)])
+            body = tail.data[frame.start : frame.stop]
+            self._keep(tx, Fact(tail.writer, frame.sequence, frame.run, frame.epoch, f"frame kind {frame.kind}", 0, None), body, "unknown")
+        return found
+
+    def _points(self, tx: Transaction, tails: Sequence[Tail]) -> dict[tuple[bytes, int, str], list[Rows]]:
+        points: dict[tuple[bytes, int, str], list[Rows]] = {}
+        for tail in tails:
+            frames: list[Frame] = [frame for frame in tail.read.frames if frame.kind in (POINTS, NAMED)]
+            found, nameless = gather(tail.data, frames, lambda shape: self._names.keys_of(tx, shape))
+            self._note_damage(tx, tail, [(frame.start, frame.stop) for frame in nameless])
+            for (run, epoch), rows in found.items():
+                points.setdefault((run, epoch, tail.writer), []).extend(rows)
+        return points
+
+    def _apply_facts(self, tx: Transaction, facts: Sequence[Fact], runs: dict[bytes, RunRow]) -> None:
+        counted = []
+        for fact in facts:
+            run = runs[fact.run]
+            limit = superseded_at(fact.epoch, run.takeovers)
+            if fact.what not in self._applier.kinds:
+                self._keep(tx, fact, encode_fact(fact.what, fact.at_ns, fact.value), "unknown")
+            elif limit is not None and fact.at_ns >= limit:
+                self._keep(tx, fact, encode_fact(fact.what, fact.at_ns, fact.value), "superseded")
+            else:
+                counted.append(PlacedFact(fact, run))
+            tx.run(_ADD_PARTICIPANT, run=fact.run, writer=fact.writer)
+        self._database.fault("before facts")
+        for fact in self._applier.apply(tx, counted):
+            self._keep(tx, fact, encode_fact(fact.what, fact.at_ns, fact.value), "unreadable")
+
+    def _apply_points(self, tx: Transaction, run: RunRow, epoch: int, groups: list[Rows]) -> None:
+        rows = sort_series(groups)
+        if (rows.points.steps == NO_STEP).any():
+            rows = number_steps(rows, _following(tx, run, epoch, rows.series))
+        keep_points(tx, run.no, epoch, rows)
+        limit = hidden_from(epoch, run.takeovers)
+        counting = rows if limit is None else keep(rows, rows.points.steps < limit)
+        if counting is not None:
+            update_values(tx, run, epoch, counting)
+
+    def _keep(self, tx: Transaction, fact: Fact, body: bytes, reason: str) -> None:
+        tx.run(
+            _KEEP_FACT, writer=fact.writer, sequence=fact.sequence, run=fact.run, epoch=fact.epoch, what=fact.what,
+            at_ns=fact.at_ns, body=body, reason=reason,
+        )  # fmt: skip
+
+    def _fold(self, id: bytes) -> None:
+        with self._database.read(SYSTEM) as tx:
+            run = find_run(tx, id)
+            if run is None or not blocks_to_fold(tx, run.no):
+                return
+        try:
+            with self._database.write(SYSTEM) as tx:
+                self._database.fault("inside fold")
+                if not fold_blocks(tx, run.no, blocks_to_fold(tx, run.no)):
+                    raise Conflict("another process folded these blocks first")
+        except Conflict:
+            return
+
+
+def _following(tx: Transaction, run: RunRow, epoch: int, keys: Iterable[int]) -> dict[int, int]:
+    """Give the next free step of series that are logged without steps; after a takeover they go on at its step."""
+    known = next_steps(tx, run)
+    following = {}
+    for key in keys:
+        last_epoch, free = known.get(key, (-1, 0))
+        restart = starts_at(epoch, last_epoch, run.takeovers)
+        following[key] = free if restart is None else restart
+    return following
+
+
+class Meaningless:
+    """Gives no fact a meaning: all are kept raw."""
+
+    kinds: Collection[str] = ()
+
+    def apply(self, tx: Transaction, facts: Sequence[PlacedFact]) -> Sequence[Fact]:
+        """Is never given one."""
+        return [placed.fact for placed in facts]

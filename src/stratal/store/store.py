@@ -1,0 +1,134 @@
+"""The store: one folder with journals, a database and blobs, and the two paths into it.
+
+Telemetry goes to the journal of this process and touches no database. Control is a command: one transaction, which first
+drains what it depends on. The database, and SQLAlchemy with it, is opened at the first command or query.
+"""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stratal.core.clock import Clock, SystemClock
+from stratal.core.errors import StoreDown
+from stratal.core.ids import to_bytes
+from stratal.core.people import Identity, current_actor
+from stratal.core.settings import Settings, load_settings
+from stratal.store.blobs import Blobs
+from stratal.store.journal import Writer
+from stratal.store.locating import locate
+
+if TYPE_CHECKING:
+    from stratal.store.database import Database, Transaction
+    from stratal.store.reading import Snapshot
+    from stratal.store.settling import FactApplier, Settler
+
+_writers: dict[tuple[Path, bool], Writer] = {}
+
+
+class Store:
+    """A store on a local disk. Cheap to open; safe for threads, and for forked children."""
+
+    def __init__(
+        self,
+        url: str | Path | None = None,
+        *,
+        settings: Settings | None = None,
+        clock: Clock | None = None,
+        applier: "Callable[[], FactApplier] | None" = None,
+    ) -> None:
+        """applier: makes what gives facts their meaning, when the database is opened. None: facts are kept raw."""
+        self._applier = applier
+        self.settings = settings or load_settings()
+        self.clock = clock or SystemClock()
+        self.folder = locate(str(url) if url is not None else None, self.settings, Path.cwd())
+        self.is_power_safe = self.settings.durability == "power"
+        self.journals = self.folder / "journal"
+        self.blobs = Blobs(self.folder / "blobs", power=self.is_power_safe)
+        try:
+            self.journals.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreDown(
+                f"the store {self.folder} cannot be made: {error.strerror}", hint="choose another folder with STRATAL_STORE"
+            ) from error
+
+    @property
+    def url(self) -> str:
+        """What another process opens this store with."""
+        return str(self.folder)
+
+    @property
+    def writer(self) -> Writer:
+        """This process's writer: one per folder, shared by all its threads and Store objects."""
+        place = (self.journals, self.is_power_safe)
+        if place not in _writers:
+            _writers[place] = Writer(self.journals, power=self.is_power_safe)
+        return _writers[place]
+
+    @property
+    def holder(self) -> str:
+        """How this process signs leases."""
+        return f"{socket.gethostname()}:{os.getpid()}:{self.writer.id}"
+
+    def actor(self) -> Identity:
+        """Give who acts now."""
+        return current_actor(self.settings.user)
+
+    @contextlib.contextmanager
+    def command(self, runs: Iterable[str] = ()) -> Iterator["Transaction"]:
+        """Open one write transaction that sees everything logged so far by this process, and by all writers of `runs`.
+
+        Raises StoreDown if the store cannot be written; then nothing has changed.
+        """
+        ids = [to_bytes(run) for run in runs]
+        with self.database.write(self.actor()) as tx:
+            try:
+                self.settler.drain(tx, {self.writer.id} | self.settler.participants(tx, ids))
+                yield tx
+            except BaseException:
+                self.settler.forget()
+                raise
+
+    @contextlib.contextmanager
+    def query(self) -> Iterator["Transaction"]:
+        """Open one read snapshot of what is settled; settles first, so that it holds all that was logged before."""
+        self.settle()
+        with self.database.read(self.actor()) as tx:
+            yield tx
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator["Snapshot"]:
+        """Open one snapshot of database and journals together, for series and for values of live runs."""
+        from stratal.store.reading import snapshot  # as above: not for processes that only log
+
+        with snapshot(self.journals, self.database, self.actor()) as found:
+            yield found
+
+    def settle(self) -> int:
+        """Settle all journals now, and give the number of frames; unlinks dead segments when there are many."""
+        frames = self.settler.settle()
+        self.settler.sweep()
+        return frames
+
+    @cached_property
+    def database(self) -> "Database":
+        """The database, made or migrated when it is opened first."""
+        from stratal.store.migrating import open_database  # SQLAlchemy: a process that only logs must not pay for it
+
+        return open_database(self.folder / "stratal.db", power=self.is_power_safe, clock=self.clock)
+
+    @cached_property
+    def settler(self) -> "Settler":
+        """The compactor of this store."""
+        from stratal.store.settling import Meaningless, Settler  # as above
+
+        return Settler(self.journals, self.database, self._applier() if self._applier else Meaningless())
+
+    def close(self) -> None:
+        """Close the database's connections and this process's segment."""
+        self.writer.close()
+        if "database" in self.__dict__:
+            self.database.close()

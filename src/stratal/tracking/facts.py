@@ -1,0 +1,132 @@
+"""The facts that are said about runs: their names and bodies, as they stand in journals for years.
+
+start     a Start                                   end     {status, error}
+params    {name: bool | int | float | str | None}   tags    {name: text, or None to take it away}
+note      {text, author}                            artifact  {path, digest, size_bytes}
+edge      {verb, target, role}                      state   {kind, subject, body, author}
+capture   what was captured after the start, by subject
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from stratal.core.errors import Misuse
+from stratal.core.records import Record, to_json
+
+START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, END = (
+    "start", "params", "tags", "note", "artifact", "edge", "state", "capture", "end",
+)  # fmt: skip
+
+Scalar = None | bool | int | float | str
+Status = Literal["finished", "failed", "stopped"]
+KINDS = ("train", "trial", "study", "pipeline", "step", "evaluation", "job")
+STATUSES = ("running", "finished", "failed", "stopped", "lost")
+
+
+class Start(Record, frozen=True, kw_only=True):
+    """How a run begins. parent: id of the run that it is part of."""
+
+    experiment: str
+    name: str = ""
+    kind: str = "train"
+    group: str = ""
+    parent: str | None = None
+    params: dict[str, Scalar] = {}
+    tags: dict[str, str] = {}
+    user: str = ""
+    capture: dict[str, object] = {}
+
+
+class End(Record, frozen=True, kw_only=True):
+    """How a run ended. error: the exception's last line, for failed ones."""
+
+    status: str
+    error: str = ""
+
+
+class Note(Record, frozen=True, kw_only=True):
+    """A note by somebody."""
+
+    text: str
+    author: str
+
+
+class ArtifactFact(Record, frozen=True, kw_only=True):
+    """A file of a run, by digest."""
+
+    path: str
+    digest: str
+    size_bytes: int
+
+
+class EdgeFact(Record, frozen=True, kw_only=True):
+    """A lineage edge: the run used or produced `target`, a ref or sha256:DIGEST, in a role such as data, train, model."""
+
+    verb: str
+    target: str
+    role: str
+
+
+class StateFact(Record, frozen=True, kw_only=True):
+    """An immutable statement that gates and reports read. subject: what it speaks of, a ref or sha256:DIGEST."""
+
+    kind: str
+    subject: str
+    body: dict[str, object]
+    author: str
+
+
+def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Join the names of nested mappings by '/'."""
+    flat: dict[str, object] = {}
+    for name, value in values.items():
+        if not isinstance(name, str):
+            raise Misuse(f"{name!r} is not a text", hint="names of params and metrics are texts")
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{name}/"))
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def to_params(values: Mapping[str, object]) -> dict[str, Scalar]:
+    """Turn what a user passes as params into scalars: nested names joined, NumPy scalars unwrapped, lists as JSON text."""
+    params = {}
+    for name, value in flatten(values).items():
+        check_name("param", name)
+        params[name] = _scalar(value)
+    return params
+
+
+def check_name(what: str, name: str) -> None:
+    """Refuse names that nobody could type or print. Raises Misuse."""
+    if not name or len(name) > 500 or not name.isprintable():
+        raise Misuse(f"{name[:60]!r} is not a name for a {what}", hint="a name has 1 to 500 printable characters")
+
+
+def check_artifact_path(path: str) -> str:
+    """Give the path if it stays inside its run. Raises Misuse for absolute ones, '..', backslashes, odd characters."""
+    parts = path.split("/")
+    wrong = not path.isprintable() or "\\" in path or any(part in ("", ".", "..") for part in parts) or len(path) > 1000
+    if wrong:
+        raise Misuse(f"{path[:100]!r} is not a path for an artifact", hint="use a relative path such as 'plots/roc.svg'")
+    return path
+
+
+def _scalar(value: object) -> Scalar:
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "ndim", None) == 0:  # a scalar of NumPy or torch
+        value = item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value if not isinstance(value, int) or -(2**63) <= value < 2**63 else str(value)
+    if isinstance(value, list | tuple | set | frozenset):
+        try:
+            return to_json(value)
+        except (TypeError, msgspec.MsgspecError):
+            return str(value)
+    return str(value)

@@ -1,0 +1,115 @@
+"""Runs with a lease: their start and end are commands, a thread renews them, and whoever loses one is told to stop."""
+
+import logging
+import threading
+import weakref
+from collections.abc import Mapping
+
+from stratal.core.errors import StaleLease, StratalError
+from stratal.core.ids import RunId
+from stratal.store.store import Store
+from stratal.tracking import active
+from stratal.tracking.facts import Start, to_params
+from stratal.tracking.runs import Run
+from stratal.tracking.store import runs as rows
+
+log = logging.getLogger(__name__)
+
+# Long enough for a machine that swaps, short enough that a crash costs little. A guess.
+TTL_S = 30.0
+
+
+class LeasedRun(Run):
+    """A run that only one worker may write to. `is_lost` tells whether it was taken over; guarded commands then raise."""
+
+    def __init__(self, store: Store, id: RunId, experiment: str, token: int, *, kind: str, ttl_s: float = TTL_S) -> None:
+        super().__init__(store, id, experiment, epoch=token, kind=kind)
+        self.ttl_s = ttl_s
+        self.is_lost = False
+        self._stopping = threading.Event()
+        threading.Thread(
+            target=_renew, args=(weakref.ref(self), self._stopping, ttl_s / 3), name=f"lease-{self.short}", daemon=True
+        ).start()
+
+    @property
+    def token(self) -> int:
+        """The fencing token: pass it to guarded commands."""
+        return self.epoch
+
+    def renew(self) -> None:
+        """Hold the lease for another ttl_s. Raises StaleLease if it was taken over."""
+        try:
+            with self.store.database.write(self.store.actor()) as tx:
+                rows.renew(tx, self.id, self.token, self.ttl_s)
+        except StaleLease:
+            self.is_lost = True
+            self._stopping.set()
+            raise
+
+    def let_go(self) -> None:
+        """Stop renewing, after a room's own command has ended the run."""
+        self._stopping.set()
+        if self.is_open:
+            self.is_open = False
+            active.pop(self)
+
+    def _end(self, status: str, error: str) -> None:
+        self._stopping.set()
+        if error:
+            self.set_tags({"error": error[:500]})
+        with self.store.command(runs=[self.id]) as tx:
+            rows.end_leased(tx, self.id, self.token, status)
+
+
+def start_leased(
+    experiment: str,
+    *,
+    store: Store,
+    kind: str,
+    name: str = "",
+    params: Mapping[str, object] | None = None,
+    tags: Mapping[str, str] | None = None,
+    group: str = "",
+    parent: str | None = None,
+    ttl_s: float = TTL_S,
+) -> LeasedRun:
+    """Start a run whose lease this process holds, and make it the active one. One transaction."""
+    start = Start(
+        experiment=experiment, name=name, kind=kind, group=group, parent=parent, params=to_params(params or {}),
+        tags=dict(tags or {}), user=store.actor().name,
+    )  # fmt: skip
+    with store.command() as tx:
+        id, token = rows.insert_leased(tx, store, start, ttl_s=ttl_s)
+    return adopt(store, id, experiment, token, kind=kind, ttl_s=ttl_s)
+
+
+def claim_leased(run_id: str, *, store: Store, from_step: int | None = None, ttl_s: float = TTL_S) -> LeasedRun:
+    """Take over a run whose lease is free or has run out. from_step: where work goes on; later points are hidden.
+
+    Raises Conflict if somebody holds it, NotFound if there is no such run.
+    """
+    with store.command(runs=[run_id]) as tx:
+        record = rows.get_record(tx, run_id)
+        token = rows.take_over(tx, store, record.id, ttl_s=ttl_s, from_step=from_step)
+    return adopt(store, record.id, record.experiment, token, kind=record.kind, ttl_s=ttl_s)
+
+
+def adopt(store: Store, id: RunId, experiment: str, token: int, *, kind: str, ttl_s: float = TTL_S) -> LeasedRun:
+    """Wrap a lease that a room's own command has taken, make the run active, and renew it from now on."""
+    leased = LeasedRun(store, id, experiment, token, kind=kind, ttl_s=ttl_s)
+    active.push(leased)
+    return leased
+
+
+def _renew(leased: "weakref.ref[LeasedRun]", stopping: threading.Event, every_s: float) -> None:
+    while not stopping.wait(every_s):
+        run = leased()
+        if run is None:
+            return
+        try:
+            run.renew()
+        except StaleLease:
+            log.warning("lease lost run=%s", run.short)
+        except StratalError as error:
+            log.warning("lease not renewed run=%s error=%s", run.short, error.message)
+        del run

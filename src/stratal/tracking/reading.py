@@ -1,0 +1,204 @@
+"""Runs as they are read: values, never live handles. What a reader sees is one moment of the store."""
+
+from datetime import datetime
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stratal.core.clock import to_utc
+from stratal.core.errors import NotFound
+from stratal.core.ids import RunId, short, to_bytes
+from stratal.core.records import number_from_json
+from stratal.store.journal import living_writers
+from stratal.store.store import Store
+from stratal.tracking.opening import current_store
+from stratal.tracking.runs import find_id
+from stratal.tracking.store import runs as rows
+from stratal.tracking.store.runs import Artifact, Edge, MetricRecord, NoteRecord, RunRecord, Statement
+
+
+class Series(NamedTuple):
+    """One metric of one run, in order of step: steps (n,) int64, times (n,) datetime64[ns] in UTC, values (n,) float64."""
+
+    steps: NDArray[np.int64]
+    times: NDArray[np.datetime64]
+    values: NDArray[np.float64]
+
+
+class Bucketed(NamedTuple):
+    """A series in m buckets: first step of each, and the min, max and last value. All (m,)."""
+
+    steps: NDArray[np.int64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    last: NDArray[np.float64]
+
+
+class ReadRun:
+    """A run that was read. Its row is of the moment of reading; series and artifacts are fetched when asked for."""
+
+    def __init__(self, store: Store, record: RunRecord, *, is_lost: bool = False) -> None:
+        self._store = store
+        self.record = record
+        self._is_lost = is_lost
+
+    @property
+    def id(self) -> RunId:
+        return self.record.id
+
+    @property
+    def short(self) -> str:
+        return short(self.record.id)
+
+    @property
+    def ref(self) -> str:
+        return f"run:{self.record.id}"
+
+    @property
+    def experiment(self) -> str:
+        return self.record.experiment
+
+    @property
+    def name(self) -> str:
+        return str(self.record.doc.get("name", ""))
+
+    @property
+    def kind(self) -> str:
+        return self.record.kind
+
+    @property
+    def group(self) -> str:
+        return str(self.record.doc.get("group", ""))
+
+    @property
+    def user(self) -> str:
+        return str(self.record.doc.get("user", ""))
+
+    @property
+    def parent(self) -> RunId | None:
+        return self.record.parent
+
+    @property
+    def status(self) -> str:
+        """running, finished, failed, stopped; or lost: it never ended, and its process is gone."""
+        return "lost" if self._is_lost else self.record.status
+
+    @property
+    def error(self) -> str:
+        """What a failed run died of, '' if it did not."""
+        return str(self.record.doc.get("error", ""))
+
+    @property
+    def started(self) -> datetime | None:
+        return None if self.record.started_ns is None else to_utc(self.record.started_ns)
+
+    @property
+    def ended(self) -> datetime | None:
+        return None if self.record.ended_ns is None else to_utc(self.record.ended_ns)
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from start to end, None while it has not ended."""
+        if self.record.started_ns is None or self.record.ended_ns is None:
+            return None
+        return (self.record.ended_ns - self.record.started_ns) / 1e9
+
+    @property
+    def params(self) -> dict[str, object]:
+        return _part(self.record, "params")
+
+    @property
+    def tags(self) -> dict[str, str]:
+        return {name: str(value) for name, value in _part(self.record, "tags").items()}
+
+    @property
+    def capture(self) -> dict[str, object]:
+        """What was captured: code, environment, hardware, entry."""
+        return _part(self.record, "capture")
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The last value of each series: of the highest step."""
+        return {name: number_from_json(value) for name, value in self.record.metrics.items()}
+
+    @cached_property
+    def summaries(self) -> list[MetricRecord]:
+        """What is known of each series: last, step, low, high, number of points."""
+        with self._store.query() as tx:
+            return rows.metrics_of(tx, self.record)
+
+    @cached_property
+    def artifacts(self) -> list[Artifact]:
+        with self._store.query() as tx:
+            return rows.artifacts_of(tx, self.record)
+
+    @cached_property
+    def edges(self) -> list[Edge]:
+        with self._store.query() as tx:
+            return rows.edges_of(tx, self.record)
+
+    @cached_property
+    def notes(self) -> list[NoteRecord]:
+        with self._store.query() as tx:
+            return rows.notes_of(tx, self.record)
+
+    @cached_property
+    def children(self) -> list[RunId]:
+        with self._store.query() as tx:
+            return rows.children_of(tx, self.id)
+
+    def statements(self, kind: str | None = None) -> list[Statement]:
+        """List what the run stated, of one kind if given, oldest first."""
+        with self._store.query() as tx:
+            return [s for s in rows.statements_of(tx, self.id) if kind is None or s.kind == kind]
+
+    def series(self, name: str, *, superseded: bool = False) -> Series:
+        """Give a metric's points. superseded: those that a takeover hid, instead. Raises NotFound if there is no such metric."""
+        with self._store.snapshot() as snapshot:
+            points = snapshot.series(to_bytes(self.id), name, superseded=superseded)
+        if not points.n and not superseded and name not in self.record.metrics:
+            raise NotFound(f"run {self.short} has no metric {name!r}", hint=f"it has: {', '.join(sorted(self.record.metrics)) or 'none'}")
+        return Series(points.steps, points.times.view("datetime64[ns]"), points.values)
+
+    def envelope(self, name: str, buckets: int) -> Bucketed:
+        """Give a metric in at most `buckets` buckets, keeping min, max and last of each."""
+        with self._store.snapshot() as snapshot:
+            return Bucketed(*snapshot.envelope(to_bytes(self.id), name, buckets))
+
+    def read_artifact(self, path: str) -> bytes:
+        """Give an artifact's bytes, verified. Raises NotFound."""
+        for artifact in self.artifacts:
+            if artifact.path == path:
+                return self._store.blobs.read(artifact.digest)
+        known = ", ".join(artifact.path for artifact in self.artifacts[:20]) or "none"
+        raise NotFound(f"run {self.short} has no artifact {path!r}", hint=f"it has: {known}")
+
+    def __repr__(self) -> str:
+        return f"<Run {self.short} of {self.experiment!r}, {self.kind}, {self.status}>"
+
+
+def get_run(run: str, *, store: Store | None = None) -> ReadRun:
+    """Read a run by id, short form or ref. Raises NotFound."""
+    store = store or current_store()
+    id = find_id(store, run)
+    with store.query() as tx:
+        record = rows.get_record(tx, id)
+        return read(store, [record], {id: rows.writers_of(tx, id)} if may_be_lost(record, tx.now_ns) else {})[0]
+
+
+def read(store: Store, records: list[RunRecord], writers: dict[RunId, list[str]]) -> list[ReadRun]:
+    """Wrap records; `writers` are those of runs that may be lost: they are if none of these lives."""
+    living = living_writers(store.journals) if writers else set()
+    return [ReadRun(store, record, is_lost=record.id in writers and not living.intersection(writers[record.id])) for record in records]
+
+
+def may_be_lost(record: RunRecord, now_ns: int) -> bool:
+    """Tell whether a run's process may be gone: it never ended, and nobody holds a lease that runs."""
+    return record.status == "running" and (record.expires_ns or 0) <= now_ns
+
+
+def _part(record: RunRecord, part: str) -> dict[str, object]:
+    found = record.doc.get(part, {})
+    return dict(found) if isinstance(found, dict) else {}

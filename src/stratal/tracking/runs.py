@@ -1,0 +1,269 @@
+"""Runs as they are written: start, log, say, end. All of it telemetry: microseconds, kill-safe, no database."""
+
+import atexit
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from stratal.core.errors import Conflict, Misuse, NotFound
+from stratal.core.ids import RunId, new_id, short, to_bytes
+from stratal.store.store import Store
+from stratal.tracking import active
+from stratal.tracking.facts import (
+    ARTIFACT,
+    EDGE,
+    END,
+    KINDS,
+    NOTE,
+    PARAMS,
+    START,
+    STATE,
+    STATUSES,
+    TAGS,
+    ArtifactFact,
+    EdgeFact,
+    End,
+    Note,
+    Start,
+    StateFact,
+    check_artifact_path,
+    check_name,
+    flatten,
+    to_params,
+)  # fmt: skip
+from stratal.tracking.opening import current_store
+
+
+class Run:
+    """A run that is being written. A context manager: it ends as finished, or as failed if the block raises."""
+
+    def __init__(self, store: Store, id: RunId, experiment: str, *, epoch: int = 0, kind: str = "train") -> None:
+        """Write to a run that exists or is about to; users call `run`."""
+        self.store = store
+        self.id = id
+        self.experiment = experiment
+        self.kind = kind
+        self.epoch = epoch
+        self.is_open = True
+        self._bytes = to_bytes(id)
+        self._writer = store.writer
+
+    @property
+    def short(self) -> str:
+        """The last 8 digits of the id, for people: `run:7c41e09b`."""
+        return short(self.id)
+
+    @property
+    def ref(self) -> str:
+        """What names this run anywhere."""
+        return f"run:{self.id}"
+
+    def log(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+        """Log numbers. On return they survive kill -9 of any process. Microseconds.
+
+        metrics: name to number; nested mappings are joined by '/'. step: any int64, repeated and out of order is fine;
+        without it each metric takes the next step of its own series.
+        Raises Misuse for what is no number, StoreDown if the journal cannot be written.
+        """
+        try:
+            self._writer.log(self._bytes, self.epoch, metrics, step)
+        except Misuse:
+            flat = flatten(metrics)
+            if len(flat) == len(metrics) and flat.keys() == metrics.keys():
+                raise
+            self._writer.log(self._bytes, self.epoch, flat, step)  # type: ignore[arg-type]  # it refuses what is no number
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Set params: scalars, nested mappings joined by '/'; a name said again takes the new value."""
+        self._fact(PARAMS, to_params(params))
+
+    def set_tags(self, tags: Mapping[str, str | None]) -> None:
+        """Set tags; None takes one away."""
+        for name in tags:
+            check_name("tag", name)
+        self._fact(TAGS, {name: None if value is None else str(value) for name, value in tags.items()})
+
+    def note(self, text: str) -> None:
+        """Add a note, with author and time."""
+        self._fact(NOTE, Note(text=text, author=self.store.actor().name))
+
+    def save(self, path: str | Path, name: str | None = None) -> "SavedArtifact | list[SavedArtifact]":
+        """Save a file, or all files of a folder, as artifacts of the run, under `name` (default: the file's own name)."""
+        source = Path(path)
+        name = source.name if name is None else name
+        if source.is_dir():
+            files = sorted(file for file in source.rglob("*") if file.is_file())
+            return [self._save_file(file, f"{name}/{file.relative_to(source).as_posix()}") for file in files]
+        return self._save_file(source, name)
+
+    def save_bytes(self, name: str, data: bytes) -> "SavedArtifact":
+        """Save bytes as an artifact."""
+        check_artifact_path(name)
+        return self._artifact(name, self.store.blobs.put(data), len(data))
+
+    def edge(self, verb: str, target: str, role: str = "data") -> None:
+        """Record that the run `used` or `produced` a target: a ref, or sha256:DIGEST."""
+        if verb not in ("used", "produced"):
+            raise Misuse(f"{verb!r} is no lineage edge", hint="a run has `used` or `produced` something")
+        self._fact(EDGE, EdgeFact(verb=verb, target=target, role=role))
+
+    def state(self, kind: str, body: Mapping[str, object], *, subject: str = "") -> None:
+        """State something that gates and reports may read later. subject: what it speaks of, a ref or sha256:DIGEST."""
+        check_name("statement", kind)
+        self._fact(STATE, StateFact(kind=kind, subject=subject, body=dict(body), author=self.store.actor().name))
+
+    def finish(self, status: str = "finished", *, error: str = "") -> None:
+        """End the run. Ending it twice does nothing."""
+        if status not in STATUSES[1:4]:
+            raise Misuse(f"a run cannot end as {status!r}", hint=f"choose one of: {', '.join(STATUSES[1:4])}")
+        if self.is_open:
+            self.is_open = False
+            active.pop(self)
+            self._end(status, error)
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.finish()
+        elif isinstance(error, KeyboardInterrupt):
+            self.finish("stopped", error="KeyboardInterrupt")
+        else:
+            self.finish("failed", error=f"{type(error).__name__}: {error}"[:2000])
+
+    def __repr__(self) -> str:
+        return f"<Run {self.short} of {self.experiment!r}, {self.kind}>"
+
+    def _end(self, status: str, error: str) -> None:
+        self._fact(END, End(status=status, error=error))
+
+    def _fact(self, what: str, value: object) -> None:
+        self._writer.fact(self._bytes, self.epoch, what, value)
+
+    def _save_file(self, source: Path, name: str) -> "SavedArtifact":
+        check_artifact_path(name)
+        digest = self.store.blobs.put_file(source)
+        return self._artifact(name, digest, self.store.blobs.size_bytes(digest))
+
+    def _artifact(self, name: str, digest: str, size_bytes: int) -> "SavedArtifact":
+        saved = ArtifactFact(path=name, digest=digest, size_bytes=size_bytes)
+        self._fact(ARTIFACT, saved)
+        return saved
+
+
+# What saving gives back is what the journal holds.
+SavedArtifact = ArtifactFact
+
+
+def run(
+    experiment: str | None = None,
+    *,
+    name: str = "",
+    params: Mapping[str, object] | None = None,
+    tags: Mapping[str, str] | None = None,
+    kind: str = "train",
+    group: str = "",
+    note: str = "",
+    resume: str | None = None,
+    store: Store | None = None,
+) -> Run:
+    """Start a run, or go on with one (`resume`: its id or short form), and make it the active one.
+
+    with st.run("churn", params={"learning_rate": 0.1}) as run:
+        run.log({"loss": 0.3}, step=1)
+
+    experiment: the named collection it belongs to; inside another run it may be left out. It becomes part of the active run.
+    Raises Misuse for names that cannot be, NotFound for a run to resume that does not exist.
+    """
+    store = store or current_store()
+    if resume is not None:
+        return _resumed(store, resume, params, tags)
+    parent = active.active_run()
+    if experiment is None and parent is not None:
+        experiment = parent.experiment
+    if experiment is None:
+        raise Misuse("a run needs an experiment", hint='write st.run("churn")')
+    check_name("experiment", experiment)
+    if kind not in KINDS:
+        raise Misuse(f"{kind!r} is no kind of run", hint=f"choose one of: {', '.join(KINDS)}")
+    start = Start(
+        experiment=experiment,
+        name=name,
+        kind=kind,
+        group=group,
+        parent=parent.id if parent is not None and parent.store.folder == store.folder else None,
+        params=to_params(params or {}),
+        tags={key: str(value) for key, value in (tags or {}).items()},
+        user=store.actor().name,
+    )
+    made = Run(store, new_id(store.clock), experiment, kind=kind)
+    made._fact(START, start)
+    active.push(made)
+    if note:
+        made.note(note)
+    return made
+
+
+def log(metrics: Mapping[str, float], *, step: int | None = None) -> None:
+    """Log numbers to the active run. Raises Misuse if there is none."""
+    current = active.active_run()
+    if current is None:
+        raise Misuse("no run is active", hint='start one: with st.run("churn"): ...')
+    current.log(metrics, step=step)
+
+
+def _resumed(store: Store, resume: str, params: Mapping[str, object] | None, tags: Mapping[str, str] | None) -> Run:
+    from stratal.store.journal import living_writers
+    from stratal.tracking.store import runs as rows  # the one telemetry verb that needs the database
+
+    store.settle()
+    id = find_id(store, resume)
+    with store.command(runs=[id]) as tx:
+        record = rows.get_record(tx, id)
+        if record.holder is not None and (record.expires_ns or 0) > tx.now_ns:
+            raise Conflict(f"run {short(id)} is leased to {record.holder}", hint="wait until it ends; its owner goes on with it")
+        is_alive = record.status == "running" and bool(living_writers(store.journals) & set(rows.writers_of(tx, id)))
+        if is_alive:
+            epoch = record.epoch
+            rows.join(tx, store, id)
+        else:
+            epoch = rows.resume(tx, store, id)
+    going_on = Run(store, id, record.experiment, epoch=epoch, kind=record.kind)
+    active.push(going_on)
+    if params:
+        going_on.log_params(params)
+    if tags:
+        going_on.set_tags(tags)
+    return going_on
+
+
+def find_id(store: Store, text: str) -> RunId:
+    """Give the whole id of a run by its id, short form or ref. Raises NotFound, or Misuse if several match."""
+    from stratal.tracking.store import runs as rows
+
+    text = text.removeprefix("run:").lower()
+    with store.query() as tx:
+        if len(text) == 32:
+            return rows.get_record(tx, text).id
+        found = rows.ids_ending_with(tx, text) if len(text) >= 4 and all(c in "0123456789abcdef" for c in text) else []
+    if not found:
+        raise NotFound(f"there is no run {text!r} in this store", hint="list runs with `stratal runs`")
+    if len(found) > 1:
+        raise Misuse(f"run {text!r} is ambiguous: {', '.join(found)}", hint="use the whole id")
+    return found[0]
+
+
+def _end_open_runs() -> None:
+    """At a normal exit: end what was never ended, as failed if an exception is what ends the process."""
+    crashed = getattr(sys, "last_type", None)
+    for open_run in reversed(active.open_runs()):
+        with contextlib.suppress(Exception):
+            open_run.finish("failed" if crashed else "finished", error=crashed.__name__ if crashed else "")
+
+
+atexit.register(_end_open_runs)
+os.register_at_fork(after_in_child=active.forget_all)

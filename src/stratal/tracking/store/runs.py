@@ -1,0 +1,269 @@
+"""Rows of runs: reading one, making a leased one, ending it, resuming it."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import bindparam, select, update
+
+from stratal.core.errors import NotFound
+from stratal.core.ids import SHORT, RunId, new_id, short, to_bytes
+from stratal.core.records import Record, from_json
+from stratal.store import leases
+from stratal.store.database import Row, Transaction
+from stratal.store.names import ensure_run
+from stratal.store.store import Store
+from stratal.store.tables import key, metric, participant, run
+from stratal.tracking.facts import Start
+from stratal.tracking.store.settling import TrunkFacts
+from stratal.tracking.tables import artifact, edge, note, statement
+
+_COLUMNS = (
+    run.c.no, run.c.id, run.c.experiment, run.c.kind, run.c.status, run.c.parent, run.c.started_ns, run.c.ended_ns, run.c.epoch,
+    run.c.holder, run.c.expires_ns, run.c.doc, run.c.metrics,
+)  # fmt: skip
+SELECT_RUNS = select(*_COLUMNS)
+_RUN = SELECT_RUNS.where(run.c.id == bindparam("run_id"))
+_BY_SHORT = select(run.c.id).where(run.c.short == bindparam("short_id")).order_by(run.c.no.desc()).limit(9)
+_LIKE_SHORT = select(run.c.id).where(run.c.short.like(bindparam("pattern"))).order_by(run.c.no.desc()).limit(9)
+_CHILDREN = select(run.c.id).where(run.c.parent == bindparam("run_id")).order_by(run.c.no)
+_WRITERS = select(participant.c.writer).where(participant.c.run == bindparam("run_id"))
+_RESUME = update(run).where(run.c.id == bindparam("run_id")).values(status="running", ended_ns=None, holder=None, expires_ns=None)
+_REOPEN = update(run).where(run.c.id == bindparam("run_id")).values(status="running", ended_ns=None)
+_END = (
+    update(run)
+    .where(run.c.id == bindparam("run_id"), run.c.epoch == bindparam("token"))
+    .values(status=bindparam("new_status"), ended_ns=bindparam("at"), holder=None, expires_ns=None)
+)
+_METRICS = (
+    select(key.c.name, metric.c.value, metric.c.is_nan, metric.c.step, metric.c.time_ns, metric.c.low, metric.c.high, metric.c.points)
+    .join_from(metric, key, key.c.id == metric.c.key)
+    .where(metric.c.run == bindparam("run_no"))
+    .order_by(key.c.name)
+)
+_ARTIFACTS = (
+    select(artifact.c.path, artifact.c.digest, artifact.c.size_bytes, artifact.c.at_ns)
+    .where(artifact.c.run == bindparam("run_no"))
+    .order_by(artifact.c.path)
+)
+_EDGES = (
+    select(edge.c.verb, edge.c.target, edge.c.role, edge.c.at_ns)
+    .where(edge.c.run == bindparam("run_no"))
+    .order_by(edge.c.at_ns, edge.c.target)
+)
+_NOTES = select(note.c.author, note.c.at_ns, note.c.text).where(note.c.run == bindparam("run_no")).order_by(note.c.id)
+_RUNS_AT = (
+    select(run.c.id, edge.c.verb, edge.c.role)
+    .join_from(edge, run, run.c.no == edge.c.run)
+    .where(edge.c.target == bindparam("target"))
+    .order_by(edge.c.at_ns)
+)
+_STATEMENTS = (
+    select(run.c.id, statement.c.kind, statement.c.subject, statement.c.author, statement.c.at_ns, statement.c.body)
+    .join_from(statement, run, run.c.no == statement.c.run)
+    .order_by(statement.c.id)
+)
+_STATED_BY_KIND = _STATEMENTS.where(statement.c.kind == bindparam("of_kind"))
+_STATED_ABOUT = _STATED_BY_KIND.where(statement.c.subject == bindparam("about"))
+_STATED_IN = _STATEMENTS.where(run.c.id == bindparam("run_id"))
+
+
+class RunRecord(Record, frozen=True, kw_only=True):
+    """A run's row: doc and metrics are its JSON documents, decoded."""
+
+    no: int
+    id: RunId
+    experiment: str
+    kind: str
+    status: str
+    parent: RunId | None
+    started_ns: int | None
+    ended_ns: int | None
+    epoch: int
+    holder: str | None
+    expires_ns: int | None
+    doc: dict[str, object]
+    metrics: dict[str, float | str]
+
+
+class MetricRecord(Record, frozen=True, kw_only=True):
+    """What is known of one series without reading it. low, high: of finite values."""
+
+    name: str
+    last: float
+    step: int
+    time_ns: int
+    low: float | None
+    high: float | None
+    points: int
+
+
+class Artifact(Record, frozen=True, kw_only=True):
+    """A file of a run: `path` inside the run, `digest` of its bytes."""
+
+    path: str
+    digest: str
+    size_bytes: int
+    at_ns: int = 0
+
+
+class Edge(Record, frozen=True, kw_only=True):
+    """A lineage edge of a run."""
+
+    verb: str
+    target: str
+    role: str
+    at_ns: int = 0
+
+
+class NoteRecord(Record, frozen=True, kw_only=True):
+    """A note on a run."""
+
+    author: str
+    at_ns: int
+    text: str
+
+
+class Statement(Record, frozen=True, kw_only=True):
+    """An immutable statement of a run about a subject."""
+
+    run: RunId
+    kind: str
+    subject: str
+    author: str
+    at_ns: int
+    body: dict[str, object]
+
+
+def to_record(row: Row) -> RunRecord:
+    """Turn a row of SELECT_RUNS into a record."""
+    no, id, experiment, kind, status, parent, started, ended, epoch, holder, expires, doc, metrics = row
+    return RunRecord(
+        no=no, id=RunId(bytes(id).hex()), experiment=experiment, kind=kind, status=status,
+        parent=RunId(bytes(parent).hex()) if parent else None, started_ns=started, ended_ns=ended, epoch=epoch, holder=holder,
+        expires_ns=expires, doc=from_json(doc, dict[str, object]), metrics=msgspec.json.decode(metrics),
+    )  # fmt: skip
+
+
+def find_record(tx: Transaction, run_id: str) -> RunRecord | None:
+    """Give a run by whole id, None if it was never seen."""
+    row = tx.row(_RUN, run_id=to_bytes(run_id))
+    return to_record(row) if row else None
+
+
+def get_record(tx: Transaction, run_id: str) -> RunRecord:
+    """Give a run by whole id. Raises NotFound."""
+    found = find_record(tx, run_id)
+    if found is None:
+        raise NotFound(f"there is no run {short(run_id)} in this store", hint="list runs with `stratal runs`")
+    return found
+
+
+def ids_ending_with(tx: Transaction, suffix: str) -> list[RunId]:
+    """List at most nine ids that end with a short form, newest first. suffix: hex digits."""
+    if len(suffix) >= SHORT:
+        rows = tx.rows(_BY_SHORT, short_id=suffix[-SHORT:])
+    else:
+        rows = tx.rows(_LIKE_SHORT, pattern=f"%{suffix}")
+    return [id for id in (RunId(bytes(row[0]).hex()) for row in rows) if id.endswith(suffix)]
+
+
+def children_of(tx: Transaction, run_id: str) -> list[RunId]:
+    """List the runs that are part of this one, in order of birth."""
+    return [RunId(bytes(id).hex()) for (id,) in tx.rows(_CHILDREN, run_id=to_bytes(run_id))]
+
+
+def writers_of(tx: Transaction, run_id: str) -> list[str]:
+    """List the writers that have written to a run."""
+    return [writer for (writer,) in tx.rows(_WRITERS, run_id=to_bytes(run_id))]
+
+
+def metrics_of(tx: Transaction, record: RunRecord) -> list[MetricRecord]:
+    """List what is known of each series of a run."""
+    return [
+        MetricRecord(name=name, last=float("nan") if nan else value, step=step, time_ns=time, low=low, high=high, points=points)
+        for name, value, nan, step, time, low, high, points in tx.rows(_METRICS, run_no=record.no)
+    ]
+
+
+def artifacts_of(tx: Transaction, record: RunRecord) -> list[Artifact]:
+    """List a run's artifacts by path."""
+    return [Artifact(path=p, digest=d, size_bytes=s, at_ns=t) for p, d, s, t in tx.rows(_ARTIFACTS, run_no=record.no)]
+
+
+def edges_of(tx: Transaction, record: RunRecord) -> list[Edge]:
+    """List what a run used and produced."""
+    return [Edge(verb=v, target=g, role=r, at_ns=t) for v, g, r, t in tx.rows(_EDGES, run_no=record.no)]
+
+
+def runs_at(tx: Transaction, target: str) -> list[tuple[RunId, str, str]]:
+    """List (run, verb, role) of all edges to a target."""
+    return [(RunId(bytes(id).hex()), verb, role) for id, verb, role in tx.rows(_RUNS_AT, target=target)]
+
+
+def notes_of(tx: Transaction, record: RunRecord) -> list[NoteRecord]:
+    """List a run's notes, oldest first."""
+    return [NoteRecord(author=a, at_ns=t, text=x) for a, t, x in tx.rows(_NOTES, run_no=record.no)]
+
+
+def find_statements(tx: Transaction, *, kind: str, subject: str | None = None) -> list[Statement]:
+    """List statements of a kind, about one subject if given, oldest first."""
+    rows = tx.rows(_STATED_BY_KIND, of_kind=kind) if subject is None else tx.rows(_STATED_ABOUT, of_kind=kind, about=subject)
+    return _statements(rows)
+
+
+def statements_of(tx: Transaction, run_id: str) -> list[Statement]:
+    """List what a run stated, oldest first."""
+    return _statements(tx.rows(_STATED_IN, run_id=to_bytes(run_id)))
+
+
+def insert_leased(tx: Transaction, store: Store, start: Start, *, ttl_s: float, run_id: RunId | None = None) -> tuple[RunId, int]:
+    """Make a run with a lease held by this process, inside a room's command. Gives its id and token."""
+    id = run_id or new_id(store.clock)
+    row = ensure_run(tx, to_bytes(id))
+    token = leases.claim(tx, id, store.holder, ttl_s=ttl_s)
+    TrunkFacts().start(tx, row, start, tx.now_ns, token)
+    leases.join(tx, id, store.writer.id)
+    tx.emit("run", id)
+    return id, token
+
+
+def end_leased(tx: Transaction, run_id: str, token: int, status: str) -> None:
+    """End a leased run and give the lease back. Raises StaleLease if it was taken over."""
+    if tx.run(_END, run_id=to_bytes(run_id), token=token, new_status=status, at=tx.now_ns) != 1:
+        raise leases.stale(run_id, token)
+    tx.emit("run", run_id)
+
+
+def take_over(tx: Transaction, store: Store, run_id: str, *, ttl_s: float, from_step: int | None) -> int:
+    """Take over a run whose lease is free or has run out, and give the new token. Raises Conflict if it is held."""
+    token = leases.claim(tx, run_id, store.holder, ttl_s=ttl_s, from_step=from_step)
+    leases.join(tx, run_id, store.writer.id)
+    tx.run(_REOPEN, run_id=to_bytes(run_id))
+    tx.emit("run", run_id)
+    return token
+
+
+def renew(tx: Transaction, run_id: str, token: int, ttl_s: float) -> None:
+    """Hold a lease for another ttl_s. Raises StaleLease if it was taken over."""
+    leases.renew(tx, run_id, token, ttl_s)
+
+
+def join(tx: Transaction, store: Store, run_id: str) -> None:
+    """Write to a run beside others, in its present epoch."""
+    leases.join(tx, run_id, store.writer.id)
+
+
+def resume(tx: Transaction, store: Store, run_id: str) -> int:
+    """Go on with a run that has ended or lost its process: raises its epoch, hides nothing. Gives the epoch."""
+    epoch = leases.take_over(tx, run_id, store.holder, from_step=None)
+    leases.join(tx, run_id, store.writer.id)
+    tx.run(_RESUME, run_id=to_bytes(run_id))
+    tx.emit("run", run_id)
+    return epoch
+
+
+def _statements(rows: Sequence[Row]) -> list[Statement]:
+    return [
+        Statement(run=RunId(bytes(id).hex()), kind=kind, subject=subject, author=author, at_ns=at, body=from_json(body, dict[str, object]))
+        for id, kind, subject, author, at, body in rows
+    ]

@@ -1,0 +1,236 @@
+"""What facts mean: each kind's change to the trunk's tables and to the run's row.
+
+Facts of one run may come from several writers, in any order. What can be said again (params, tags, artifacts, the end)
+follows the highest (epoch, time); the rest is only ever added.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+from sqlalchemy import and_, bindparam, or_, select, update
+
+from stratal.core.errors import Damaged
+from stratal.core.records import number_to_json
+from stratal.store.blobs import is_digest
+from stratal.store.database import Transaction, insert
+from stratal.store.frames import Fact
+from stratal.store.names import Names, RunRow
+from stratal.store.settling import PlacedFact
+from stratal.store.tables import key, metric, run
+from stratal.store.uses import add_use
+from stratal.tracking.facts import (
+    ARTIFACT,
+    CAPTURE,
+    EDGE,
+    END,
+    NOTE,
+    PARAMS,
+    START,
+    STATE,
+    TAGS,
+    ArtifactFact,
+    EdgeFact,
+    End,
+    Note,
+    Scalar,
+    Start,
+    StateFact,
+)  # fmt: skip
+from stratal.tracking.tables import artifact, edge, note, param, statement, tag
+
+T = TypeVar("T")
+
+_BEGIN = (
+    update(run)
+    .where(run.c.no == bindparam("run_no"))
+    .values({name: bindparam(f"new_{name}") for name in ("experiment", "kind", "parent", "started_ns", "doc")})
+)
+_NAME_METRICS = update(metric).where(metric.c.run == bindparam("run_no")).values(experiment=bindparam("new_experiment"))
+_NAME_PARAMS = update(param).where(param.c.run == bindparam("run_no")).values(experiment=bindparam("new_experiment"))
+_EXPERIMENT = select(run.c.experiment).where(run.c.no == bindparam("run_no"))
+_END = (
+    update(run)
+    .where(run.c.no == bindparam("run_no"), or_(run.c.ended_ns.is_(None), run.c.ended_ns <= bindparam("new_ended_ns")))
+    .values(status=bindparam("new_status"), ended_ns=bindparam("new_ended_ns"))
+)
+_DOC = select(run.c.doc).where(run.c.no == bindparam("run_no"))
+_SET_DOC = update(run).where(run.c.no == bindparam("run_no")).values(doc=bindparam("new_doc"))
+_new_param, _new_tag, _new_artifact = insert(param).excluded, insert(tag).excluded, insert(artifact).excluded
+_PARAM = insert(param).on_conflict_do_update(
+    index_elements=["run", "key"],
+    set_={name: _new_param[name] for name in ("num", "txt", "epoch", "at_ns")},
+    where=or_(_new_param.epoch > param.c.epoch, and_(_new_param.epoch == param.c.epoch, _new_param.at_ns >= param.c.at_ns)),
+)
+_TAG = insert(tag).on_conflict_do_update(
+    index_elements=["run", "key"],
+    set_={name: _new_tag[name] for name in ("value", "epoch", "at_ns")},
+    where=or_(_new_tag.epoch > tag.c.epoch, and_(_new_tag.epoch == tag.c.epoch, _new_tag.at_ns >= tag.c.at_ns)),
+)
+_ARTIFACT = insert(artifact).on_conflict_do_update(
+    index_elements=["run", "path"],
+    set_={name: _new_artifact[name] for name in ("digest", "size_bytes", "epoch", "at_ns")},
+    where=or_(
+        _new_artifact.epoch > artifact.c.epoch,
+        and_(_new_artifact.epoch == artifact.c.epoch, _new_artifact.at_ns >= artifact.c.at_ns),
+    ),
+)
+_NOTE = insert(note)
+_EDGE = insert(edge).on_conflict_do_nothing()
+_STATEMENT = insert(statement)
+_PARAM_TIMES = select(key.c.name, param.c.epoch, param.c.at_ns).join_from(param, key, key.c.id == param.c.key).where(
+    param.c.run == bindparam("run_no")
+)  # fmt: skip
+_TAGS = select(key.c.name, tag.c.value).join_from(tag, key, key.c.id == tag.c.key).where(tag.c.run == bindparam("run_no"))
+
+_PARAM_COLUMNS = tuple(c.name for c in param.columns)
+
+
+class TrunkFacts:
+    """Applies the trunk's facts. One per process and store: it remembers ids of names."""
+
+    kinds = frozenset((START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, END))
+
+    def __init__(self) -> None:
+        self._names = Names()
+        self._verbs: dict[str, Callable[[Transaction, PlacedFact], None]] = {
+            START: self._start, PARAMS: self._params, TAGS: self._tags, NOTE: self._note, ARTIFACT: self._artifact,
+            EDGE: self._edge, STATE: self._state, CAPTURE: self._capture, END: self._end,
+        }  # fmt: skip
+
+    def apply(self, tx: Transaction, facts: Sequence[PlacedFact]) -> list[Fact]:
+        """Apply facts in the order given, and give those whose bodies are not what they should be."""
+        self._names.forget()  # a transaction before this one may have been rolled back
+        unreadable = []
+        for placed in facts:
+            try:
+                self._verbs[placed.fact.what](tx, placed)
+            except (Damaged, msgspec.ValidationError):  # raised before anything is written
+                unreadable.append(placed.fact)
+        return unreadable
+
+    def start(self, tx: Transaction, row: RunRow, start: Start, at_ns: int, epoch: int) -> None:
+        """Begin a run: by a fact, or by a command that makes a leased run."""
+        doc = {
+            "name": start.name, "group": start.group, "user": start.user,
+            "params": _document(start.params), "tags": start.tags, "capture": start.capture,
+        }  # fmt: skip
+        tx.run(
+            _BEGIN, run_no=row.no, new_experiment=start.experiment, new_kind=start.kind, new_started_ns=at_ns, new_doc=_json(doc),
+            new_parent=bytes.fromhex(start.parent) if start.parent else None,
+        )  # fmt: skip
+        if not row.is_new:  # points or params of another writer came first
+            tx.run(_NAME_METRICS, run_no=row.no, new_experiment=start.experiment)
+            tx.run(_NAME_PARAMS, run_no=row.no, new_experiment=start.experiment)
+        self._write_params(tx, row, start.experiment, start.params, epoch, at_ns)
+        self._write_tags(tx, row, start.tags, epoch, at_ns)
+
+    def _start(self, tx: Transaction, placed: PlacedFact) -> None:
+        fact, row = placed
+        self.start(tx, row, _body(fact.value, Start), fact.at_ns, fact.epoch)
+
+    def _end(self, tx: Transaction, placed: PlacedFact) -> None:
+        end = _body(placed.fact.value, End)
+        if placed.fact.epoch < placed.run.epoch:
+            return  # how an epoch ended says nothing about the one that took over
+        if tx.run(_END, run_no=placed.run.no, new_status=end.status, new_ended_ns=placed.fact.at_ns) and end.error:
+            _change_doc(tx, placed.run.no, {"error": end.error})
+
+    def _params(self, tx: Transaction, placed: PlacedFact) -> None:
+        fact, row = placed
+        params = msgspec.convert(fact.value, dict[str, Scalar])
+        newer = {name: (epoch, at_ns) for name, epoch, at_ns in tx.rows(_PARAM_TIMES, run_no=row.no)}
+        self._write_params(tx, row, str(tx.value(_EXPERIMENT, run_no=row.no)), params, fact.epoch, fact.at_ns)
+        counting = {name: value for name, value in params.items() if newer.get(name, (-1, 0)) <= (fact.epoch, fact.at_ns)}
+        _merge_doc(tx, row.no, "params", _document(counting))
+
+    def _tags(self, tx: Transaction, placed: PlacedFact) -> None:
+        fact, row = placed
+        self._write_tags(tx, row, msgspec.convert(fact.value, dict[str, str | None]), fact.epoch, fact.at_ns)
+        _change_doc(tx, row.no, {"tags": {name: value for name, value in tx.rows(_TAGS, run_no=row.no) if value is not None}})
+
+    def _note(self, tx: Transaction, placed: PlacedFact) -> None:
+        body = _body(placed.fact.value, Note)
+        tx.run(_NOTE, run=placed.run.no, author=body.author, at_ns=placed.fact.at_ns, text=body.text)
+
+    def _artifact(self, tx: Transaction, placed: PlacedFact) -> None:
+        fact, body = placed.fact, _body(placed.fact.value, ArtifactFact)
+        tx.run(
+            _ARTIFACT, run=placed.run.no, path=body.path, digest=body.digest, size_bytes=body.size_bytes, epoch=fact.epoch,
+            at_ns=fact.at_ns,
+        )  # fmt: skip
+        add_use(tx, body.digest, f"run:{placed.run.id.hex()}")
+
+    def _edge(self, tx: Transaction, placed: PlacedFact) -> None:
+        body = _body(placed.fact.value, EdgeFact)
+        tx.run(_EDGE, run=placed.run.no, verb=body.verb, target=body.target, role=body.role, at_ns=placed.fact.at_ns)
+
+    def _state(self, tx: Transaction, placed: PlacedFact) -> None:
+        body = _body(placed.fact.value, StateFact)
+        tx.run(
+            _STATEMENT, run=placed.run.no, kind=body.kind, subject=body.subject, author=body.author, at_ns=placed.fact.at_ns,
+            body=_json(body.body),
+        )  # fmt: skip
+
+    def _capture(self, tx: Transaction, placed: PlacedFact) -> None:
+        captured = msgspec.convert(placed.fact.value, dict[str, object])
+        for digest in _digests_of(captured):
+            add_use(tx, digest, f"run:{placed.run.id.hex()}")
+        _merge_doc(tx, placed.run.no, "capture", captured)
+
+    def _write_params(self, tx: Transaction, row: RunRow, experiment: str, params: Mapping[str, Scalar], epoch: int, at_ns: int) -> None:
+        ids = self._names.key_ids(tx, list(params))
+        rows = [(row.no, id, experiment, _number(v), _text(v), epoch, at_ns) for id, v in zip(ids, params.values(), strict=True)]
+        tx.many_tuples(_PARAM, _PARAM_COLUMNS, rows)
+
+    def _write_tags(self, tx: Transaction, row: RunRow, tags: Mapping[str, str | None], epoch: int, at_ns: int) -> None:
+        ids = self._names.key_ids(tx, list(tags))
+        rows = [{"run": row.no, "key": id, "value": v, "epoch": epoch, "at_ns": at_ns} for id, v in zip(ids, tags.values(), strict=True)]
+        tx.many(_TAG, rows)
+
+
+def _body(value: object, type: type[T]) -> T:
+    try:
+        return msgspec.convert(value, type)
+    except msgspec.ValidationError as error:
+        raise Damaged(f"a journal holds a {type.__name__} that is none: {error}") from error
+
+
+def _merge_doc(tx: Transaction, no: int, part: str, values: Mapping[str, object]) -> None:
+    doc = msgspec.json.decode(str(tx.value(_DOC, run_no=no)))
+    doc[part] = {**doc.get(part, {}), **values}
+    tx.run(_SET_DOC, run_no=no, new_doc=_json(doc))
+
+
+def _change_doc(tx: Transaction, no: int, values: Mapping[str, object]) -> None:
+    doc = msgspec.json.decode(str(tx.value(_DOC, run_no=no)))
+    tx.run(_SET_DOC, run_no=no, new_doc=_json({**doc, **values}))
+
+
+def _document(params: Mapping[str, Scalar]) -> dict[str, object]:
+    return {name: number_to_json(value) if isinstance(value, float) else value for name, value in params.items()}
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _number(value: Scalar) -> float | None:
+    if isinstance(value, str) or value is None:
+        return None
+    number = float(value)
+    return None if number != number else number
+
+
+def _text(value: Scalar) -> str | None:
+    return value if isinstance(value, str) or value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _digests_of(captured: object) -> list[str]:
+    """List the digests of blobs that a capture names, at any depth under a key 'digest'."""
+    if isinstance(captured, dict):
+        own = [captured["digest"]] if isinstance(captured.get("digest"), str) and is_digest(captured["digest"]) else []
+        return own + [digest for value in captured.values() for digest in _digests_of(value)]
+    if isinstance(captured, list):
+        return [digest for value in captured for digest in _digests_of(value)]
+    return []

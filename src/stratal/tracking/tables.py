@@ -1,0 +1,84 @@
+"""Tables of the trunk: what is said about runs, beside the run row, its metrics and its points, which the store keeps."""
+
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, Table, Text
+
+from stratal.store.tables import Number, metadata, numbered
+
+param = Table(
+    "param",
+    metadata,
+    Column("run", Number, ForeignKey("run.no"), primary_key=True),
+    Column("key", Number, ForeignKey("key.id"), primary_key=True),
+    Column("experiment", Text, nullable=False),
+    Column("num", Double),  # of numbers and booleans, for ranges
+    Column("txt", Text),  # of everything, as it is shown
+    Column("epoch", Integer, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Index(None, "key", "experiment", "num", "run"),
+    Index(None, "key", "experiment", "txt", "run"),
+    Index(None, "key", "num", "run"),
+    Index(None, "key", "txt", "run"),
+    sqlite_with_rowid=False,
+)
+
+tag = Table(
+    "tag",
+    metadata,
+    Column("run", Number, ForeignKey("run.no"), primary_key=True),
+    Column("key", Number, ForeignKey("key.id"), primary_key=True),
+    Column("value", Text),  # NULL: taken away, at that time
+    Column("epoch", Integer, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Index(None, "key", "value", "run"),
+    sqlite_with_rowid=False,
+)
+
+note = Table(
+    "note",
+    metadata,
+    numbered(),
+    Column("run", Number, ForeignKey("run.no"), nullable=False),
+    Column("author", Text, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("text", Text, nullable=False),
+    Index(None, "run"),
+)
+
+artifact = Table(
+    "artifact",
+    metadata,
+    Column("run", Number, ForeignKey("run.no"), primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Index(None, "digest"),
+    sqlite_with_rowid=False,
+)
+
+edge = Table(
+    "edge",
+    metadata,
+    Column("run", Number, ForeignKey("run.no"), primary_key=True),
+    Column("verb", Text, primary_key=True),  # used, produced
+    Column("target", Text, primary_key=True),  # a ref, or sha256:DIGEST
+    Column("role", Text, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Index(None, "target"),
+    sqlite_with_rowid=False,
+)
+
+statement = Table(
+    "statement",
+    metadata,
+    numbered(),
+    Column("run", Number, ForeignKey("run.no"), nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Index(None, "kind", "subject"),
+    Index(None, "run", "kind"),
+)
