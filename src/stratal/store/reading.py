@@ -7,6 +7,7 @@ rewound are left out, and readable as superseded.
 
 import contextlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,7 @@ class Snapshot:
         if id is None or row.takeovers or self.tx.row(_BLOCKS, run_no=row.no) is not None:
             return None
         chunks = self.tx.rows(_CHUNKS, run_no=row.no, key=id)
-        ordered = all(a[2] <= b[1] for a, b in zip(chunks, chunks[1:], strict=False)) and all(c[3] for c in chunks)
+        ordered = all(a[2] <= b[1] for a, b in pairwise(chunks)) and all(c[3] for c in chunks)
         if not chunks or not ordered:
             return None
         parts = [unpack_marks(c[4]) for c in chunks]

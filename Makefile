@@ -1,0 +1,36 @@
+# Needs Python 3.11 or newer and make; everything else is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+# One thread per numeric library and process: tests and demo start processes of their own.
+export OMP_NUM_THREADS ?= 1
+
+# Run the whole lifecycle on real data: raw rows to a model in production.
+demo: .venv/ready
+	$(BIN)/stratal demo
+
+# Run the tests.
+test: .venv/ready
+	$(BIN)/pytest -n 2 --dist loadgroup -q tests
+
+# Run lint, types and the architecture contracts.
+check: .venv/ready
+	$(BIN)/ruff check src tests bench examples
+	$(BIN)/ruff format --check src tests bench examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/architecture
+
+# Run every benchmark beside its peers (their environments are made under bench/.peers).
+bench: .venv/ready
+	for script in bench/[a-z]*.py; do $(BIN)/python $$script || exit 1; done
+
+# Remove what these commands made, but not your store.
+clean:
+	rm -rf .venv build dist bench/.peers .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+.PHONY: demo test check bench clean

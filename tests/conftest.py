@@ -1,0 +1,65 @@
+"""Shared by all tests: a store in a temporary folder, victims to kill, and each statement compiled for PostgreSQL."""
+
+import os
+from pathlib import Path
+
+import pytest
+from sqlalchemy import ClauseElement
+from sqlalchemy.dialects import postgresql
+
+os.environ.pop("STRATAL_STORE", None)
+os.environ["STRATAL_USER"] = "tester"
+
+from stratal.store import database
+from stratal.store.store import Store
+from stratal.testing.victims import Victims
+from stratal.tracking import active, opening
+from stratal.tracking.opening import open_store
+
+compiled_for_postgresql: list[str] = []
+
+
+def _compile_for_postgresql(statement: ClauseElement) -> None:
+    text = str(statement.compile(dialect=postgresql.dialect(), compile_kwargs={"render_postcompile": True}))
+    compiled_for_postgresql.append(text)
+
+
+database.on_compile.append(_compile_for_postgresql)
+
+
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each test has a working folder, no active run and no default store of its neighbours."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    active.forget_all()
+    opening._chosen.clear()
+    opening._open.clear()
+
+
+@pytest.fixture
+def store(tmp_path: Path):
+    opened = open_store(tmp_path / "store")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def fresh_store(tmp_path: Path):
+    """Make stores on demand, each in a folder of its own."""
+    made: list[Store] = []
+
+    def make() -> Store:
+        made.append(open_store(tmp_path / f"store{len(made)}"))
+        return made[-1]
+
+    yield make
+    for opened in made:
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def victims():
+    imports = ["stratal.testing.workloads", "stratal.store.settling", "stratal.store.migrating", "stratal.tracking.store.settling"]
+    with Victims(imports) as running:
+        yield running
