@@ -7,7 +7,20 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stratal.store.frames import FACT, NAMED, POINTS, SIZE, encode_fact, encode_names, pack, points_packer, read_fact, read_points, scan, shape_of
+from stratal.store.frames import (
+    FACT,
+    NAMED,
+    POINTS,
+    SIZE,
+    encode_fact,
+    encode_names,
+    pack,
+    points_packer,
+    read_fact,
+    read_points,
+    scan,
+    shape_of,
+)
 
 RUN = b"r" * 16
 SALT = 7

@@ -1,5 +1,7 @@
 """Laws of the series codec. Excludes the database."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -69,7 +71,7 @@ def test_an_envelope_keeps_every_buckets_extremes(values: list[float], buckets: 
     found = envelope_of(p, buckets)
     edges = [*np.searchsorted(p.steps, found.steps).tolist(), len(v)]
     assert len(found.steps) == min(buckets, len(v))
-    for i, (start, stop) in enumerate(zip(edges, edges[1:], strict=False)):
+    for i, (start, stop) in enumerate(pairwise(edges)):
         part = v[start:stop]
         assert found.low[i] == np.fmin.reduce(part) or np.isnan(part).all()
         assert found.high[i] == np.fmax.reduce(part) or np.isnan(part).all()

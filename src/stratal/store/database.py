@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import insert as insert  # noqa: PLC0414  # 
 from sqlalchemy.engine import Dialect
 
 from stratal.core.clock import Clock, SystemClock
-from stratal.core.errors import Conflict, StoreDown
+from stratal.core.errors import Bug, Conflict, StoreDown
 from stratal.core.people import Identity
 from stratal.store.tables import event
 
@@ -46,8 +46,12 @@ class Compiled(NamedTuple):
     statement: ClauseElement  # keeps the id() under which it is cached from being reused
 
     def bind(self, values: Mapping[str, Value]) -> tuple[Value, ...]:
+        """Put values into the statement's order. Raises Bug if one is missing."""
         fixed = self.fixed
-        return tuple([values[name] if name in values else fixed[name] for name in self.order])
+        try:
+            return tuple([values[name] if name in values else fixed[name] for name in self.order])
+        except KeyError as error:
+            raise Bug(f"a statement was run without its value {error}: {self.sql[:200]}") from error
 
 
 # Called with every statement that is compiled; the tests compile each for PostgreSQL, too.

@@ -20,8 +20,8 @@ Body of points:            shape u64, step i64, time i64 (ns, UTC), values f64 x
 Body of points with names: u32 size, msgpack list of names, then as above. The shape is a digest of the names.
 Body of a fact:            msgpack (what, time i64, value).
 
-Laws (tested): 1 scan(pack(x)) == x. 2 every cut of a journal reads as a prefix of it. 3 one flipped bit costs one frame,
-and is reported, or is a torn tail. 4 bytes of one segment never read as frames of another.
+Laws (tested): 1 scan(pack(x)) == x. 2 every cut of a journal reads as a prefix of it. 3 one flipped bit costs at most one
+frame, which is reported or a torn tail; it is never read wrong. 4 bytes of one segment never read as frames of another.
 """
 
 import struct

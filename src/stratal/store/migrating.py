@@ -11,6 +11,7 @@ from stratal.core.errors import Misuse, StoreDown
 from stratal.store.database import Database
 
 FOLDER = Path(__file__).parent / "migrations"
+TARGET = "head"
 
 
 def newest_version() -> int:
@@ -65,7 +66,7 @@ def _migrate(database: Database, version: int) -> None:
     engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
     event.listen(engine, "begin", lambda began: began.exec_driver_sql("begin immediate"))
     try:
-        with EnvironmentContext(config, scripts, fn=lambda revision, _: scripts._upgrade_revs("head", revision)) as context:
+        with EnvironmentContext(config, scripts, fn=lambda revision, _: scripts._upgrade_revs(TARGET, revision)) as context:
             with engine.begin() as began:
                 context.configure(connection=began, transactional_ddl=True)
                 context.run_migrations()

@@ -62,10 +62,11 @@ class Snapshot:
 
     def fresh_values(self, run_id: bytes) -> dict[str, float]:
         """Give the last values of those series of a run that have points in journals which are not settled yet."""
+        tail = self._tail_points()
         names = {id: name for name, id in self._keys().items()}
         row = find_run(self.tx, run_id)
         found: dict[str, tuple[int, int, int, float]] = {}
-        for (id, epoch), rows in self._tail_points().items():
+        for (id, epoch), rows in tail.items():
             if id != run_id:
                 continue
             columns = self._numbered(row, epoch, sort_series(rows))
@@ -75,6 +76,7 @@ class Snapshot:
         return {name: value for name, (_, _, _, value) in found.items()}
 
     def _parts(self, run_id: bytes, row: RunRow | None, name: str) -> Iterator[tuple[int, Points]]:
+        tail = self._tail_points()  # first: it gives ids to names that the database has not seen
         id = self._keys().get(name) if self._tails else self.tx.value(_KEY, name=name)
         if id is None:
             return
@@ -85,7 +87,7 @@ class Snapshot:
                 keys, points = decode_block(data)
                 start, stop = np.searchsorted(keys, [id, id + 1]).tolist()
                 yield epoch, points.cut(start, stop)
-        for (other, epoch), rows in sorted(self._tail_points().items()):
+        for (other, epoch), rows in sorted(tail.items(), key=lambda item: item[0]):
             if other == run_id:
                 mine = [group for group in rows if (group.keys == id).any()]
                 if mine:

@@ -9,8 +9,9 @@ order in which journals arrive does not change series. 3 a segment is unlinked o
 applied, and the database file itself holds the outcome.
 """
 
+import contextlib
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -87,7 +88,7 @@ class Settler:
             tails = [tail for tail in self._read_tails(opened, whole=False) if tail.read.frames]
             if not tails:
                 return 0
-            with self._database.write(SYSTEM) as tx:
+            with self.transaction() as tx:
                 touched = self.apply(tx, tails)
         for run in touched:
             self._fold(run)
@@ -112,35 +113,37 @@ class Settler:
         with self._database.read(SYSTEM) as tx:
             waiting = lagging_runs(tx)
         for id in waiting:
-            with self._database.write(SYSTEM) as tx:
+            with self.transaction() as tx:
                 run = find_run(tx, id)
                 if run is not None and run.is_lagging:
                     rebuild(tx, run)
 
     def apply(self, tx: Transaction, tails: Sequence[Tail]) -> set[bytes]:
         """Apply tails whose offset is still what was read; give the ids of the runs that have new points."""
-        try:
-            claimed = [tail for tail in tails if self._claim(tx, tail)]
-            self._define_names(tx, claimed)
-            facts = [fact for tail in claimed for fact in self._facts(tx, tail)]
-            points = self._points(tx, claimed)
-            runs = ensure_runs(tx, {fact.run for fact in facts} | {run for run, _, _ in points})
-            self._apply_facts(tx, facts, runs)
-            self._database.fault("before points")
-            for (id, epoch, writer), rows in points.items():
-                self._apply_points(tx, find_run(tx, id) or runs[id], epoch, rows)
-                tx.run(_ADD_PARTICIPANT, run=id, writer=writer)
-            for id in runs:
-                tx.emit("run", id.hex())
-            self._database.fault("after points")
-            return {id for id, _, _ in points}
-        except BaseException:
-            self.forget()
-            raise
+        claimed = [tail for tail in tails if self._claim(tx, tail)]
+        self._define_names(tx, claimed)
+        facts = [fact for tail in claimed for fact in self._facts(tx, tail)]
+        points = self._points(tx, claimed)
+        runs = ensure_runs(tx, {fact.run for fact in facts} | {run for run, _, _ in points})
+        self._apply_facts(tx, facts, runs)
+        self._database.fault("before points")
+        for (id, epoch, writer), rows in points.items():
+            self._apply_points(tx, find_run(tx, id) or runs[id], epoch, rows)
+            tx.run(_ADD_PARTICIPANT, run=id, writer=writer)
+        for id in runs:
+            tx.emit("run", id.hex())
+        self._database.fault("after points")
+        return {id for id, _, _ in points}
 
-    def forget(self) -> None:
-        """Drop ids that a transaction gave which was rolled back."""
-        self._names.forget()
+    @contextlib.contextmanager
+    def transaction(self, actor: Identity = SYSTEM) -> Iterator[Transaction]:
+        """Open a write transaction in which journals may be settled: ids that it gave are forgotten if it is rolled back."""
+        try:
+            with self._database.write(actor) as tx:
+                yield tx
+        except BaseException:
+            self._names.forget()
+            raise
 
     def sweep(self, *, at_once: bool = False) -> int:
         """Unlink dead segments if there are enough of them (or `at_once`); give how many went."""
@@ -154,7 +157,7 @@ class Settler:
                 size += tail.size
             if not dead or not (at_once or len(dead) >= MANY_DEAD or size >= MANY_DEAD_BYTES):
                 return 0
-            with self._database.write(SYSTEM) as tx:
+            with self.transaction() as tx:
                 for name, torn in dead.items():
                     tx.run(_ADD_SEGMENT, name=name, offset=0, state="live")
                     tx.run(_DONE, segment_name=name, torn_bytes=torn)
@@ -256,7 +259,7 @@ class Settler:
             if run is None or not blocks_to_fold(tx, run.no):
                 return
         try:
-            with self._database.write(SYSTEM) as tx:
+            with self.transaction() as tx:
                 self._database.fault("inside fold")
                 if not fold_blocks(tx, run.no, blocks_to_fold(tx, run.no)):
                     raise Conflict("another process folded these blocks first")

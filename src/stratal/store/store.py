@@ -84,13 +84,9 @@ class Store:
         Raises StoreDown if the store cannot be written; then nothing has changed.
         """
         ids = [to_bytes(run) for run in runs]
-        with self.database.write(self.actor()) as tx:
-            try:
-                self.settler.drain(tx, {self.writer.id} | self.settler.participants(tx, ids))
-                yield tx
-            except BaseException:
-                self.settler.forget()
-                raise
+        with self.settler.transaction(self.actor()) as tx:
+            self.settler.drain(tx, {self.writer.id} | self.settler.participants(tx, ids))
+            yield tx
 
     @contextlib.contextmanager
     def query(self) -> Iterator["Transaction"]:

@@ -1,36 +1,36 @@
 """What victims do until they are killed: log with acknowledgement, compact, hold a lease."""
 
 import os
-import random
 import signal
 import struct
+from itertools import count
 from pathlib import Path
 
 from stratal.core.ids import RunId, to_bytes
 from stratal.store.journal import Writer
 from stratal.tracking.facts import START, Start
 from stratal.tracking.opening import open_store
-from stratal.tracking.runs import Run
+from stratal.tracking.runs import Run, run
 
 ACKNOWLEDGED = struct.Struct("<q")
 
 
-def log_until_killed(folder: str, acknowledged: str, run: str, wide: int = 3, calls: int = 1 << 40) -> None:
+def log_until_killed(folder: str, acknowledged: str, id: str, wide: int = 3, calls: int = 1 << 40) -> None:
     """Log rows of `wide` metrics, value = step + column. After each call that returned, its step goes to a file."""
     writer = Writer(Path(folder) / "journal")
     told = os.open(acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    id = to_bytes(run)
-    writer.fact(id, 0, START, Start(experiment="kill"))
+    run_id = to_bytes(id)
+    writer.fact(run_id, 0, START, Start(experiment="kill"))
     for step in range(calls):
-        writer.log(id, 0, {f"m{column}": float(step + column) for column in range(wide)}, step)
+        writer.log(run_id, 0, {f"m{column}": float(step + column) for column in range(wide)}, step)
         os.write(told, ACKNOWLEDGED.pack(step))
 
 
-def say_until_killed(folder: str, acknowledged: str, run: str) -> None:
+def say_until_killed(folder: str, acknowledged: str, id: str) -> None:
     """Say facts of every kind, through the public run; after each round that returned, its number goes to a file."""
     store = open_store(folder)
     told = os.open(acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    writing = Run(store, RunId(run), "kill")
+    writing = Run(store, RunId(id), "kill")
     writing._fact(START, Start(experiment="kill"))
     for number in range(1 << 40):
         writing.log_params({f"p{number}": number})
@@ -42,13 +42,21 @@ def say_until_killed(folder: str, acknowledged: str, run: str) -> None:
         os.write(told, ACKNOWLEDGED.pack(number))
 
 
-def compact_until_killed(folder: str, seed: int, rate: float) -> None:
-    """Settle and sweep for ever; at each named point of the protocol, die with probability `rate`."""
+def log_into_a_living_run(url: str, id: str, base: int) -> None:
+    """Join a run that another process owns, log 200 points of `m` from step `base`, and leave it open."""
+    joined = run(resume=id, store=open_store(url))
+    for step in range(base, base + 200):
+        joined.log({"m": float(step)}, step=step)
+    joined.leave()
+
+
+def compact_until_killed(folder: str, points: int) -> None:
+    """Settle and sweep for ever, and die at the n-th named point of the protocol (0: never)."""
     store = open_store(folder)
-    dice = random.Random(seed)
+    passed = count(1)
 
     def perhaps_die(_point: str) -> None:
-        if dice.random() < rate:
+        if next(passed) == points:
             os.kill(os.getpid(), signal.SIGKILL)
 
     store.database.fault = perhaps_die
@@ -60,6 +68,6 @@ def compact_until_killed(folder: str, seed: int, rate: float) -> None:
 def acknowledged_steps(path: str | Path) -> int:
     """Give how many calls were acknowledged in a file, a torn last record not counted."""
     try:
-        return os.path.getsize(path) // ACKNOWLEDGED.size
+        return Path(path).stat().st_size // ACKNOWLEDGED.size
     except FileNotFoundError:
         return 0

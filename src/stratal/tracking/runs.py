@@ -124,6 +124,11 @@ class Run:
             active.pop(self)
             self._end(status, error)
 
+    def leave(self) -> None:
+        """Stop writing to the run without ending it: others go on with it."""
+        self.is_open = False
+        active.pop(self)
+
     def __enter__(self) -> "Run":
         return self
 
