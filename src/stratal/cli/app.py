@@ -1,0 +1,81 @@
+"""The program `stratal`: which command lives in which file, and how errors end.
+
+Only the file of the command that was typed is imported, so that `stratal --help` answers at once.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
+
+import typer
+
+from stratal.cli.printing import print_error
+from stratal.core.errors import Misuse, StratalError
+from stratal.version import __version__
+
+
+class Command(NamedTuple):
+    """A command: the file of this folder that registers it, and its line in the list of commands."""
+
+    file: str
+    says: str
+
+
+# One line per command; the test of this table holds it against what the files register.
+COMMANDS = {
+    "runs": Command("tracking", "List runs, filtered and sorted."),
+    "show": Command("tracking", "Show one run, or what another ref stands for."),
+    "compare": Command("tracking", "Compare runs: params, metrics, environment, code, data."),
+    "why": Command("tracking", "Show where something came from, and what came of it."),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the program. Exit codes: 0 done, 1 an error of ours, 2 a wrong call, 130 interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        build(words)(args=words, prog_name="stratal")
+    except StratalError as error:
+        print_error(error)
+        sys.exit(2 if isinstance(error, Misuse) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def build(words: Sequence[str]) -> typer.Typer:
+    """Make the program for a command line: real commands from the files that it names, one line for each other command."""
+    app = typer.Typer(
+        help="A team's whole machine-learning layer: runs, data, features, tuning, training, pipelines, evaluation, registry.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    files = {COMMANDS[word].file for word in words if word in COMMANDS}
+    for file in sorted(files):
+        importlib.import_module(f"stratal.cli.{file}").register(app)
+    for name, command in COMMANDS.items():
+        if command.file not in files:
+            app.command(name, help=command.says)(_not_typed)
+    return app
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=lambda asked: _version(asked))] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"stratal {__version__}")
+        raise typer.Exit
+
+
+def _not_typed() -> None:
+    """Stand for a command in the list of commands; the command that is typed is always the real one."""
+
+
+if __name__ == "__main__":
+    main()

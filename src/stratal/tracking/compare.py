@@ -1,0 +1,215 @@
+"""Compare any number of runs: what differs in params, metrics, environment, code and data. Pure: values in, a value out."""
+
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from stratal.core.errors import Misuse
+from stratal.core.ids import short
+from stratal.core.records import Record, to_json
+from stratal.tracking.capture import Capture
+
+T = TypeVar("T")
+Value = bool | int | float | str | None
+
+MINIMIZE = "min"
+MAXIMIZE = "max"
+UNKNOWN = "unknown"
+# Words of metric names that say which way is better. A name with words of both kinds counts as smaller is better
+# (`auc_difference`, `accuracy_loss`).
+_SMALLER = frozenset(
+    (
+        "brier", "cer", "cost", "deviance", "difference", "distance", "divergence", "duration", "ece", "err", "error", "errors", "fid",
+        "fnr", "fpr", "kl", "latency", "logloss", "loss", "losses", "mae", "mape", "mse", "nll", "perplexity", "ppl", "regret", "rmse",
+        "rmsle", "seconds", "smape", "stall", "ter", "time", "wer",
+    )
+)  # fmt: skip
+_LARGER = frozenset(
+    (
+        "acc", "accuracy", "ap", "auc", "auprc", "auroc", "bleu", "dice", "f1", "gain", "goodput", "iou", "kappa", "lift", "map", "mcc",
+        "meteor", "mfu", "ndcg", "precision", "profit", "psnr", "r2", "recall", "return", "reward", "rouge", "score", "sensitivity",
+        "specificity", "ssim", "throughput", "tnr", "tpr",
+    )
+)  # fmt: skip
+_WORD = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+")
+
+
+class ComparedRun(Record, frozen=True, kw_only=True):
+    """What a comparison needs of a run. metrics: last values. used: refs or digests of data, with their roles."""
+
+    id: str
+    name: str | None = None
+    experiment: str = ""
+    status: str = ""
+    params: Mapping[str, Value] = msgspec.field(default_factory=dict)
+    metrics: Mapping[str, float] = msgspec.field(default_factory=dict)
+    used: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)  # role -> refs
+    capture: Capture | None = None
+    packages: Mapping[str, str] = msgspec.field(default_factory=dict)  # of the capture's list
+
+
+class Column(Record, frozen=True, kw_only=True):
+    """One run of the comparison."""
+
+    id: str
+    label: str
+    experiment: str
+    status: str
+
+
+class Row(Record, frozen=True, kw_only=True):
+    """One thing that differs: a value per run, None where a run lacks it."""
+
+    name: str
+    values: tuple[Value, ...]
+
+
+class MetricRow(Record, frozen=True, kw_only=True):
+    """One metric. deltas: difference to the first run. best: positions of the best value (several if equal), none if
+    nobody knows which way is better or only one run has it. NaN is never best."""
+
+    name: str
+    direction: str
+    values: tuple[float | None, ...]
+    deltas: tuple[float | None, ...]
+    best: tuple[int, ...]
+
+
+class Comparison(Record, frozen=True, kw_only=True):
+    """What differs between runs; each part holds only what differs, but `metrics` holds all."""
+
+    runs: tuple[Column, ...]
+    params: tuple[Row, ...]
+    equal_params: int
+    metrics: tuple[MetricRow, ...]
+    environment: tuple[Row, ...]
+    packages: tuple[Row, ...]
+    code: tuple[Row, ...]
+    data: tuple[Row, ...]
+    not_captured: tuple[str, ...]  # labels of runs without a capture: their environment and code are not known
+
+
+def compare(runs: Sequence[ComparedRun], *, minimize: Collection[str] = (), maximize: Collection[str] = ()) -> Comparison:
+    """Compare runs, the first being the base of differences.
+
+    minimize, maximize: metrics whose better direction is said here instead of guessed from their names.
+    Raises Misuse for fewer than two runs, one named twice, or a metric in both lists."""
+    _check(runs, minimize, maximize)
+    labels = _labels(runs)
+    captures = [run.capture for run in runs]
+    differing = _rows((run.params for run in runs), _value)
+    return Comparison(
+        runs=tuple(
+            Column(id=run.id, label=label, experiment=run.experiment, status=run.status) for run, label in zip(runs, labels, strict=True)
+        ),
+        params=differing,
+        equal_params=len({name for run in runs for name in run.params}) - len(differing),
+        metrics=tuple(_metric(name, runs, minimize, maximize) for name in sorted({name for run in runs for name in run.metrics})),
+        environment=_rows((_environment(capture) for capture in captures), _value),
+        packages=_rows((run.packages for run in runs), _value),
+        code=_rows((_code(capture) for capture in captures), _value),
+        data=_rows(({role: ", ".join(refs) for role, refs in run.used.items()} for run in runs), _value),
+        not_captured=tuple(label for label, capture in zip(labels, captures, strict=True) if capture is None),
+    )
+
+
+def direction_of(metric: str) -> str:
+    """Guess from a metric's name whether smaller ("min") or larger ("max") is better; "unknown" without a known word."""
+    words = [word.lower() for word in _WORD.findall(metric)]
+    if words[:1] == ["neg"]:  # scikit-learn's neg_log_loss and its like are turned so that larger is better
+        return MAXIMIZE
+    for number in range(len(words) - 1):
+        words.append(words[number] + words[number + 1])  # log_loss, r_2
+    if _SMALLER.intersection(words):
+        return MINIMIZE
+    return MAXIMIZE if _LARGER.intersection(words) else UNKNOWN
+
+
+def _check(runs: Sequence[ComparedRun], minimize: Collection[str], maximize: Collection[str]) -> None:
+    ids = [run.id for run in runs]
+    if len(ids) < 2:
+        raise Misuse(f"{len(ids)} runs cannot be compared", hint="name two runs or more")
+    if twice := sorted({id for id in ids if ids.count(id) > 1}):
+        raise Misuse(f"run {short(twice[0])} is named twice", hint="name each run once")
+    if both := sorted(set(minimize) & set(maximize)):
+        raise Misuse(f"{both[0]!r} is to be minimized and maximized", hint="name it in one list only")
+
+
+def _labels(runs: Sequence[ComparedRun]) -> list[str]:
+    """A run goes by its name where that is its own, else by its short id."""
+    names = [run.name for run in runs]
+    return [run.name if run.name and names.count(run.name) == 1 else short(run.id) for run in runs]
+
+
+def _metric(name: str, runs: Sequence[ComparedRun], minimize: Collection[str], maximize: Collection[str]) -> MetricRow:
+    values = tuple(run.metrics.get(name) for run in runs)
+    direction = MINIMIZE if name in minimize else MAXIMIZE if name in maximize else direction_of(name)
+    base = values[0]
+    return MetricRow(
+        name=name,
+        direction=direction,
+        values=values,
+        deltas=tuple(None if value is None or base is None else value - base for value in values),
+        best=_best(values, direction),
+    )
+
+
+def _best(values: Sequence[float | None], direction: str) -> tuple[int, ...]:
+    known = [value for value in values if value is not None and not math.isnan(value)]
+    if direction == UNKNOWN or len(known) < 2:
+        return ()
+    best = min(known) if direction == MINIMIZE else max(known)
+    return tuple(position for position, value in enumerate(values) if value == best)
+
+
+def _rows(columns: Iterable[Mapping[str, T]], show: Callable[[T | None], Value]) -> tuple[Row, ...]:
+    """Give a row for each name whose values are not the same in all columns."""
+    held = list(columns)
+    names = sorted({name for column in held for name in column})
+    rows = ((name, [column.get(name) for column in held], [name in column for column in held]) for name in names)
+    return tuple(
+        Row(name=name, values=tuple(show(value) for value in values))
+        for name, values, present in rows
+        if not all(present) or any(_differs(value, values[0]) for value in values)
+    )
+
+
+def _differs(left: object, right: object) -> bool:
+    """True and 1 differ; 1 and 1.0 do not; NaN equals NaN."""
+    if isinstance(left, float) and isinstance(right, float) and math.isnan(left) and math.isnan(right):
+        return False
+    return left != right or isinstance(left, bool) != isinstance(right, bool)
+
+
+def _value(value: object) -> Value:
+    return value if value is None or isinstance(value, bool | int | float | str) else to_json(value)
+
+
+def _environment(capture: Capture | None) -> dict[str, Value]:
+    if capture is None:
+        return {}
+    found: dict[str, Value] = {"python": f"{capture.implementation} {capture.python}", "system": capture.system, "host": capture.host}
+    found.update({f"variable {name}": value for name, value in ((capture.environment or {}) | capture.threads).items()})
+    if capture.seeds is not None:
+        found["seed"] = capture.seeds.seed
+        found.update({f"torch {name}": value for name, value in capture.seeds.torch.items()})
+    if capture.hardware is not None:
+        hardware = capture.hardware
+        found.update(processor=hardware.processor, cores=hardware.usable_cores, memory_bytes=hardware.memory_bytes, blas=hardware.blas)
+        found["gpus"] = ", ".join(gpu.name for gpu in hardware.gpus) or None
+        found.update({f"threads {name}": count for name, count in hardware.threads.items()})
+    return found
+
+
+def _code(capture: Capture | None) -> dict[str, Value]:
+    if capture is None:
+        return {}
+    entry = capture.entry
+    found: dict[str, Value] = {"entry": f"{entry.kind} {entry.target}".strip(), "arguments": " ".join(entry.argv)}
+    if capture.git is not None:
+        found.update(commit=capture.git.commit, branch=capture.git.branch, is_dirty=capture.git.is_dirty)
+    found.update({f"file {name}": (file.original or file.digest)[:12] for name, file in capture.files.items()})
+    return found

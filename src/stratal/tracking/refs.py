@@ -1,0 +1,237 @@
+"""Refs: one text that names anything, `kind:name@selector`, and the table of who resolves which kind.
+
+Selectors exist on dataset, features, model and pipeline, split at the last `@`; the other kinds take the rest
+verbatim. A selector is, in this order: a whole number, `latest` or `previous`, a stage (any case), an alias.
+`@alias:NAME` reaches an alias whose name is one of those (imports bring such), `@sha256:...` a content digest.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stratal.core.errors import Misuse, NotFound
+from stratal.core.ids import is_id, short
+from stratal.core.records import Record
+
+if TYPE_CHECKING:  # a process that only logs never imports the store
+    from stratal.store.store import Store
+
+VERSIONED = ("dataset", "features", "model", "pipeline")
+VERBATIM = ("run", "experiment", "study", "artifact", "sha256")
+KINDS = (*VERSIONED, *VERBATIM)
+STAGES = ("Development", "Staging", "Production", "Archived")
+SHORTEST = 6  # digits of a run's short id that are still accepted
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SUFFIX = re.compile(r"[0-9a-f]{6,32}")
+
+
+class Number(Record, frozen=True, kw_only=True, tag="number"):
+    """A version by its number."""
+
+    value: int
+
+
+class Relative(Record, frozen=True, kw_only=True, tag="relative"):
+    """`latest`, or `previous`: the one before the latest."""
+
+    word: str
+
+
+class Stage(Record, frozen=True, kw_only=True, tag="stage"):
+    """The version that holds a stage, by the stage's own spelling."""
+
+    name: str
+
+
+class Alias(Record, frozen=True, kw_only=True, tag="alias"):
+    """The version that an alias points to."""
+
+    name: str
+
+
+class Digest(Record, frozen=True, kw_only=True, tag="digest"):
+    """The version with that content: sha256, 64 hex digits."""
+
+    sha256: str
+
+
+Selector = Number | Relative | Stage | Alias | Digest
+
+
+class Ref(Record, frozen=True, kw_only=True):
+    """A parsed ref. Laws: `parse_ref(format_ref(r)) == r`; two spellings of one thing parse to equal refs."""
+
+    kind: str
+    name: str
+    selector: Selector | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise Misuse(f"the ref {self.kind + ':'!r} names nothing", hint=f"write it as {_example(self.kind)}")
+        if self.selector is not None and self.kind not in VERSIONED:
+            raise Misuse(f"{self.kind} has no versions, so it takes no selector", hint=f"selectors exist on {', '.join(VERSIONED)}")
+        if self.selector is None and self.kind in VERSIONED and "@" in self.name:
+            raise Misuse(
+                f"the {self.kind} name {self.name!r} holds an '@', so it needs a selector", hint=f"write {self.kind}:{self.name}@latest"
+            )
+        if isinstance(self.selector, Number) and self.selector.value < 0:
+            raise Misuse(f"{self.selector.value} is no version number", hint="numbers start at 1")
+        if isinstance(self.selector, Alias) and (not self.selector.name or "@" in self.selector.name):
+            raise Misuse(f"{self.selector.name!r} cannot be an alias", hint="an alias is not empty and holds no '@'")
+
+    def __str__(self) -> str:
+        return format_ref(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """What a ref stood for at that moment. `digest` is of the content; `value` is what the room gives for it."""
+
+    ref: Ref
+    digest: str
+    value: object
+
+
+Resolver = Callable[[Ref, "Store"], Resolved]
+
+_resolvers: dict[str, Resolver] = {}
+_watchers: ContextVar[tuple[list[tuple[str, str]], ...]] = ContextVar("stratal_watchers", default=())
+
+
+def parse_ref(text: str, *, default_kind: str | None = None, stages: Sequence[str] = STAGES) -> Ref:
+    """Parse a ref. `default_kind` is taken where the text names no known kind (`7c41e09b` for a run).
+
+    stages: the names that count as stages, for policies with their own. Raises Misuse, with the nearest kind."""
+    kind, colon, rest = text.partition(":")
+    if not colon or kind not in KINDS:
+        if default_kind is None:
+            raise _unknown_kind(text, kind if colon else "")
+        kind, rest = default_kind, text
+    if kind == "sha256" and _DIGEST.fullmatch(rest) is None:
+        raise Misuse(f"{text!r} is not a digest", hint="sha256: is followed by 64 hex digits, in lower case")
+    if kind not in VERSIONED or "@" not in rest:
+        return Ref(kind=kind, name=rest)
+    name, _, selector = rest.rpartition("@")
+    return Ref(kind=kind, name=name, selector=parse_selector(selector, stages=stages))
+
+
+def parse_selector(text: str, *, stages: Sequence[str] = STAGES) -> Selector:
+    """Parse what follows the `@`. Raises Misuse."""
+    if not text:
+        raise Misuse("nothing follows the '@'", hint="a selector is a version number, latest, previous, a stage or an alias")
+    if text.isascii() and text.isdigit():
+        return Number(value=int(text))
+    if text in ("latest", "previous"):
+        return Relative(word=text)
+    for stage in stages:
+        if stage.lower() == text.lower():
+            return Stage(name=stage)
+    if text.startswith("alias:"):
+        return Alias(name=text.removeprefix("alias:"))
+    if text.startswith("sha256:"):
+        digest = text.removeprefix("sha256:")
+        if _DIGEST.fullmatch(digest) is None:
+            raise Misuse(f"{text!r} is not a digest", hint="sha256: is followed by 64 hex digits, in lower case")
+        return Digest(sha256=digest)
+    return Alias(name=text)
+
+
+def format_ref(ref: Ref) -> str:
+    """Give the shortest text that parses to this ref."""
+    return f"{ref.kind}:{ref.name}" if ref.selector is None else f"{ref.kind}:{ref.name}@{format_selector(ref.selector)}"
+
+
+def format_selector(selector: Selector) -> str:
+    """Give the text after the `@`."""
+    match selector:
+        case Number(value=value):
+            return str(value)
+        case Relative(word=word):
+            return word
+        case Stage(name=name):
+            return name
+        case Digest(sha256=digest):
+            return f"sha256:{digest}"
+        case Alias(name=name):
+            is_plain = not name.startswith(("alias:", "sha256:")) and parse_selector(name) == selector
+            return name if is_plain else f"alias:{name}"
+
+
+def check_alias(name: str, *, stages: Sequence[str] = STAGES) -> str:
+    """Give the name back if it may become an alias. Raises Misuse if it would be read as something else."""
+    if "@" in name or not name or parse_selector(name, stages=stages) != Alias(name=name):
+        raise Misuse(
+            f"{name!r} cannot be an alias: it would be read as something else",
+            hint=f"an alias is no number, not latest or previous, no stage ({', '.join(stages)}), and holds no '@'",
+        )
+    return name
+
+
+def register_resolver(kind: str, resolver: Resolver) -> None:
+    """Say who resolves refs of a kind. The composition of the product does this once; the last one counts."""
+    if kind not in KINDS:
+        raise _unknown_kind(f"{kind}:", kind)
+    _resolvers[kind] = resolver
+
+
+def resolve(ref: Ref | str, store: "Store") -> Resolved:
+    """Find what a ref stands for now. Raises NotFound if it is not there, Misuse if the ref is wrong or ambiguous."""
+    parsed = parse_ref(ref) if isinstance(ref, str) else ref
+    resolver = _resolvers.get(parsed.kind)
+    if resolver is None:
+        raise NotFound(f"nothing here resolves {parsed.kind} refs", hint="`import stratal` registers all kinds; import it first")
+    resolved = resolver(parsed, store)
+    for seen in _watchers.get():
+        seen.append((format_ref(parsed), resolved.digest))
+    return resolved
+
+
+@contextmanager
+def watching_resolutions() -> Iterator[list[tuple[str, str]]]:
+    """Record each (ref, digest) that is resolved inside the block, in order, repeats included. Blocks nest.
+
+    A thread that the block starts is watched if it runs in a copy of the block's context."""
+    seen: list[tuple[str, str]] = []
+    token = _watchers.set((*_watchers.get(), seen))
+    try:
+        yield seen
+    finally:
+        _watchers.reset(token)
+
+
+def match_run(text: str, candidates: Iterable[str]) -> str:
+    """Give the one run id that ends with `text`. Raises NotFound for none, Misuse for several (it lists them)."""
+    found = sorted({id for id in candidates if id.endswith(text)})
+    if not found:
+        raise NotFound(f"there is no run {text!r} here", hint="`stratal runs` lists the runs; the short form is the last 8 digits")
+    if len(found) > 1:
+        shown = ", ".join(found[:5]) + (" ..." if len(found) > 5 else "")
+        raise Misuse(f"{len(found)} runs end with {text!r}: {shown}", hint="give more digits, from the end of the id")
+    return found[0]
+
+
+def check_run_name(text: str) -> str:
+    """Give the text if it can be a run's id or the end of one. Raises Misuse."""
+    if is_id(text) or _SUFFIX.fullmatch(text):
+        return text
+    raise Misuse(f"{text!r} is not the id of a run", hint=f"an id has 32 hex digits (0-9, a-f); its last {SHORTEST} or more also do")
+
+
+def run_ref(id: str) -> str:
+    """Give the ref of a run in its short form, for people."""
+    return f"run:{short(id)}"
+
+
+def _unknown_kind(text: str, kind: str) -> Misuse:
+    near = difflib.get_close_matches(kind.lower(), KINDS, n=1)
+    nearest = f"did you mean {near[0]}:{text.partition(':')[2]}? " if near else ""
+    what = f"{text!r} starts with no known kind" if kind else f"{text!r} is not a ref: it names no kind"
+    return Misuse(what, hint=f"{nearest}write kind:name, where kind is one of {', '.join(KINDS)}")
+
+
+def _example(kind: str) -> str:
+    return f"{kind}:churn@latest" if kind in VERSIONED else f"{kind}:7c41e09b" if kind == "run" else f"{kind}:churn"

@@ -1,0 +1,21 @@
+"""How a mistake in a filter is shown: the text, a caret under the place, what is wrong, and the nearest name that is right."""
+
+import difflib
+from collections.abc import Iterable
+
+from stratal.core.errors import Misuse
+
+_WIDTH = 100
+
+
+def bad_filter(text: str, at: int, what: str, *, hint: str = "", subject: str = "filter") -> Misuse:
+    """Make the error. at: where in the text, counted in characters from 0."""
+    start = max(0, min(at, len(text)) - _WIDTH // 2)
+    shown = text[start : start + _WIDTH].replace("\n", " ").replace("\t", " ")
+    return Misuse(f"this {subject} cannot be read: {what}\n    {shown}\n    {' ' * (min(at, len(text)) - start)}^", hint=hint)
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """Give "did you mean X? " or nothing."""
+    found = difflib.get_close_matches(word.lower(), list(names), n=1, cutoff=0.5)
+    return f"did you mean {found[0]}? " if found else ""

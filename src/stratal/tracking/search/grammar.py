@@ -1,0 +1,301 @@
+"""The grammar, by recursive descent:
+
+    filter    := [ either ]
+    either    := both { "or" both }
+    both      := one { "and" one }
+    one       := "not" one | "(" either ")" | condition
+    condition := key ( op literal | ["not"] "in" "(" literal {"," literal} ")" | "is" ["not"] "null"
+                     | ["not"] ("like" | "ilike") text | ["not"] "between" literal "and" literal )
+    key       := [ entity "." ] name            order := key ["asc" | "desc"] { "," key ["asc" | "desc"] }
+
+All that MLflow's filters can say about runs means the same here; their names of entities and attributes are read too.
+"""
+
+import math
+from collections.abc import Sequence
+
+from stratal.core.errors import Misuse
+from stratal.tracking.search.errors import bad_filter, nearest
+from stratal.tracking.search.lexer import WORDS, Token, tokens
+from stratal.tracking.search.times import parse_duration, parse_time
+from stratal.tracking.search.tree import (
+    ATTRIBUTES,
+    SECONDS,
+    TEXT,
+    TIME,
+    And,
+    Between,
+    Compare,
+    Condition,
+    In,
+    Key,
+    Like,
+    Literal,
+    Not,
+    Null,
+    Or,
+    OrderKey,
+)  # fmt: skip
+
+DEEPEST = 50  # parentheses and nots within each other; Python's own stack ends near 1000 frames
+MOST = 100  # conditions; SQLite refuses trees deeper than 1000
+_ENTITIES = {
+    "attributes": "attributes", "attribute": "attributes", "attr": "attributes", "run": "attributes",
+    "params": "params", "param": "params", "parameter": "params", "parameters": "params",
+    "metrics": "metrics", "metric": "metrics", "tags": "tags", "tag": "tags",
+}  # fmt: skip
+# MLflow's names. Its times are milliseconds, as are ours where a number is given.
+_ALIASES = {
+    "run_id": "id", "run_name": "name", "run name": "name", "user_id": "user", "start_time": "started", "end_time": "ended",
+    "created": "started", "parent_id": "parent", "experiment_name": "experiment",
+}  # fmt: skip
+_STATUSES = {"killed": "stopped", "scheduled": "running"}
+_FLIPPED_OPS = {"==": "=", "<>": "!="}
+_ORDERED = ("<", "<=", ">", ">=")
+_NS_PER_MS = 1_000_000
+
+
+def parse_filter(text: str, *, now_ns: int) -> Condition:
+    """Parse a filter; an empty one lets every run pass. now_ns: what `'-7d'` counts from. Raises Misuse, with the place."""
+    reader = _Reader(text, "filter", now_ns)
+    if reader.next.kind == "end":
+        return And()
+    condition = reader.either(0)
+    reader.expect_end()
+    return condition
+
+
+def parse_order(order: str | Sequence[str]) -> tuple[OrderKey, ...]:
+    """Parse `metrics.auc desc, started`, as one text or as a list of such. Raises Misuse, with the place."""
+    keys: list[OrderKey] = []
+    for text in [order] if isinstance(order, str) else order:
+        reader = _Reader(text, "order", 0)
+        if reader.next.kind != "end":
+            keys.extend(reader.order())
+    if len(keys) > 8:
+        raise Misuse(f"{len(keys)} keys are too many for an order", hint="give at most 8")
+    return tuple(keys)
+
+
+class _Reader:
+    """A text, and how far it has been read."""
+
+    def __init__(self, text: str, subject: str, now_ns: int) -> None:
+        self._text = text
+        self._subject = subject
+        self._now_ns = now_ns
+        self._tokens = tokens(text, subject)
+        self._at = 0
+        self._count = 0
+
+    @property
+    def next(self) -> Token:
+        return self._tokens[self._at]
+
+    def either(self, depth: int) -> Condition:
+        parts = [self._both(depth)]
+        while self._took("or"):
+            parts.append(self._both(depth))
+        return parts[0] if len(parts) == 1 else Or(parts=tuple(parts))
+
+    def order(self) -> list[OrderKey]:
+        keys = []
+        while True:
+            key, _ = self._key()
+            is_descending = self._took("desc")
+            if not is_descending:
+                self._took("asc")
+            keys.append(OrderKey(key=key, is_descending=is_descending))
+            if self.next.value != "," or self.next.kind != "mark":
+                self.expect_end("a comma, asc or desc")
+                return keys
+            self._take()
+
+    def expect_end(self, wanted: str = "and, or") -> None:
+        if self.next.kind != "end":
+            raise self._wrong(self.next, f"{wanted} or the end is expected, not {self.next.value!r}")
+
+    def _both(self, depth: int) -> Condition:
+        parts = [self._one(depth)]
+        while self._took("and"):
+            parts.append(self._one(depth))
+        return parts[0] if len(parts) == 1 else And(parts=tuple(parts))
+
+    def _one(self, depth: int) -> Condition:
+        if depth > DEEPEST:
+            raise self._wrong(self.next, f"more than {DEEPEST} levels of parentheses")
+        if self._took("not"):
+            return Not(part=self._one(depth + 1))
+        opening = self.next
+        if opening.kind == "mark" and opening.value == "(":
+            self._take()
+            inside = self.either(depth + 1)
+            if self.next.value != ")":
+                raise self._wrong(opening, "this parenthesis is never closed", hint="add a )")
+            self._take()
+            return inside
+        return self._condition()
+
+    def _condition(self) -> Condition:
+        self._count += 1
+        if self._count > MOST:
+            raise self._wrong(self.next, f"more than {MOST} conditions", hint="params.x in (1, 2, 3) is one condition")
+        key, place = self._key()
+        if self.next.kind == "op":
+            return self._comparison(key)
+        if self._took("is"):
+            is_negated = self._took("not")
+            if not self._took("null"):
+                raise self._wrong(self.next, "after `is` comes null or not null")
+            return Null(key=key, is_negated=is_negated)
+        is_negated = self._took("not")
+        if self._took("in"):
+            return In(key=key, values=self._list(key), is_negated=is_negated)
+        for word in ("like", "ilike"):
+            if self._took(word):
+                return Like(key=key, pattern=self._pattern(key, place), has_case=word == "like", is_negated=is_negated)
+        if self._took("between"):
+            low = self._literal(key)
+            if not self._took("and"):
+                raise self._wrong(self.next, "after `between` come two values joined by and")
+            return Between(key=key, low=low, high=self._literal(key), is_negated=is_negated)
+        found = self.next
+        shown = repr(found.value) if found.kind != "end" else "the end"
+        near = nearest(found.value, ("like", "ilike", "in", "is", "between")) if found.value else ""
+        raise self._wrong(
+            found, f"a comparison is expected after {key}, not {shown}", hint=f"{near}use = != < <= > >= in, like, between or is null"
+        )
+
+    def _comparison(self, key: Key) -> Condition:
+        token = self._take()
+        op = _FLIPPED_OPS.get(token.value, token.value)
+        if op in _ORDERED and key.entity == "attributes" and ATTRIBUTES[key.name] == TEXT:
+            raise self._wrong(token, f"{key.name} is a text and has no order", hint="use = != in or like")
+        value = self._literal(key)
+        if op in _ORDERED and (isinstance(value, bool) or (isinstance(value, str) and key.entity == "tags")):
+            raise self._wrong(token, f"{value!r} has no order", hint="use = or !=")
+        return Compare(key=key, op=op, value=value)
+
+    def _key(self) -> tuple[Key, Token]:
+        first = self._take()
+        if first.kind in ("text", "back"):
+            return self._attribute(first, first.value), first
+        if first.kind != "name" or first.value.lower() in WORDS:
+            shown = "the end" if first.kind == "end" else repr(first.value)
+            raise self._wrong(
+                first, f"a name is expected, not {shown}", hint="name params.x, metrics.x, tags.x, or status, started, name ..."
+            )
+        if self.next.kind != "dot":
+            return self._attribute(first, first.value), first
+        entity = _ENTITIES.get(first.value.lower())
+        if entity is None:
+            hint = f"{nearest(first.value, _ENTITIES.values())}known are attributes, params, metrics and tags"
+            raise self._wrong(first, f"{first.value!r} is nothing that runs have", hint=hint)
+        self._take()
+        second = self._take()
+        if second.kind not in ("key", "text", "back") or not second.value:
+            raise self._wrong(second, f"a name is expected after {first.value}.", hint="odd names go in backticks: params.`my param`")
+        return (self._attribute(second, second.value) if entity == "attributes" else Key(entity=entity, name=second.value)), second
+
+    def _attribute(self, token: Token, name: str) -> Key:
+        known = _ALIASES.get(name.lower(), name.lower())
+        if known not in ATTRIBUTES:
+            near = nearest(name, [*ATTRIBUTES, *_ENTITIES.values()])
+            hint = f"{near}runs have {', '.join(ATTRIBUTES)}; params, metrics and tags are written params.{name}"
+            raise self._wrong(token, f"runs have no attribute {name!r}", hint=hint)
+        return Key(entity="attributes", name=known)
+
+    def _list(self, key: Key) -> tuple[Literal, ...]:
+        opening = self.next
+        if opening.value != "(" or opening.kind != "mark":
+            raise self._wrong(opening, "after `in` comes a list in parentheses")
+        self._take()
+        values = [self._literal(key)]
+        while self.next.kind == "mark" and self.next.value == ",":
+            self._take()
+            values.append(self._literal(key))
+        if self.next.value != ")":
+            raise self._wrong(opening, "this parenthesis is never closed", hint="add a )")
+        self._take()
+        return tuple(values)
+
+    def _pattern(self, key: Key, place: Token) -> str:
+        if key.entity == "metrics" or (key.entity == "attributes" and ATTRIBUTES[key.name] != TEXT):
+            raise self._wrong(place, f"{key} is no text, so it has no pattern")
+        token = self._take()
+        if token.kind != "text":
+            raise self._wrong(token, "a pattern is a quoted text", hint="for example like 'gbm%'")
+        return token.value
+
+    def _literal(self, key: Key) -> Literal:
+        token = self._take()
+        word = token.value.lower() if token.kind == "name" else ""
+        value: Literal
+        if token.kind == "number":
+            value = _number(token.value)
+        elif token.kind == "text":
+            value = token.value
+        elif word in ("true", "false"):
+            value = word == "true"
+        elif word in ("inf", "infinity"):
+            value = math.inf
+        elif word == "null":
+            raise self._wrong(token, "null is not compared", hint=f"write {key} is null, or is not null")
+        else:
+            shown = "the end" if token.kind == "end" else repr(token.value)
+            hint = f"a text is quoted: '{token.value}'" if token.kind == "name" else "give a number or a quoted text"
+            raise self._wrong(token, f"a value is expected, not {shown}", hint=hint)
+        return self._fitting(key, value, token)
+
+    def _fitting(self, key: Key, value: Literal, token: Token) -> Literal:
+        """Bring a literal to the type of its key."""
+        if key.entity == "metrics":
+            if isinstance(value, bool | str):
+                raise self._wrong(token, f"{key} is a number", hint="compare it with a number, without quotes")
+            return value
+        if key.entity == "params":
+            return value
+        if key.entity == "tags" or ATTRIBUTES[key.name] == TEXT:
+            if not isinstance(value, str):
+                raise self._wrong(token, f"{key} is a text", hint=f"quote it: '{token.value}'")
+            return _STATUSES.get(value.lower(), value.lower()) if key == Key(entity="attributes", name="status") else value
+        return self._moment(key, value, token) if ATTRIBUTES[key.name] == TIME else self._seconds(key, value, token)
+
+    def _moment(self, key: Key, value: Literal, token: Token) -> int:
+        if isinstance(value, str):
+            at_ns = parse_time(value, self._now_ns)
+            if at_ns is None:
+                raise self._wrong(
+                    token, f"{value!r} is no time", hint="write '2026-11-01', '2026-11-01T08:30', '-7d', '2 hours ago' or 'today'"
+                )
+            return at_ns
+        if isinstance(value, bool) or not math.isfinite(value):
+            raise self._wrong(token, f"{key} is a time", hint="write '2026-11-01', or milliseconds since 1970")
+        return round(value * _NS_PER_MS)
+
+    def _seconds(self, key: Key, value: Literal, token: Token) -> float:
+        assert ATTRIBUTES[key.name] == SECONDS
+        seconds = parse_duration(value) if isinstance(value, str) else None if isinstance(value, bool) else float(value)
+        if seconds is None:
+            raise self._wrong(token, f"{token.value!r} is no duration", hint="write seconds, or '5m', '1h30m', '2 days'")
+        return seconds
+
+    def _took(self, word: str) -> bool:
+        if self.next.kind == "name" and self.next.value.lower() == word:
+            self._at += 1
+            return True
+        return False
+
+    def _take(self) -> Token:
+        token = self.next
+        self._at = min(self._at + 1, len(self._tokens) - 1)
+        return token
+
+    def _wrong(self, token: Token, what: str, *, hint: str = "") -> Misuse:
+        return bad_filter(self._text, token.at, what, hint=hint, subject=self._subject)
+
+
+def _number(text: str) -> int | float:
+    if text.endswith("inf"):
+        return -math.inf if text.startswith("-") else math.inf
+    return float(text) if any(mark in text for mark in ".eE") else int(text)

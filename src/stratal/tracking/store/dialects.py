@@ -1,0 +1,133 @@
+"""The few SQL words that SQLite and PostgreSQL spell differently, as SQLAlchemy constructs that compile for both.
+
+All compare texts byte by byte and fold only A to Z, whatever the locale: a filter means the same in every store.
+"""
+
+from typing import Any
+
+from sqlalchemy import Boolean, ColumnElement, Text, literal
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+_UPPER, _LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
+
+
+class _JsonText(FunctionElement[str]):
+    """Arguments: a column with a JSON object, a name in it."""
+
+    type = Text()
+    inherit_cache = True
+    name = "json_text"
+
+
+class _HexText(FunctionElement[str]):
+    """Argument: a column with bytes."""
+
+    type = Text()
+    inherit_cache = True
+    name = "hex_text"
+
+
+class _Bytewise(FunctionElement[str]):
+    """Argument: a text."""
+
+    type = Text()
+    inherit_cache = True
+    name = "bytewise"
+
+
+class _Matches(FunctionElement[bool]):
+    """Arguments: a text, the pattern as GLOB, the pattern as LIKE."""
+
+    type = Boolean()
+    inherit_cache = True
+    name = "matches"
+
+
+class _Folded(FunctionElement[str]):
+    """Argument: a text."""
+
+    type = Text()
+    inherit_cache = True
+    name = "folded"
+
+
+def json_text(document: ColumnElement[str], name: str) -> ColumnElement[str]:
+    """Give a member of a JSON object as text, NULL if it is not there."""
+    return _JsonText(document, literal(name, Text()))
+
+
+def hex_text(column: ColumnElement[bytes]) -> ColumnElement[str]:
+    """Give bytes as hex digits in lower case, NULL for NULL."""
+    return _HexText(column)
+
+
+def bytewise(text: ColumnElement[str]) -> ColumnElement[str]:
+    """Give a text that compares and sorts by its bytes."""
+    return _Bytewise(text)
+
+
+def matches(text: ColumnElement[str], pattern: str, *, has_case: bool) -> ColumnElement[bool]:
+    """Tell whether a text matches a pattern of `%` and `_` as a whole. There is no escape character, as in MLflow."""
+    if not has_case:
+        text, pattern = _Folded(text), pattern.translate(str.maketrans(_UPPER, _LOWER))
+    glob = "".join("*" if mark == "%" else "?" if mark == "_" else f"[{mark}]" if mark in "*?[" else mark for mark in pattern)
+    return _Matches(text, literal(glob, Text()), literal(pattern, Text()))
+
+
+# SQLAlchemy hands its own element to the functions below; Any is its type of keyword arguments.
+
+
+@compiles(_JsonText, "sqlite")
+def _(element: _JsonText, compiler: SQLCompiler, **kw: Any) -> str:
+    document, name = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"json_extract({document}, '$.' || {name})"
+
+
+@compiles(_JsonText, "postgresql")
+def _(element: _JsonText, compiler: SQLCompiler, **kw: Any) -> str:
+    document, name = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"(({document})::json ->> {name})"
+
+
+@compiles(_HexText, "sqlite")
+def _(element: _HexText, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"nullif(lower(hex({compiler.process(element.clauses, **kw)})), '')"  # hex(NULL) is '''
+
+
+@compiles(_HexText, "postgresql")
+def _(element: _HexText, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"encode({compiler.process(element.clauses, **kw)}, 'hex')"
+
+
+@compiles(_Bytewise, "sqlite")
+def _(element: _Bytewise, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(_Bytewise, "postgresql")
+def _(element: _Bytewise, compiler: SQLCompiler, **kw: Any) -> str:
+    return f'({compiler.process(element.clauses, **kw)}) COLLATE "C"'
+
+
+@compiles(_Folded, "sqlite")
+def _(element: _Folded, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"lower({compiler.process(element.clauses, **kw)})"  # SQLite's own folds A to Z only
+
+
+@compiles(_Folded, "postgresql")
+def _(element: _Folded, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"translate({compiler.process(element.clauses, **kw)}, '{_UPPER}', '{_LOWER}')"
+
+
+@compiles(_Matches, "sqlite")
+def _(element: _Matches, compiler: SQLCompiler, **kw: Any) -> str:
+    text, glob, _like = element.clauses
+    return f"({compiler.process(text, **kw)} GLOB {compiler.process(glob, **kw)})"
+
+
+@compiles(_Matches, "postgresql")
+def _(element: _Matches, compiler: SQLCompiler, **kw: Any) -> str:
+    text, _glob, like = element.clauses
+    return f"({compiler.process(text, **kw)} LIKE {compiler.process(like, **kw)} ESCAPE '')"

@@ -1,0 +1,242 @@
+"""Compiled filters and orders against the meaning of the tree, over a real store. Excluded: the grammar."""
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy.dialects import postgresql
+
+from stratal.core.clock import SECOND_NS, SystemClock
+from stratal.core.errors import Misuse
+from stratal.core.people import Identity
+from stratal.core.settings import Settings
+from stratal.store import database
+from stratal.store.store import Store
+from stratal.tracking.opening import open_store
+from stratal.tracking.reading import ReadRun
+from stratal.tracking.runs import run
+from stratal.tracking.search import (
+    And, Between, Compare, Condition, In, Key, Like, Not, Null, Or, OrderKey, Searchable, evaluate, ordered, parse_filter, parse_order,
+)  # fmt: skip
+from stratal.tracking.store.search import MOST, count_runs, search_runs
+
+PARAMS = ["lr", "model", "a b'\"`"]
+METRICS = ["auc", "val/loss"]
+TAGS = ["team", "mlflow.runName"]
+WORDS = ["gbm", "GBM", "Gbm-2", "a*b?c[d]", "50%", "x_y", "Äpfel", "äpfel", "", "7", "0.5", "true", "a\nb", "'; drop table run; --"]
+NUMBERS = [-math.inf, -1.5, -1, 0, 0.1, 0.5, 1, 7, 1e300, math.inf]
+NOW = SystemClock().now_ns()  # the journal has the machine's own clock; the runs are made within the next second
+EXPERIMENTS = ["churn", "digits", "Churn"]
+PATTERNS = ["%", "_", "g%", "G%", "%b%", "a*%", "%[d]", "50%", "x_y", "%Ä%", "", "___", "%'%", "?", "a\nb"]
+
+
+def make_runs(store: Store, chance: random.Random, count: int) -> dict[str, dict[str, object]]:
+    """Make runs, and give their params as they were logged."""
+    logged: dict[str, dict[str, object]] = {}
+    for _ in range(count):
+        params = {name: chance.choice([*WORDS, *NUMBERS, math.nan, True, False, None]) for name in PARAMS if chance.random() < 0.7}
+        made = run(
+            chance.choice(EXPERIMENTS),
+            name=chance.choice(["", *WORDS[:4]]),
+            kind=chance.choice(["train", "trial"]),
+            group=chance.choice(["", "g1"]),
+            params=params,
+            tags={name: chance.choice(WORDS) for name in TAGS if chance.random() < 0.6},
+            store=store,
+        )
+        logged[made.id] = params
+        made.log({name: chance.choice([*NUMBERS, math.nan]) for name in METRICS if chance.random() < 0.7} or {"other": 1})
+        if chance.random() < 0.2:
+            made.set_tags({"team": None})
+        if chance.random() < 0.7:
+            made.finish(chance.choice(["finished", "failed", "stopped"]))
+        else:
+            made.is_open = False
+    return logged
+
+
+Made = tuple[Store, dict[str, dict[str, object]]]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    store = open_store(tmp_path_factory.mktemp("search") / ".stratal", settings=Settings(user="ada"))
+    return store, make_runs(store, random.Random(11), 150)
+
+
+@pytest.fixture(scope="module")
+def store(made: Made) -> Store:
+    return made[0]
+
+
+@pytest.fixture(scope="module")
+def documents(made: Made) -> list[Searchable]:
+    store, logged = made
+    with store.query() as tx:
+        found = search_runs(tx, And(), (), limit=MOST, living=[store.writer.id]).runs
+    assert {record.id for record in found} == set(logged)
+    return [searchable(ReadRun(store, record), logged[record.id]) for record in found]
+
+
+def searchable(read: ReadRun, params: dict[str, object]) -> Searchable:
+    return Searchable(
+        id=read.id, experiment=read.experiment, name=read.name or None, kind=read.kind, status=read.status, user=read.user or None,
+        group=read.group or None, parent=read.parent, started_ns=read.record.started_ns, ended_ns=read.record.ended_ns,
+        params=params, metrics=read.metrics, tags=read.tags,
+    )  # fmt: skip
+
+
+texts = st.sampled_from(WORDS)
+numbers = st.sampled_from([number for number in NUMBERS])
+stored_keys = st.sampled_from([Key(entity="params", name=name) for name in [*PARAMS, "none"]])
+metric_keys = st.sampled_from([Key(entity="metrics", name=name) for name in [*METRICS, "none"]])
+tag_keys = st.sampled_from([Key(entity="tags", name=name) for name in TAGS])
+text_attributes = st.sampled_from([Key(entity="attributes", name=name) for name in ["name", "kind", "status", "user", "group", "experiment", "parent"]])
+number_attributes = st.sampled_from([Key(entity="attributes", name=name) for name in ["started", "ended", "duration"]])
+attribute_texts = st.sampled_from([*WORDS[:4], "train", "trial", "running", "finished", "ada", "g1", "churn", "Churn", "0" * 32])
+times = st.integers(0, 2 * SECOND_NS).map(lambda after: NOW + after)
+
+
+def conditions_on(keys: st.SearchStrategy[Key], literals: st.SearchStrategy, ops: list[str], *, is_text: bool) -> st.SearchStrategy[Condition]:
+    forms = [
+        st.builds(lambda key, op, value: Compare(key=key, op=op, value=value), keys, st.sampled_from(ops), literals),
+        st.builds(
+            lambda key, values, is_negated: In(key=key, values=tuple(values), is_negated=is_negated),
+            keys, st.lists(literals, min_size=1, max_size=3), st.booleans(),
+        ),
+        st.builds(lambda key, is_negated: Null(key=key, is_negated=is_negated), keys, st.booleans()),
+    ]  # fmt: skip
+    if "<" in ops:
+        forms.append(
+            st.builds(
+                lambda key, low, high, is_negated: Between(key=key, low=low, high=high, is_negated=is_negated),
+                keys, literals, literals, st.booleans(),
+            )
+        )  # fmt: skip
+    if is_text:
+        forms.append(
+            st.builds(
+                lambda key, pattern, has_case, is_negated: Like(key=key, pattern=pattern, has_case=has_case, is_negated=is_negated),
+                keys, st.sampled_from(PATTERNS), st.booleans(), st.booleans(),
+            )
+        )  # fmt: skip
+    return st.one_of(forms)
+
+
+ALL = ["=", "!=", "<", "<=", ">", ">="]
+leaves = st.one_of(
+    conditions_on(stored_keys, texts | numbers, ALL, is_text=True),
+    conditions_on(stored_keys, st.booleans(), ["=", "!="], is_text=True),
+    conditions_on(metric_keys, numbers, ALL, is_text=False),
+    conditions_on(tag_keys, texts, ["=", "!="], is_text=True),
+    conditions_on(text_attributes, attribute_texts, ["=", "!="], is_text=True),
+    conditions_on(number_attributes, times | numbers, ALL, is_text=False),
+)
+trees = st.recursive(
+    leaves,
+    lambda parts: st.one_of(
+        st.lists(parts, min_size=0, max_size=3).map(lambda parts: And(parts=tuple(parts))),
+        st.lists(parts, min_size=1, max_size=3).map(lambda parts: Or(parts=tuple(parts))),
+        parts.map(lambda part: Not(part=part)),
+    ),
+    max_leaves=6,
+)
+orders = st.lists(
+    st.builds(
+        lambda key, is_descending: OrderKey(key=key, is_descending=is_descending),
+        stored_keys | metric_keys | tag_keys | text_attributes | number_attributes, st.booleans(),
+    ),
+    max_size=3,
+)  # fmt: skip
+
+
+@given(condition=trees, order=orders, experiments=st.none() | st.lists(st.sampled_from([*EXPERIMENTS, "none"]), max_size=2))
+@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.slow
+def test_compiled_searches_give_what_the_tree_means(
+    store: Store, documents: list[Searchable], condition: Condition, order: list[OrderKey], experiments: list[str] | None
+) -> None:
+    expected = [each for each in documents if evaluate(condition, each) and (experiments is None or each.experiment in experiments)]
+
+    with store.database.read(Identity(name="ada")) as tx:
+        page = search_runs(tx, condition, order, experiments=experiments, living=[store.writer.id], limit=MOST)
+        count = count_runs(tx, condition, experiments=experiments, living=[store.writer.id])
+
+    assert [record.id for record in page.runs] == [each.id for each in ordered(expected, order)]
+    assert (count, page.next) == (len(expected), None)
+
+
+@given(condition=trees, order=orders, limit=st.integers(20, 80))
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.slow
+def test_pages_put_together_are_the_whole(store: Store, documents: list[Searchable], condition: Condition, order: list[OrderKey], limit: int) -> None:
+    expected = [each.id for each in ordered([each for each in documents if evaluate(condition, each)], order)]
+    found: list[str] = []
+    token = None
+    with store.database.read(Identity(name="ada")) as tx:
+        while True:
+            page = search_runs(tx, condition, order, living=[store.writer.id], limit=limit, page=token)
+            found.extend(record.id for record in page.runs)
+            token = page.next
+            if token is None:
+                break
+            assert len(page.runs) == limit
+
+    assert found == expected
+
+
+def test_a_run_that_was_resumed_with_other_params_is_found_by_the_new_ones(tmp_path: Path) -> None:
+    store = open_store(tmp_path / ".stratal", settings=Settings(user="ada"))
+    first = run("churn", params={"lr": 0.1}, store=store)
+    first.log_params({"lr": "high"})
+    first.finish()
+
+    with store.query() as tx:
+        found = {text: len(search_runs(tx, parse_filter(text, now_ns=0), ()).runs) for text in ["params.lr = 0.1", "params.lr = 'high'", "params.lr < 1"]}
+
+    assert found == {"params.lr = 0.1": 0, "params.lr = 'high'": 1, "params.lr < 1": 0}
+
+
+def test_a_run_without_living_writers_is_lost(store: Store) -> None:
+    with store.query() as tx:
+        alive = search_runs(tx, parse_filter("status = 'running'", now_ns=0), (), living=[store.writer.id]).runs
+        lost = search_runs(tx, parse_filter("status = 'lost'", now_ns=0), (), living=["0" * 16]).runs
+
+    assert alive
+    assert alive == lost
+
+
+@pytest.mark.parametrize("token", ["", "x", "e30", "AAAA", "eyJvcmRlciI6IjAiLCJ2YWx1ZXMiOltdLCJvZGQiOltdfQ"])
+def test_what_is_no_token_is_refused(store: Store, token: str) -> None:
+    with store.query() as tx, pytest.raises(Misuse, match="token"):
+        search_runs(tx, And(), (), page=token)
+
+
+def test_a_token_of_another_order_and_an_impossible_limit_are_refused(store: Store) -> None:
+    with store.query() as tx:
+        page = search_runs(tx, And(), parse_order("metrics.auc"), limit=1)
+        with pytest.raises(Misuse, match="another order"):
+            search_runs(tx, And(), parse_order("metrics.auc desc"), limit=1, page=page.next)
+        for limit in (0, -1, MOST + 1):
+            with pytest.raises(Misuse, match="limit"):
+                search_runs(tx, And(), (), limit=limit)
+
+
+def test_every_search_compiles_for_postgresql(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[str] = []
+    monkeypatch.setattr(database, "on_compile", [lambda statement: compiled.append(str(statement.compile(dialect=postgresql.dialect())))])
+    text = (
+        "params.x > 1 and not (params.m ilike 'G%' or tags.t like '_') and metrics.auc between 0 and 1 and name = 'x' and duration > '1m'"
+        " and status != 'lost' and id like 'a%' and params.y in (1, 'b', true) and group is null and ended > 'now'"
+    )
+    with store.query() as tx:
+        page = search_runs(tx, And(), parse_order("params.x, metrics.auc desc, tags.t, name, started"), limit=1, experiments=["churn"])
+        search_runs(tx, parse_filter(text, now_ns=0), parse_order("params.x, metrics.auc desc, tags.t, name, started"), page=page.next)
+
+    sql = "\n".join(compiled)
+    assert "GLOB" not in sql
+    assert "json_extract" not in sql
+    assert 'COLLATE "C"' in sql
