@@ -7,10 +7,11 @@ order with nulls as zero. All NaNs are one value; -0.0 is not 0.0 (division tell
 lengths, then all contents; categories count by their text; decimals by their text; structs by their fields.
 """
 
+import ast
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -89,6 +90,25 @@ def dtype_text(dtype: pl.DataType) -> str:
     raise Misuse(f"a column of type {dtype} has no content that can be digested", hint="cast it to numbers, text, dates or lists of those")
 
 
+def dtype_from_text(text: str) -> pl.DataType:
+    """Undo `dtype_text`, for all but nested types. Raises Misuse for a word that is none."""
+    word, _, inside = text.removesuffix("]").partition("[")
+    if word == "datetime":
+        unit, _, zone = inside.partition(", ")
+        return pl.Datetime(unit, zone or None)  # type: ignore[arg-type]  # a wrong unit is refused by polars
+    if word == "duration":
+        return pl.Duration(inside)  # type: ignore[arg-type]  # as above
+    if word == "enum":
+        return pl.Enum(ast.literal_eval(f"[{inside}]"))
+    if word == "decimal":
+        precision, scale = ast.literal_eval(f"[{inside}]")
+        return pl.Decimal(precision, scale)
+    for kind, name in _PLAIN.items():
+        if name == text:
+            return kind()
+    raise Misuse(f"{text!r} names no type of a single value", hint=f"known are: {', '.join(_PLAIN.values())}, datetime[...], enum[...]")
+
+
 def frame_to_bytes(frame: pl.DataFrame) -> bytes:
     """Encode as Arrow IPC, for a blob. Nothing promises equal bytes for equal frames; `frame_digest` is for that."""
     buffer = io.BytesIO()
@@ -116,10 +136,17 @@ def to_pandas(frame: pl.DataFrame) -> "pd.DataFrame":
     """Give the same table for pandas, made from columns, so that pyarrow is not needed.
 
     Numbers and booleans without nulls keep their dtype; whole numbers with nulls become pandas' nullable Int64 and the like;
-    categories stay categories; times are datetime64; all else are objects, null as None."""
+    categories stay categories; texts are what this pandas makes of texts; times are datetime64; all else are objects, null as None."""
     import pandas as pd  # an optional adapter: pandas comes with the caller
 
     return pd.DataFrame({series.name: _pandas_column(series) for series in frame}, index=pd.RangeIndex(frame.height))
+
+
+def from_pandas(table: "pd.DataFrame") -> pl.DataFrame:
+    """Give the same table for polars, made from columns, so that pyarrow is not needed. The index is dropped.
+
+    Missing values (NaN in objects, NA, NaT, None) become null; NaN in a float column stays NaN, for pandas cannot tell them apart."""
+    return pl.DataFrame([_polars_column(str(name), table[name]) for name in table.columns])
 
 
 def _series_digest(series: pl.Series) -> bytes:
@@ -182,6 +209,25 @@ def _column(name: str, values: list[object]) -> pl.Series:
     return pl.Series(name, values, dtype=pl.Null if not kinds else None)
 
 
+def _polars_column(name: str, column: "pd.Series[Any]") -> pl.Series:
+    word = str(column.dtype)
+    if word.startswith("datetime64") and getattr(column.dtype, "tz", None) is not None:
+        utc = column.dt.tz_convert("UTC").dt.tz_localize(None)
+        return _polars_column(name, utc).dt.replace_time_zone("UTC").dt.convert_time_zone(str(column.dtype.tz))  # type: ignore[union-attr]
+    if word == "category":
+        known = column.cat.categories.tolist()
+        texts = [None if code < 0 else str(known[code]) for code in column.cat.codes.tolist()]
+        return pl.Series(name, texts, dtype=pl.Categorical)
+    missing = column.isna().to_numpy(dtype=bool)
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biufmM":
+        return pl.Series(name, np.ascontiguousarray(column.to_numpy()))
+    if word.lower().rstrip("0123456789") in ("int", "uint", "float", "boolean"):
+        plain = np.dtype("bool" if word == "boolean" else word.lower())
+        return pl.Series(name, column.fillna(0).to_numpy(dtype=plain)).set(pl.Series(missing), None)
+    values = [None if gone else value for value, gone in zip(column.tolist(), missing.tolist(), strict=True)]
+    return pl.Series(name, values, dtype=pl.String if not missing.all() and word in ("str", "string") else None, strict=False)
+
+
 def _pandas_column(series: pl.Series) -> object:
     import pandas as pd  # see to_pandas
 
@@ -198,4 +244,7 @@ def _pandas_column(series: pl.Series) -> object:
         return pd.DatetimeIndex(series.to_physical().cast(pl.Datetime(dtype.time_unit)).to_numpy(), tz="UTC").tz_convert(dtype.time_zone)
     if isinstance(dtype, pl.Datetime | pl.Duration):
         return series.to_numpy()
+    if isinstance(dtype, pl.String):
+        # What this pandas makes of texts, also where all are missing: a column's type may not depend on its values.
+        return pd.Series(series.to_list(), dtype=pd.Series(["a"]).dtype)
     return np.array([*series.to_list(), None], dtype=object)[:-1]  # the None keeps NumPy from making a matrix of lists
