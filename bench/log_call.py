@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 from peers import interleaved, machine, median_ratio, mlflow, say, seconds
-
 from stratal.tracking.opening import open_store
 from stratal.tracking.runs import run
 

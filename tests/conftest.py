@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql
 
 os.environ.pop("STRATAL_STORE", None)
 os.environ["STRATAL_USER"] = "tester"
+os.environ["STRATAL_CAPTURE"] = "off"  # tests that are about capture turn it on
 
 from stratal.store import database
 from stratal.store.store import Store

@@ -19,7 +19,22 @@ from stratal.tracking.opening import open_store
 from stratal.tracking.reading import ReadRun
 from stratal.tracking.runs import run
 from stratal.tracking.search import (
-    And, Between, Compare, Condition, In, Key, Like, Not, Null, Or, OrderKey, Searchable, evaluate, ordered, parse_filter, parse_order,
+    And,
+    Between,
+    Compare,
+    Condition,
+    In,
+    Key,
+    Like,
+    Not,
+    Null,
+    Or,
+    OrderKey,
+    Searchable,
+    evaluate,
+    ordered,
+    parse_filter,
+    parse_order,
 )  # fmt: skip
 from stratal.tracking.store.search import MOST, count_runs, search_runs
 
@@ -90,17 +105,21 @@ def searchable(read: ReadRun, params: dict[str, object]) -> Searchable:
 
 
 texts = st.sampled_from(WORDS)
-numbers = st.sampled_from([number for number in NUMBERS])
+numbers = st.sampled_from(list(NUMBERS))
 stored_keys = st.sampled_from([Key(entity="params", name=name) for name in [*PARAMS, "none"]])
 metric_keys = st.sampled_from([Key(entity="metrics", name=name) for name in [*METRICS, "none"]])
 tag_keys = st.sampled_from([Key(entity="tags", name=name) for name in TAGS])
-text_attributes = st.sampled_from([Key(entity="attributes", name=name) for name in ["name", "kind", "status", "user", "group", "experiment", "parent"]])
+text_attributes = st.sampled_from(
+    [Key(entity="attributes", name=name) for name in ["name", "kind", "status", "user", "group", "experiment", "parent"]]
+)
 number_attributes = st.sampled_from([Key(entity="attributes", name=name) for name in ["started", "ended", "duration"]])
 attribute_texts = st.sampled_from([*WORDS[:4], "train", "trial", "running", "finished", "ada", "g1", "churn", "Churn", "0" * 32])
 times = st.integers(0, 2 * SECOND_NS).map(lambda after: NOW + after)
 
 
-def conditions_on(keys: st.SearchStrategy[Key], literals: st.SearchStrategy, ops: list[str], *, is_text: bool) -> st.SearchStrategy[Condition]:
+def conditions_on(
+    keys: st.SearchStrategy[Key], literals: st.SearchStrategy, ops: list[str], *, is_text: bool
+) -> st.SearchStrategy[Condition]:
     forms = [
         st.builds(lambda key, op, value: Compare(key=key, op=op, value=value), keys, st.sampled_from(ops), literals),
         st.builds(
@@ -172,7 +191,9 @@ def test_compiled_searches_give_what_the_tree_means(
 @given(condition=trees, order=orders, limit=st.integers(20, 80))
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @pytest.mark.slow
-def test_pages_put_together_are_the_whole(store: Store, documents: list[Searchable], condition: Condition, order: list[OrderKey], limit: int) -> None:
+def test_pages_put_together_are_the_whole(
+    store: Store, documents: list[Searchable], condition: Condition, order: list[OrderKey], limit: int
+) -> None:
     expected = [each.id for each in ordered([each for each in documents if evaluate(condition, each)], order)]
     found: list[str] = []
     token = None
@@ -195,7 +216,10 @@ def test_a_run_that_was_resumed_with_other_params_is_found_by_the_new_ones(tmp_p
     first.finish()
 
     with store.query() as tx:
-        found = {text: len(search_runs(tx, parse_filter(text, now_ns=0), ()).runs) for text in ["params.lr = 0.1", "params.lr = 'high'", "params.lr < 1"]}
+        found = {
+            text: len(search_runs(tx, parse_filter(text, now_ns=0), ()).runs)
+            for text in ["params.lr = 0.1", "params.lr = 'high'", "params.lr < 1"]
+        }
 
     assert found == {"params.lr = 0.1": 0, "params.lr = 'high'": 1, "params.lr < 1": 0}
 

@@ -61,16 +61,16 @@ def build(words: Sequence[str]) -> typer.Typer:
     return app
 
 
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=lambda asked: _version(asked))] = False,
-) -> None:
-    """Take the options that stand before a command."""
-
-
 def _version(is_asked: bool) -> None:
     if is_asked:
         print(f"stratal {__version__}")
         raise typer.Exit
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def _not_typed() -> None:

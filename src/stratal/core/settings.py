@@ -14,6 +14,7 @@ from stratal.core.errors import Misuse
 
 FILE = "stratal.toml"
 FOLDER = ".stratal"
+KEYS = ("store", "user", "durability", "slots", "capture")
 DURABILITIES = ("process", "power")
 
 
@@ -27,6 +28,8 @@ class Settings:
     user: str = "unknown"
     # "process" survives kill -9 of any process; "power" also a power cut, at a sync per call.
     durability: str = "process"
+    # Whether runs capture code, environment and hardware. "off" for loops of very many, very short runs.
+    capture: bool = True
     # Folder of journals of stores that are not folders, per XDG.
     state_home: Path = Path("~/.local/state")
     # CPU slots that this process may use for workers. None: all that the system grants.
@@ -48,18 +51,33 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
     """Read the settings for a working folder. Raises Misuse for an unknown key or value."""
     environ = os.environ if environ is None else environ
     found = _file_settings(folder or Path.cwd())
-    for key in ("store", "user", "durability", "slots"):
+    for key in KEYS:
         value = environ.get(f"STRATAL_{key.upper()}")
         if value:
             found[key] = value
     found.setdefault("user", _login(environ))
     if "slots" in found:
         found["slots"] = _positive("slots", found["slots"])
+    if "capture" in found:
+        found["capture"] = _switch("capture", found["capture"])
     if "XDG_STATE_HOME" in environ:
         found["state_home"] = Path(environ["XDG_STATE_HOME"])
     settings = Settings(**found)  # type: ignore[arg-type]  # keys and values were checked one by one
     _check_choice("durability", settings.durability, DURABILITIES)
     return settings
+
+
+def place() -> tuple[str | None, ...]:
+    """Give what decides the settings, cheaply: the working folder and our variables. Equal places have equal settings."""
+    return (working_folder(), *(os.environ.get(f"STRATAL_{key.upper()}") for key in KEYS))
+
+
+def working_folder() -> str:
+    """Give the working folder, '' if it was deleted."""
+    try:
+        return os.getcwd()  # noqa: PTH109  # a text is all that is needed, ten times quicker
+    except FileNotFoundError:
+        return ""
 
 
 def find_store_folder(folder: Path) -> Path:
@@ -97,9 +115,8 @@ def _file_settings(folder: Path) -> dict[str, object]:
                 found = tomllib.loads(path.read_text(encoding="utf-8"))
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise Misuse(f"{path} is not valid TOML: {error}") from error
-            known = {"store", "user", "durability", "slots"}
-            if unknown := sorted(set(found) - known):
-                raise Misuse(f"{path} has unknown settings: {', '.join(unknown)}", hint=f"known are: {', '.join(sorted(known))}")
+            if unknown := sorted(set(found) - set(KEYS)):
+                raise Misuse(f"{path} has unknown settings: {', '.join(unknown)}", hint=f"known are: {', '.join(sorted(KEYS))}")
             return found
     return {}
 
@@ -122,6 +139,14 @@ def _positive(key: str, value: object) -> int:
     if number < 1:
         raise Misuse(f"{key} = {value!r} is not a positive number", hint=f"set STRATAL_{key.upper()} to 1 or more")
     return number
+
+
+def _switch(key: str, value: object) -> bool:
+    words = {"on": True, "true": True, "1": True, "off": False, "false": False, "0": False}
+    word = str(value).lower()
+    if word not in words:
+        raise Misuse(f"{key} = {value!r} is neither on nor off", hint=f"set STRATAL_{key.upper()} to on or off")
+    return words[word]
 
 
 def _check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -31,7 +31,7 @@ def say_until_killed(folder: str, acknowledged: str, id: str) -> None:
     store = open_store(folder)
     told = os.open(acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     writing = Run(store, RunId(id), "kill")
-    writing._fact(START, Start(experiment="kill"))
+    writing.say(START, Start(experiment="kill"))
     for number in range(1 << 40):
         writing.log_params({f"p{number}": number})
         writing.set_tags({f"t{number}": str(number)})

@@ -79,6 +79,19 @@ class StateFact(Record, frozen=True, kw_only=True):
     author: str
 
 
+class BlobFact(Record, frozen=True, kw_only=True):
+    """Names a blob."""
+
+    digest: str
+
+
+class CaptureFact(Record, frozen=True, kw_only=True):
+    """What was captured after the start: a blob, and the digests of the files that it names (said once per process)."""
+
+    thorough: BlobFact
+    holds: list[str] = []
+
+
 def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Join the names of nested mappings by '/'."""
     flat: dict[str, object] = {}

@@ -4,14 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stratal.core.clock import Clock
-from stratal.core.settings import Settings, load_settings
-from stratal.store.locating import locate
+from stratal.core.settings import Settings, load_settings, place
 from stratal.store.store import Store
 
 if TYPE_CHECKING:
     from stratal.store.settling import FactApplier
 
-_open: dict[tuple[Path, str, str], Store] = {}
+_open: dict[tuple[str | None, ...], Store] = {}
 _chosen: list[Store] = []
 
 
@@ -24,11 +23,10 @@ def current_store() -> Store:
     """Give the process's default store: the one that `use_store` chose, else the one that settings and folder say."""
     if _chosen:
         return _chosen[-1]
-    settings = load_settings()
-    place = (locate(None, settings, Path.cwd()), settings.user, settings.durability)
-    if place not in _open:
-        _open[place] = open_store(settings=settings)
-    return _open[place]
+    here = place()
+    if here not in _open:
+        _open[here] = open_store(settings=load_settings())
+    return _open[here]
 
 
 def use_store(url: str | Path | Store) -> Store:

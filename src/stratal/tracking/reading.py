@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from stratal.core.clock import to_utc
 from stratal.core.errors import NotFound
 from stratal.core.ids import RunId, short, to_bytes
-from stratal.core.records import number_from_json
+from stratal.core.records import from_json, number_from_json
 from stratal.store.journal import living_writers
 from stratal.store.store import Store
 from stratal.tracking.opening import current_store
@@ -115,8 +115,12 @@ class ReadRun:
 
     @property
     def capture(self) -> dict[str, object]:
-        """What was captured: code, environment, hardware, entry."""
-        return _part(self.record, "capture")
+        """What was captured: code, environment, hardware, entry. What took long is there a moment after the start."""
+        captured = _part(self.record, "capture")
+        thorough = captured.pop("thorough", None)
+        if isinstance(thorough, str):
+            captured.update(from_json(self._store.blobs.read(thorough), dict[str, object]))
+        return captured
 
     @property
     def metrics(self) -> dict[str, float]:

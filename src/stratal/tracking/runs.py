@@ -12,6 +12,7 @@ from stratal.core.errors import Conflict, Misuse, NotFound
 from stratal.core.ids import RunId, new_id, short, to_bytes
 from stratal.store.store import Store
 from stratal.tracking import active
+from stratal.tracking.capturing import quick_capture, quick_document, request_capture
 from stratal.tracking.facts import (
     ARTIFACT,
     EDGE,
@@ -78,17 +79,17 @@ class Run:
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Set params: scalars, nested mappings joined by '/'; a name said again takes the new value."""
-        self._fact(PARAMS, to_params(params))
+        self.say(PARAMS, to_params(params))
 
     def set_tags(self, tags: Mapping[str, str | None]) -> None:
         """Set tags; None takes one away."""
         for name in tags:
             check_name("tag", name)
-        self._fact(TAGS, {name: None if value is None else str(value) for name, value in tags.items()})
+        self.say(TAGS, {name: None if value is None else str(value) for name, value in tags.items()})
 
     def note(self, text: str) -> None:
         """Add a note, with author and time."""
-        self._fact(NOTE, Note(text=text, author=self.store.actor().name))
+        self.say(NOTE, Note(text=text, author=self.store.actor().name))
 
     def save(self, path: str | Path, name: str | None = None) -> "SavedArtifact | list[SavedArtifact]":
         """Save a file, or all files of a folder, as artifacts of the run, under `name` (default: the file's own name)."""
@@ -108,12 +109,12 @@ class Run:
         """Record that the run `used` or `produced` a target: a ref, or sha256:DIGEST."""
         if verb not in ("used", "produced"):
             raise Misuse(f"{verb!r} is no lineage edge", hint="a run has `used` or `produced` something")
-        self._fact(EDGE, EdgeFact(verb=verb, target=target, role=role))
+        self.say(EDGE, EdgeFact(verb=verb, target=target, role=role))
 
     def state(self, kind: str, body: Mapping[str, object], *, subject: str = "") -> None:
         """State something that gates and reports may read later. subject: what it speaks of, a ref or sha256:DIGEST."""
         check_name("statement", kind)
-        self._fact(STATE, StateFact(kind=kind, subject=subject, body=dict(body), author=self.store.actor().name))
+        self.say(STATE, StateFact(kind=kind, subject=subject, body=dict(body), author=self.store.actor().name))
 
     def finish(self, status: str = "finished", *, error: str = "") -> None:
         """End the run. Ending it twice does nothing."""
@@ -144,9 +145,10 @@ class Run:
         return f"<Run {self.short} of {self.experiment!r}, {self.kind}>"
 
     def _end(self, status: str, error: str) -> None:
-        self._fact(END, End(status=status, error=error))
+        self.say(END, End(status=status, error=error))
 
-    def _fact(self, what: str, value: object) -> None:
+    def say(self, what: str, value: object) -> None:
+        """Write a fact of any kind about the run."""
         self._writer.fact(self._bytes, self.epoch, what, value)
 
     def _save_file(self, source: Path, name: str) -> "SavedArtifact":
@@ -156,7 +158,7 @@ class Run:
 
     def _artifact(self, name: str, digest: str, size_bytes: int) -> "SavedArtifact":
         saved = ArtifactFact(path=name, digest=digest, size_bytes=size_bytes)
-        self._fact(ARTIFACT, saved)
+        self.say(ARTIFACT, saved)
         return saved
 
 
@@ -195,6 +197,7 @@ def run(
     check_name("experiment", experiment)
     if kind not in KINDS:
         raise Misuse(f"{kind!r} is no kind of run", hint=f"choose one of: {', '.join(KINDS)}")
+    captured = quick_capture(store) if store.settings.capture else None
     start = Start(
         experiment=experiment,
         name=name,
@@ -204,10 +207,13 @@ def run(
         params=to_params(params or {}),
         tags={key: str(value) for key, value in (tags or {}).items()},
         user=store.actor().name,
+        capture=quick_document(captured) if captured else {},
     )
     made = Run(store, new_id(store.clock), experiment, kind=kind)
-    made._fact(START, start)
+    made.say(START, start)
     active.push(made)
+    if captured:
+        request_capture(made, captured)
     if note:
         made.note(note)
     return made

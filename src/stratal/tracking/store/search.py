@@ -11,7 +11,26 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Double, FromClause, ScalarSelect, Select, Table, Text, and_, case, cast, exists, false, func, literal, not_, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    FromClause,
+    ScalarSelect,
+    Select,
+    Table,
+    Text,
+    and_,
+    case,
+    cast,
+    exists,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+)
 
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Misuse

@@ -12,7 +12,6 @@ from sqlalchemy import and_, bindparam, or_, select, update
 
 from stratal.core.errors import Damaged
 from stratal.core.records import number_to_json
-from stratal.store.blobs import is_digest
 from stratal.store.database import Transaction, insert
 from stratal.store.frames import Fact
 from stratal.store.names import Names, RunRow
@@ -30,6 +29,7 @@ from stratal.tracking.facts import (
     STATE,
     TAGS,
     ArtifactFact,
+    CaptureFact,
     EdgeFact,
     End,
     Note,
@@ -173,10 +173,12 @@ class TrunkFacts:
         )  # fmt: skip
 
     def _capture(self, tx: Transaction, placed: PlacedFact) -> None:
-        captured = msgspec.convert(placed.fact.value, dict[str, object])
-        for digest in _digests_of(captured):
-            add_use(tx, digest, f"run:{placed.run.id.hex()}")
-        _merge_doc(tx, placed.run.no, "capture", captured)
+        captured = _body(placed.fact.value, CaptureFact)
+        holder = f"capture:{captured.thorough.digest}"
+        add_use(tx, captured.thorough.digest, f"run:{placed.run.id.hex()}")
+        for digest in captured.holds:
+            add_use(tx, digest, holder)
+        _merge_doc(tx, placed.run.no, "capture", {"thorough": captured.thorough.digest})
 
     def _write_params(self, tx: Transaction, row: RunRow, experiment: str, params: Mapping[str, Scalar], epoch: int, at_ns: int) -> None:
         ids = self._names.key_ids(tx, list(params))
@@ -224,13 +226,3 @@ def _number(value: Scalar) -> float | None:
 
 def _text(value: Scalar) -> str | None:
     return value if isinstance(value, str) or value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def _digests_of(captured: object) -> list[str]:
-    """List the digests of blobs that a capture names, at any depth under a key 'digest'."""
-    if isinstance(captured, dict):
-        own = [captured["digest"]] if isinstance(captured.get("digest"), str) and is_digest(captured["digest"]) else []
-        return own + [digest for value in captured.values() for digest in _digests_of(value)]
-    if isinstance(captured, list):
-        return [digest for value in captured for digest in _digests_of(value)]
-    return []
