@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stratal.core.errors import Misuse, NotFound
+from stratal.store.store import Store
 from stratal.tracking import refs
 from stratal.tracking.refs import (
     KINDS,
@@ -31,6 +32,8 @@ from stratal.tracking.refs import (
     resolve,
     watching_resolutions,
 )  # fmt: skip
+from stratal.tracking.resolving import get
+from stratal.tracking.runs import run
 
 names = st.text(min_size=1, max_size=20)
 digests = st.from_regex(r"[0-9a-f]{64}", fullmatch=True)
@@ -196,3 +199,28 @@ def test_what_cannot_be_the_end_of_an_id_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["41e09b", "7c41e09b", "0" * 32])
 def test_the_ends_of_ids_are_accepted(text: str) -> None:
     assert check_run_name(text) == text
+
+
+def test_a_resolver_named_by_its_module_is_imported_when_it_is_needed(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    monkeypatch.setattr(refs, "_resolvers", {})
+    register_resolver("run", "stratal.tracking.resolving:resolve_run")
+    with run("churn", store=store) as made:
+        made.log({"loss": 1.0})
+
+    resolved = resolve(f"run:{made.short}", store)
+
+    assert format_ref(resolved.ref) == f"run:{made.id}"
+    assert get(made.short, store=store).metrics == {"loss": 1.0}
+
+
+def test_the_trunk_resolves_its_own_kinds(store: Store) -> None:
+    with run("a@1/b", store=store) as made:
+        made.save_bytes("plots/roc@2x.svg", b"<svg/>")
+
+    assert get(f"artifact:{made.short}/plots/roc@2x.svg", store=store) == b"<svg/>"
+    assert [each.id for each in get("experiment:a@1/b", store=store)] == [made.id]
+    for ref in ("experiment:none", f"artifact:{made.id}/none", "run:00000000", "study:none"):
+        with pytest.raises(NotFound):
+            get(ref, store=store)
+    with pytest.raises(Misuse, match="names no file"):
+        get(f"artifact:{made.id}", store=store)

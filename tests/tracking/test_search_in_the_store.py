@@ -105,7 +105,7 @@ def searchable(read: ReadRun, params: dict[str, object]) -> Searchable:
 
 
 texts = st.sampled_from(WORDS)
-numbers = st.sampled_from(list(NUMBERS))
+numbers = st.sampled_from(NUMBERS)
 stored_keys = st.sampled_from([Key(entity="params", name=name) for name in [*PARAMS, "none"]])
 metric_keys = st.sampled_from([Key(entity="metrics", name=name) for name in [*METRICS, "none"]])
 tag_keys = st.sampled_from([Key(entity="tags", name=name) for name in TAGS])

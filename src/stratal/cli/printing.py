@@ -63,12 +63,25 @@ def plain(value: object) -> object:
     return str(value)
 
 
-def table(*headings: str, title: str | None = None, numbers: Sequence[str] = ()) -> Table:
+def table(*headings: str, numbers: Sequence[str] = ()) -> Table:
     """Begin a table; columns named in `numbers` stand at the right."""
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    made = Table(box=None, pad_edge=False, header_style="dim")
     for heading in headings:
         made.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
     return made
+
+
+def pairs() -> Table:
+    """Begin a table of names and values, without headings."""
+    made = table("", "")
+    made.show_header = False
+    made.columns[0].style = "dim"
+    return made
+
+
+def section(title: str, content: RenderableType) -> list[RenderableType]:
+    """Give a part of a page, with its title and a blank line before it."""
+    return ["", Text(title, style="bold"), content]
 
 
 def cell(value: object, style: str = "") -> Text:
@@ -91,8 +104,8 @@ def shown(value: object) -> str:
 
 
 def signed(value: float | None) -> str:
-    """Give a difference with its sign."""
-    return "" if value is None else f"{value:+.4g}"
+    """Give a difference with its sign, nothing where there is none."""
+    return "" if value is None or math.isnan(value) else f"{value:+.4g}"
 
 
 def moment(at_ns: int | None) -> str:

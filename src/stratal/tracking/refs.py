@@ -6,12 +6,13 @@ verbatim. A selector is, in this order: a whole number, `latest` or `previous`, 
 """
 
 import difflib
+import importlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from stratal.core.errors import Misuse, NotFound
 from stratal.core.ids import is_id, short
@@ -89,7 +90,8 @@ class Ref(Record, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """What a ref stood for at that moment. `digest` is of the content; `value` is what the room gives for it."""
+    """What a ref stood for at that moment. `ref` names it for good, by its number (`model:churn@7`); `digest` is of the
+    content; `value` is what the room gives for it."""
 
     ref: Ref
     digest: str
@@ -98,7 +100,8 @@ class Resolved:
 
 Resolver = Callable[[Ref, "Store"], Resolved]
 
-_resolvers: dict[str, Resolver] = {}
+# A resolver may be given as "module:function", which is imported when a ref of its kind is resolved first.
+_resolvers: dict[str, Resolver | str] = {kind: f"stratal.tracking.resolving:resolve_{kind}" for kind in ("run", "experiment", "artifact")}
 _watchers: ContextVar[tuple[list[tuple[str, str]], ...]] = ContextVar("stratal_watchers", default=())
 
 
@@ -171,8 +174,10 @@ def check_alias(name: str, *, stages: Sequence[str] = STAGES) -> str:
     return name
 
 
-def register_resolver(kind: str, resolver: Resolver) -> None:
-    """Say who resolves refs of a kind. The composition of the product does this once; the last one counts."""
+def register_resolver(kind: str, resolver: Resolver | str) -> None:
+    """Say who resolves refs of a kind. The composition of the product does this once; the last one counts.
+
+    resolver: a function, or "module:function", which costs no import until it is needed."""
     if kind not in KINDS:
         raise _unknown_kind(f"{kind}:", kind)
     _resolvers[kind] = resolver
@@ -181,10 +186,7 @@ def register_resolver(kind: str, resolver: Resolver) -> None:
 def resolve(ref: Ref | str, store: "Store") -> Resolved:
     """Find what a ref stands for now. Raises NotFound if it is not there, Misuse if the ref is wrong or ambiguous."""
     parsed = parse_ref(ref) if isinstance(ref, str) else ref
-    resolver = _resolvers.get(parsed.kind)
-    if resolver is None:
-        raise NotFound(f"nothing here resolves {parsed.kind} refs", hint="`import stratal` registers all kinds; import it first")
-    resolved = resolver(parsed, store)
+    resolved = _resolver(parsed.kind)(parsed, store)
     for seen in _watchers.get():
         seen.append((format_ref(parsed), resolved.digest))
     return resolved
@@ -224,6 +226,16 @@ def check_run_name(text: str) -> str:
 def run_ref(id: str) -> str:
     """Give the ref of a run in its short form, for people."""
     return f"run:{short(id)}"
+
+
+def _resolver(kind: str) -> Resolver:
+    found = _resolvers.get(kind)
+    if found is None:
+        raise NotFound(f"nothing here resolves {kind} refs", hint="`import stratal` registers all kinds; import it first")
+    if isinstance(found, str):
+        module, _, name = found.partition(":")
+        found = _resolvers[kind] = cast(Resolver, getattr(importlib.import_module(module), name))
+    return found
 
 
 def _unknown_kind(text: str, kind: str) -> Misuse:

@@ -15,6 +15,10 @@ from sqlalchemy import (
     ColumnElement,
     Double,
     FromClause,
+<<<<<<< HEAD
+=======
+    Integer,
+>>>>>>> room/tracking
     ScalarSelect,
     Select,
     Table,
@@ -36,7 +40,7 @@ from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Misuse
 from stratal.core.ids import is_id
 from stratal.core.records import Record, number_from_json, number_to_json, to_json
-from stratal.store.database import Transaction
+from stratal.store.database import Row, Transaction
 from stratal.store.tables import key, metric, participant, run
 from stratal.tracking.search import And, Between, Compare, Condition, In, Like, Not, Null, Or, OrderKey
 from stratal.tracking.search.evaluation import param_text
@@ -74,42 +78,54 @@ def search_runs(
     if not 1 <= limit <= MOST:
         raise Misuse(f"limit = {limit} is not possible", hint=f"give 1 to {MOST:,}, and read further pages with their token")
     searching = _Searching(tx.now_ns, living, experiments)
-    keys = searching.sort_keys(order)
-    statement = searching.source.with_only_columns(run.c.no, *(column for column, _ in keys)).where(searching.condition(condition))
-    if experiments is not None:
-        statement = statement.where(run.c.experiment.in_(sorted(experiments)))
-    if page is not None:
-        statement = statement.where(_after(keys, _read_token(page, order, len(keys))))
-    sorted_by = [column.desc() if is_descending else column.asc() for column, is_descending in keys]
-    found = tx.rows(statement.order_by(*sorted_by).limit(limit + 1))
+    token = None if page is None else _read_token(page, order)
+    found: list[Row] = []
+    if _can_lead(order, token):
+        found = tx.rows(searching.page(condition, order, token, leads=True).limit(limit + 1))
+    if len(found) <= limit:
+        found = tx.rows(searching.page(condition, order, token, leads=False).limit(limit + 1))
     chosen = found[:limit]
-    token = _write_token(order, chosen[-1][1:]) if len(found) > limit else None
-    return Page(runs=tuple(_read(tx, [row[0] for row in chosen])), next=token)
+    following = _write_token(order, chosen[-1][1:]) if len(found) > limit else None
+    return Page(runs=tuple(_read(tx, [row[0] for row in chosen])), next=following)
 
 
 def count_runs(tx: Transaction, condition: Condition, *, experiments: Collection[str] | None = None, living: Collection[str] = ()) -> int:
     """Count the runs that a filter lets pass."""
     searching = _Searching(tx.now_ns, living, experiments)
-    statement = select(func.count()).select_from(run).where(searching.condition(condition))
-    if experiments is not None:
-        statement = statement.where(run.c.experiment.in_(sorted(experiments)))
-    return int(tx.value(statement))
+    return int(tx.value(select(func.count()).select_from(run).where(searching.condition(condition), *_of(experiments))))
 
 
 class _SortKey(NamedTuple):
+    """is_fixed: the same in all rows that are looked at, so nothing is sorted by it."""
+
     column: ColumnElement[Any]
-    is_descending: bool
+    is_descending: bool = False
+    is_fixed: bool = False
 
 
 class _Searching:
     """One search: what it compares, and the tables that its order joins."""
 
     def __init__(self, now_ns: int, living: Collection[str], experiments: Collection[str] | None) -> None:
-        self.source: Select[tuple[int]] = select(run.c.no)
         self._now_ns = now_ns
         self._living = sorted(living)
+        self._experiments = experiments
         # The indexes lead with the experiment where there is only one to look at.
         self._only = next(iter(experiments)) if experiments is not None and len(experiments) == 1 else None
+
+    def page(self, condition: Condition, order: Sequence[OrderKey], token: "_Token | None", *, leads: bool) -> Select[Any]:
+        """Select (no, id, started_ns, sort keys) of a page's runs.
+
+        leads: look only at runs that have a number under the first key, along its index. They come first in any case, so if
+        they fill the page it is right, and the other runs were never touched."""
+        keys, source = self._sort_keys(order, leads)
+        statement = select(run.c.no, run.c.id, run.c.started_ns, *(key.column for key in keys)).select_from(source)
+        statement = statement.where(self.condition(condition), *_of(self._experiments))
+        if token is not None:
+            statement = statement.where(_after(keys, token))
+        sorted_by = [key.column.desc() if key.is_descending else key.column.asc() for key in keys if not key.is_fixed]
+        # The last two as they are stored: without other keys the index of start times gives the page.
+        return statement.order_by(*sorted_by, run.c.started_ns.desc().nulls_last(), run.c.id)
 
     def condition(self, condition: Condition) -> ColumnElement[bool]:
         match condition:
@@ -124,24 +140,30 @@ class _Searching:
             case _:
                 return self._stored(condition)
 
-    def sort_keys(self, order: Sequence[OrderKey]) -> list[_SortKey]:
-        """Give never-NULL columns whose order is the one asked for; joins what they need to `source`."""
+    def _sort_keys(self, order: Sequence[OrderKey], leads: bool) -> tuple[list[_SortKey], FromClause]:
+        """Give never-NULL columns whose order is the one asked for, and the tables that they are in."""
         keys: list[_SortKey] = []
-        joined = run
+        source: FromClause = run
         for number, asked in enumerate(order):
             if asked.key.entity == "attributes":
-                column = self._column(asked.key.name)
-                is_text = isinstance(column.type, Text)
-                known = _TEXT if is_text else _NUMBER
-                rank = case((column.is_(None), _MISSING), else_=known)
-                value = func.coalesce(bytewise(column), "") if is_text else func.coalesce(column, 0)
-                keys += [_SortKey(rank, False), _SortKey(value, asked.is_descending)]
+                keys += self._attribute_keys(asked)
                 continue
             table = _STORED[asked.key.entity].table.alias(f"sorted_{number}")
-            joined = joined.outerjoin(table, and_(table.c.run == run.c.no, table.c.key == _key_id(asked.key.name)))  # type: ignore[assignment]
-            keys += _stored_keys(asked, table)
-        self.source = self.source.select_from(joined)
-        return [*keys, _SortKey(func.coalesce(run.c.started_ns, 0), True), _SortKey(hex_text(run.c.id), False)]
+            at = and_(table.c.run == run.c.no, table.c.key == _key_id(asked.key.name))
+            if leads and number == 0:
+                source = source.join(table, and_(at, _number_of(asked, table).is_not(None)))
+                keys += _leading_keys(asked, table)
+            else:
+                source = source.outerjoin(table, at)
+                keys += _stored_keys(asked, table)
+        return keys, source
+
+    def _attribute_keys(self, asked: OrderKey) -> list[_SortKey]:
+        column = self._column(asked.key.name)
+        is_text = isinstance(column.type, Text)
+        rank = case((column.is_(None), _MISSING), else_=_TEXT if is_text else _NUMBER)
+        value = func.coalesce(bytewise(column), "") if is_text else func.coalesce(column, 0)
+        return [_SortKey(rank), _SortKey(value, asked.is_descending)]
 
     def _stored(self, condition: Compare | Between | In | Like | Null) -> ColumnElement[bool]:
         """Compile a condition on a param, metric or tag: the run is in the set of those that have it so."""
@@ -156,9 +178,9 @@ class _Searching:
 
     def _attribute(self, condition: Compare | Between | In | Like | Null) -> ColumnElement[bool]:
         name = condition.key.name
-        if isinstance(condition, Compare) and name in ("id", "parent") and condition.op == "=" and is_id(str(condition.value)):
-            column = run.c[name]  # by index, not by its digits
-            return and_(column.is_not(None), column == bytes.fromhex(str(condition.value)))
+        wanted = _ids(condition) if name in ("id", "parent") else ()
+        if wanted:  # by index, not by digits
+            return and_(run.c[name].is_not(None), run.c[name].in_([bytes.fromhex(id) for id in wanted]))
         value = self._column(name)
         if isinstance(condition, Null):
             return value.is_not(None) if condition.is_negated else value.is_(None)
@@ -184,6 +206,18 @@ class _Searching:
         mine = exists().where(participant.c.run == run.c.id, participant.c.writer.in_(self._living))
         is_lost = and_(run.c.status == "running", func.coalesce(run.c.expires_ns, 0) <= self._now_ns, not_(mine))
         return case((is_lost, literal("lost", Text())), else_=run.c.status)
+
+
+def _ids(condition: Compare | Between | In | Like | Null) -> tuple[str, ...]:
+    """Give the ids that a condition asks for, if it asks for whole ids only."""
+    match condition:
+        case Compare(op="=", value=value):
+            wanted: tuple[Literal, ...] = (value,)
+        case In(values=values, is_negated=False):
+            wanted = values
+        case _:
+            return ()
+    return tuple(str(id) for id in wanted) if all(is_id(str(id)) for id in wanted) else ()
 
 
 def _compare_param(op: str, other: Literal) -> ColumnElement[bool]:
@@ -246,58 +280,93 @@ def _relation(column: ColumnElement[Any], op: str, other: Literal) -> ColumnElem
     return relation
 
 
+def _can_lead(order: Sequence[OrderKey], token: "_Token | None") -> bool:
+    """Tell whether the first key has numbers in an index, and the page may still lie among them."""
+    return bool(order) and order[0].key.entity in ("metrics", "params") and (token is None or token.values[:1] == [_NUMBER])
+
+
+def _number_of(asked: OrderKey, joined: FromClause) -> ColumnElement[float]:
+    return joined.c.value if asked.key.entity == "metrics" else joined.c.num
+
+
+def _leading_keys(asked: OrderKey, joined: FromClause) -> list[_SortKey]:
+    """Give the keys of `_stored_keys` for runs that have a number there: the number as it is stored, for its index."""
+    keys = [_SortKey(literal(_NUMBER, Integer()), is_fixed=True), _SortKey(_number_of(asked, joined), asked.is_descending)]
+    return keys if asked.key.entity == "metrics" else [*keys, _SortKey(literal("", Text()), asked.is_descending, is_fixed=True)]
+
+
 def _stored_keys(asked: OrderKey, joined: FromClause) -> list[_SortKey]:
     """Give rank, number and text of a stored value; numbers come before texts, NaN after them, missing last."""
     c, down = joined.c, asked.is_descending
     if asked.key.entity == "metrics":
         rank = case((c.run.is_(None), _MISSING), (c.is_nan == 1, _NAN), else_=_NUMBER)
-        return [_SortKey(rank, False), _SortKey(func.coalesce(c.value, 0.0), down)]
+        return [_SortKey(rank), _SortKey(func.coalesce(c.value, 0.0), down)]
     if asked.key.entity == "tags":
         rank = case((c.value.is_(None), _MISSING), else_=_TEXT)
-        return [_SortKey(rank, False), _SortKey(bytewise(func.coalesce(c.value, "")), down)]
+        return [_SortKey(rank), _SortKey(bytewise(func.coalesce(c.value, "")), down)]
     is_nan = and_(c.num.is_(None), c.txt == "nan")
     rank = case((c.txt.is_(None), _MISSING), (c.num.is_not(None), _NUMBER), (is_nan, _NAN), else_=_TEXT)
     text = case((c.num.is_(None), c.txt), else_="")
-    return [_SortKey(rank, False), _SortKey(func.coalesce(c.num, 0.0), down), _SortKey(bytewise(func.coalesce(text, "")), down)]
+    return [_SortKey(rank), _SortKey(func.coalesce(c.num, 0.0), down), _SortKey(bytewise(func.coalesce(text, "")), down)]
+
+
+def _of(experiments: Collection[str] | None) -> list[ColumnElement[bool]]:
+    if experiments is None:
+        return []
+    names = sorted(experiments)
+    return [run.c.experiment == names[0] if len(names) == 1 else run.c.experiment.in_(names)]
 
 
 def _key_id(name: str) -> ScalarSelect[int]:
     return select(key.c.id).where(key.c.name == name).scalar_subquery()
 
 
-def _after(keys: Sequence[_SortKey], values: Sequence[float | str]) -> ColumnElement[bool]:
+def _after(keys: Sequence[_SortKey], token: "_Token") -> ColumnElement[bool]:
     """Give what comes after a row: equal in the first keys, beyond it in the next one."""
     beyond = []
-    for number, (column, is_descending) in enumerate(keys):
-        equal = [keys[before].column == values[before] for before in range(number)]
-        beyond.append(and_(*equal, column < values[number] if is_descending else column > values[number]))
-    return or_(*beyond)
+    equal: list[ColumnElement[bool]] = []
+    for (column, is_descending, is_fixed), value in zip(keys, token.numbers(), strict=True):
+        if not is_fixed:
+            beyond.append(and_(*equal, column < value if is_descending else column > value))
+            equal.append(column == value)
+    started = run.c.started_ns
+    if token.started_ns is not None:
+        beyond.append(and_(*equal, or_(started < token.started_ns, started.is_(None))))
+    equal.append(started.is_(None) if token.started_ns is None else started == token.started_ns)
+    return or_(*beyond, and_(*equal, run.c.id > bytes.fromhex(token.id)))
 
 
 class _Token(Record, frozen=True, kw_only=True):
     """Where a page ended. order: digest of the order, so that a token is not read under another one."""
 
     order: str
+    id: str
+    started_ns: int | None
     values: list[int | float | str]
-    odd: list[int]  # positions of values that JSON holds as text
+    odd: list[int]  # positions of numbers that JSON holds as text
+
+    def numbers(self) -> list[int | float | str]:
+        return [number_from_json(value) if place in self.odd else value for place, value in enumerate(self.values)]
 
 
-def _write_token(order: Sequence[OrderKey], values: Sequence[Any]) -> str:
+def _write_token(order: Sequence[OrderKey], row: Sequence[Any]) -> str:
+    id, started_ns, *values = row
     odd = [place for place, value in enumerate(values) if isinstance(value, float) and not math.isfinite(value)]
     plain = [number_to_json(value) if isinstance(value, float) else value for value in values]
-    token = _Token(order=_digest(order), values=plain, odd=odd)
+    token = _Token(order=_digest(order), id=bytes(id).hex(), started_ns=started_ns, values=plain, odd=odd)
     return base64.urlsafe_b64encode(to_json(token).encode()).decode().rstrip("=")
 
 
-def _read_token(text: str, order: Sequence[OrderKey], count: int) -> list[int | float | str]:
+def _read_token(text: str, order: Sequence[OrderKey]) -> _Token:
     try:
         token = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Token)
-        values = [number_from_json(value) if place in token.odd else value for place, value in enumerate(token.values)]
-    except (ValueError, KeyError, msgspec.DecodeError) as error:
+        count = sum(3 if key.key.entity == "params" else 2 for key in order)
+        is_whole = is_id(token.id) and len(token.numbers()) == count
+    except (ValueError, KeyError, TypeError, msgspec.DecodeError) as error:
         raise Misuse("this is not the token of a page", hint="give what the page before gave as `next`") from error
-    if token.order != _digest(order) or len(values) != count:
+    if not is_whole or token.order != _digest(order):
         raise Misuse("this page's token is of another order", hint="read all pages under the same order")
-    return values
+    return token
 
 
 def _digest(order: Sequence[OrderKey]) -> str:

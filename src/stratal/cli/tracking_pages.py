@@ -1,0 +1,286 @@
+"""What the commands of the trunk print: tables, trees and JSON documents of runs, comparisons and lineage."""
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from stratal.cli.printing import cell, moment, pairs, plain, section, shown, signed, span, sparkline, status_cell, table
+from stratal.core.ids import short
+from stratal.tracking.capture import Capture
+from stratal.tracking.compare import MAXIMIZE, MINIMIZE, Comparison, MetricRow, Row
+from stratal.tracking.explaining import capture_of
+from stratal.tracking.finding import Runs, find_runs
+from stratal.tracking.lineage import Lineage, Node
+from stratal.tracking.reading import ReadRun
+
+_MARKS = {MINIMIZE: "↓", MAXIMIZE: "↑"}
+_MOST_ROWS = 40  # of params, metrics and packages; --json gives all
+
+
+def brief(run: ReadRun) -> dict[str, object]:
+    """Give a run as `stratal runs --json` lists it."""
+    return {
+        "id": run.id,
+        "experiment": run.experiment,
+        "name": run.name,
+        "kind": run.kind,
+        "group": run.group,
+        "parent": run.parent,
+        "user": run.user,
+        "status": run.status,
+        "started": run.started,
+        "ended": run.ended,
+        "duration_s": run.duration_s,
+        "params": run.params,
+        "metrics": run.metrics,
+        "tags": run.tags,
+    }
+
+
+def whole(run: ReadRun) -> dict[str, object]:
+    """Give a run as `stratal show --json` prints it; series are read in Python."""
+    return {
+        **brief(run),
+        "error": run.error,
+        "summaries": run.summaries,
+        "artifacts": run.artifacts,
+        "edges": run.edges,
+        "notes": run.notes,
+        "children": run.children,
+        "statements": run.statements(),
+        "capture": run.capture,
+    }
+
+
+def brief_value(value: object) -> object:
+    """Give what a ref stands for as JSON."""
+    if isinstance(value, bytes):
+        return {"size_bytes": len(value)}
+    if isinstance(value, Runs):
+        return [brief(run) for run in value]
+    return plain(value)
+
+
+def value_page(ref: str, digest: str, value: object) -> list[RenderableType]:
+    """Show what a ref stands for that is no run."""
+    page = pairs()
+    page.add_row("ref", cell(ref, "bold"))
+    page.add_row("digest", cell(digest))
+    if isinstance(value, Runs):
+        return [page, "", runs_table(value)]
+    document = brief_value(value)
+    for name, item in document.items() if isinstance(document, dict) else [("value", document)]:
+        page.add_row(str(name), cell(item))
+    return [page]
+
+
+def runs_table(found: Sequence[ReadRun]) -> Table:
+    """Give a table whose metric columns are those that most of these runs have, at most five."""
+    counts: dict[str, int] = {}
+    for run in found:
+        for name in run.metrics:
+            counts[name] = counts.get(name, 0) + 1
+    metrics = sorted(counts, key=lambda name: (-counts[name], name))[:5]
+    page = table("run", "experiment", "name", "kind", "status", "started", "took", *metrics, numbers=["took", *metrics])
+    for run in found:
+        page.add_row(
+            cell(run.short, "bold"),
+            cell(run.experiment),
+            cell(run.name),
+            cell(run.kind),
+            status_cell(run.status),
+            cell(moment(run.record.started_ns)),
+            cell(span(run.duration_s)),
+            *(cell(run.metrics.get(name)) for name in metrics),
+        )
+    return page
+
+
+def run_page(run: ReadRun) -> list[RenderableType]:
+    """Show one run: head, params, metrics, artifacts, lineage, capture."""
+    parts: list[RenderableType] = [_run_head(run)]
+    if run.params:
+        params = table("param", "value")
+        for name in sorted(run.params)[:_MOST_ROWS]:
+            params.add_row(cell(name), cell(run.params[name]))
+        parts += [*section("params", params), *_more(len(run.params))]
+    if run.summaries:
+        parts += [*section("metrics", _metrics_table(run)), *_more(len(run.summaries))]
+    if run.artifacts:
+        artifacts = table("artifact", "bytes", "sha256", numbers=["bytes"])
+        for artifact in run.artifacts[:_MOST_ROWS]:
+            artifacts.add_row(cell(artifact.path), cell(f"{artifact.size_bytes:,}"), cell(artifact.digest[:12], "dim"))
+        parts += [*section("artifacts", artifacts), *_more(len(run.artifacts))]
+    if run.edges:
+        edges = table("", "what", "role")
+        for edge in run.edges[:_MOST_ROWS]:
+            edges.add_row(cell(edge.verb), cell(_short_ref(edge.target)), cell(edge.role))
+        parts += [*section("lineage", edges), *_more(len(run.edges))]
+    capture = capture_of(run)
+    return [*parts, *(section("capture", _capture_table(capture)) if capture is not None else [])]
+
+
+def _run_head(run: ReadRun) -> Table:
+    head = pairs()
+    head.add_row("run", Text.assemble((run.short, "bold"), f"  {run.id}"))
+    head.add_row("experiment", cell(run.experiment))
+    for name, value in (("name", run.name), ("group", run.group), ("part of", short(run.parent) if run.parent else "")):
+        if value:
+            head.add_row(name, cell(value))
+    head.add_row("status", Text.assemble(status_cell(run.status), f"  {run.kind} by {run.user or 'unknown'}"))
+    head.add_row("started", cell(f"{moment(run.record.started_ns)} UTC, took {span(run.duration_s)}"))
+    if run.error:
+        head.add_row("error", cell(run.error, "red"))
+    for name, value in run.tags.items():
+        head.add_row("tag", cell(f"{name} = {value}"))
+    for note in run.notes:
+        head.add_row("note", cell(f"{note.text}  ({note.author}, {moment(note.at_ns)})"))
+    if run.children:
+        shown_ids = ", ".join(short(child) for child in run.children[:12])
+        head.add_row("parts", cell(f"{len(run.children)} runs: {shown_ids}{' ...' if len(run.children) > 12 else ''}"))
+    return head
+
+
+def _metrics_table(run: ReadRun) -> Table:
+    page = table("metric", "last", "min", "max", "points", "", numbers=["last", "min", "max", "points"])
+    for summary in run.summaries[:_MOST_ROWS]:
+        line = sparkline(run.envelope(summary.name, 24).last.tolist()) if summary.points > 1 else ""
+        page.add_row(
+            cell(summary.name), cell(summary.last, "bold"), cell(summary.low), cell(summary.high), cell(summary.points), cell(line, "cyan")
+        )
+    return page
+
+
+def _capture_table(capture: Capture) -> Table:
+    page = pairs()
+    entry, git, hardware = capture.entry, capture.git, capture.hardware
+    page.add_row("entry", cell(f"{entry.kind} {entry.target} {' '.join(entry.argv)}".strip()))
+    page.add_row("python", cell(f"{capture.implementation} {capture.python} on {capture.system}"))
+    page.add_row("where", cell(f"{capture.host}, process {capture.pid}"))
+    if git is not None:
+        state = "with changes" if git.is_dirty else "clean"
+        page.add_row("code", cell(f"{(git.commit or 'no commit')[:12]} {git.branch or '(detached)'}, {state}"))
+    if capture.packages is not None:
+        page.add_row("packages", cell(f"{capture.packages.count}"))
+    if capture.files:
+        page.add_row("files", cell(f"{len(capture.files)} kept"))
+    if hardware is not None:
+        gpus = ", ".join(gpu.name for gpu in hardware.gpus) or "no GPU"
+        page.add_row("hardware", cell(f"{hardware.processor}, {hardware.usable_cores:g} cores, {hardware.memory_bytes >> 30} GiB, {gpus}"))
+    if capture.seeds is not None and capture.seeds.seed is not None:
+        page.add_row("seed", cell(f"{capture.seeds.seed} ({', '.join(capture.seeds.seeded)})"))
+    for reason in capture.skipped:
+        page.add_row("skipped", cell(reason, "yellow"))
+    return page
+
+
+def comparison_page(comparison: Comparison) -> list[RenderableType]:
+    """Show a comparison: one column per run, only what differs."""
+    labels = [column.label for column in comparison.runs]
+    heads = table("", *labels, numbers=labels)
+    heads.add_row("run", *(cell(short(column.id)) for column in comparison.runs))
+    heads.add_row("experiment", *(cell(column.experiment) for column in comparison.runs))
+    heads.add_row("status", *(status_cell(column.status) for column in comparison.runs))
+    parts: list[RenderableType] = [heads]
+    if comparison.metrics:
+        metrics = table("", *labels, numbers=labels)
+        for row in comparison.metrics[:_MOST_ROWS]:
+            metrics.add_row(cell(f"{row.name} {_MARKS.get(row.direction, '')}".rstrip()), *_metric_cells(row))
+        parts += [*section("metrics", metrics), *_more(len(comparison.metrics))]
+    for title, rows in (
+        ("params", comparison.params),
+        ("data", comparison.data),
+        ("code", comparison.code),
+        ("environment", comparison.environment),
+        ("packages", comparison.packages),
+    ):
+        if rows:
+            parts += [*section(f"{title} that differ", _differences(labels, rows)), *_more(len(rows))]
+    if comparison.equal_params:
+        equal = comparison.equal_params
+        parts += ["", Text(f"{equal} params are equal" if equal > 1 else "1 param is equal", style="dim")]
+    if comparison.not_captured:
+        parts.append(Text(f"no capture of {', '.join(comparison.not_captured)}: code and environment are not known", style="dim"))
+    return parts
+
+
+def _metric_cells(row: MetricRow) -> list[Text]:
+    cells = []
+    for position, (value, delta) in enumerate(zip(row.values, row.deltas, strict=True)):
+        text = Text(shown(value), style="bold green" if position in row.best else "")
+        if position and signed(delta):
+            text.append(f" {signed(delta)}", style="dim")
+        cells.append(text)
+    return cells
+
+
+def _differences(labels: Sequence[str], rows: Sequence[Row]) -> Table:
+    page = table("", *labels, numbers=labels)
+    for row in rows[:_MOST_ROWS]:
+        page.add_row(cell(row.name), *(cell(_short_ref(shown(value))) for value in row.values))
+    return page
+
+
+def lineage_page(lineage: Lineage) -> list[RenderableType]:
+    """Show both trees; the second only if there is something in it."""
+    titles = _titles([lineage.origins, lineage.uses])
+    parts: list[RenderableType] = [_tree(lineage.origins, titles)]
+    if lineage.uses.branches or lineage.uses.hidden:
+        parts += ["", Text("what came of it", style="dim"), _tree(lineage.uses, titles)]
+    elif not lineage.origins.branches:
+        parts.append(Text("No run is known to have used or produced it.", style="dim"))
+    return parts
+
+
+def _tree(node: Node, titles: dict[str, str]) -> Tree:
+    tree = Tree(_node_label(node, titles), guide_style="dim")
+    _grow(tree, node, titles)
+    return tree
+
+
+def _grow(tree: Tree, node: Node, titles: dict[str, str]) -> None:
+    for branch in node.branches:
+        _grow(tree.add(_node_label(branch, titles)), branch, titles)
+    if node.hidden:
+        tree.add(Text(f"... and {node.hidden} more", style="dim"))
+
+
+def _node_label(node: Node, titles: dict[str, str]) -> Text:
+    role = f" as {node.role}" if node.role and not node.role.startswith("artifact ") else f" ({node.role})" if node.role else ""
+    label = Text.assemble((f"{node.relation} " if node.relation else "", "dim"), (_short_ref(node.ref), "bold"), (role, "dim"))
+    if node.ref in titles:
+        label.append(f"  {titles[node.ref]}")
+    if node.is_repeated:
+        label.append("  (see above)", style="dim")
+    return label
+
+
+def _titles(nodes: Sequence[Node]) -> dict[str, str]:
+    """Say of each run of the trees what it was."""
+    ids: set[str] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        waiting.extend(node.branches)
+        if node.ref.startswith("run:"):
+            ids.add(node.ref.removeprefix("run:"))
+    if not ids:
+        return {}
+    listed = ", ".join(f"'{id}'" for id in sorted(ids) if len(id) == 32)
+    return {
+        f"run:{run.id}": f"{run.experiment} {run.name} ({run.kind}, {run.status})".replace("  ", " ")
+        for run in find_runs(f"id in ({listed})")
+    }
+
+
+def _short_ref(ref: str) -> str:
+    if ref.startswith("run:") and len(ref) == 36:
+        return f"run:{short(ref)}"
+    return f"{ref[:19]}…" if ref.startswith("sha256:") and len(ref) == 71 else ref
+
+
+def _more(count: int) -> list[RenderableType]:
+    return [Text(f"... and {count - _MOST_ROWS} more; --json gives all", style="dim")] if count > _MOST_ROWS else []

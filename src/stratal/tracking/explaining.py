@@ -1,0 +1,115 @@
+"""The rules of comparison and lineage, applied to what a store holds."""
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from stratal.core.errors import Damaged, Misuse, NotFound
+from stratal.core.ids import is_id
+from stratal.core.records import from_json
+from stratal.store.store import Store
+from stratal.tracking.capture import Capture, Packages
+from stratal.tracking.compare import ComparedRun, Comparison, compare
+from stratal.tracking.finding import searchable
+from stratal.tracking.lineage import PRODUCED, USED, Edge, Lineage, why
+from stratal.tracking.opening import current_store
+from stratal.tracking.reading import ReadRun, get_run
+from stratal.tracking.refs import VERSIONED, format_ref, parse_ref, resolve
+from stratal.tracking.runs import find_id
+from stratal.tracking.store import lineage as stored
+
+
+def compare_runs(
+    runs: Sequence[str], *, minimize: Collection[str] = (), maximize: Collection[str] = (), store: Store | None = None
+) -> Comparison:
+    """Compare runs named by ids, short forms or refs. Raises NotFound, or Misuse as `compare` does."""
+    store = store or current_store()
+    return compare([compared(get_run(run, store=store), store) for run in runs], minimize=minimize, maximize=maximize)
+
+
+def compared(run: ReadRun, store: Store) -> ComparedRun:
+    """Give what a comparison needs of a run."""
+    used: dict[str, tuple[str, ...]] = {}
+    for edge in run.edges:
+        if edge.verb == USED:
+            used[edge.role] = (*used.get(edge.role, ()), edge.target)
+    capture = capture_of(run)
+    return ComparedRun(
+        id=run.id,
+        name=run.name or None,
+        experiment=run.experiment,
+        status=run.status,
+        params=searchable(run).params,
+        metrics=run.metrics,
+        used=used,
+        capture=capture,
+        packages=_packages(capture, store),
+    )
+
+
+def capture_of(run: ReadRun) -> Capture | None:
+    """Give what was captured of a run, None if nothing was, or an older or newer form of it that cannot be read."""
+    try:
+        return msgspec.convert(run.capture, Capture) if run.capture else None
+    except msgspec.ValidationError:
+        return None
+
+
+def explain(ref: str, *, store: Store | None = None) -> Lineage:
+    """Give the lineage of anything: a run (by id, short form or ref), a version, a digest, an artifact.
+
+    Raises NotFound if it is not there."""
+    store = store or current_store()
+    parsed = parse_ref(ref, default_kind="run")
+    if parsed.kind == "run":
+        return why(f"run:{find_id(store, parsed.name)}", _Edges(store).of)
+    if parsed.kind == "artifact":
+        return why(f"sha256:{artifact_digest(parsed.name, store)}", _Edges(store).of)
+    if parsed.kind not in VERSIONED:
+        return why(format_ref(parsed), _Edges(store).of)
+    resolved = resolve(parsed, store)
+    named = format_ref(resolved.ref)
+    return why(named, _Edges(store, {named: f"sha256:{resolved.digest.removeprefix('sha256:')}"}).of)
+
+
+def artifact_digest(name: str, store: Store) -> str:
+    """Give the digest of `RUN/path`. Raises NotFound, or Misuse if the text is not of that form."""
+    run, slash, path = name.partition("/")
+    if not slash or not path:
+        raise Misuse(f"artifact:{name} names no file", hint="write artifact:RUN/path, for example artifact:7c41e09b/plots/roc.svg")
+    found = get_run(run, store=store)
+    for artifact in found.artifacts:
+        if artifact.path == path:
+            return artifact.digest
+    known = ", ".join(artifact.path for artifact in found.artifacts[:10]) or "none"
+    raise NotFound(f"run {found.short} has no artifact {path!r}", hint=f"it has: {known}")
+
+
+class _Edges:
+    """The edges of a store. `same`: names whose edges may also be written under a digest, as a version's are."""
+
+    def __init__(self, store: Store, same: dict[str, str] | None = None) -> None:
+        self._store = store
+        self._same = same or {}
+
+    def of(self, ref: str) -> list[Edge]:
+        """List all edges of a ref. A file that no edge says was produced was produced by the runs that hold it."""
+        kind, _, name = ref.partition(":")
+        same = self._same.get(ref, ref)
+        with self._store.query() as tx:
+            found = [*(stored.edges_of_run(tx, name) if kind == "run" and is_id(name) else []), *stored.edges_at(tx, ref)]
+            if same != ref:
+                found += [Edge(run=edge.run, verb=edge.verb, target=ref, role=edge.role) for edge in stored.edges_at(tx, same)]
+            if same.startswith("sha256:") and not any(edge.verb == PRODUCED for edge in found):
+                holding = stored.runs_holding(tx, same.removeprefix("sha256:"))
+                found += [Edge(run=run, verb=PRODUCED, target=ref, role=f"artifact {path}") for run, path in holding]
+        return found
+
+
+def _packages(capture: Capture | None, store: Store) -> dict[str, str]:
+    if capture is None or capture.packages is None:
+        return {}
+    try:
+        return from_json(store.blobs.read(capture.packages.digest), Packages).versions
+    except (NotFound, Damaged):
+        return {}

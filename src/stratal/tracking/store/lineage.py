@@ -1,0 +1,40 @@
+"""Edges as they are stored, and which runs hold a file of some content."""
+
+from sqlalchemy import bindparam, select
+
+from stratal.core.ids import RunId
+from stratal.store.database import Transaction
+from stratal.store.tables import run
+from stratal.tracking.lineage import Edge
+from stratal.tracking.tables import artifact, edge
+
+_EDGES = select(run.c.id, edge.c.verb, edge.c.target, edge.c.role).join_from(edge, run, run.c.no == edge.c.run)
+_OF_RUN = _EDGES.where(run.c.id == bindparam("run_id")).order_by(edge.c.at_ns, edge.c.target)
+_AT_TARGET = _EDGES.where(edge.c.target == bindparam("at")).order_by(edge.c.at_ns, run.c.id)
+_HOLDING = (
+    select(run.c.id, artifact.c.path)
+    .join_from(artifact, run, run.c.no == artifact.c.run)
+    .where(artifact.c.digest == bindparam("of_digest"))
+    .order_by(artifact.c.at_ns, run.c.id)
+    .limit(20)
+)
+
+
+def edges_of_run(tx: Transaction, run_id: str) -> list[Edge]:
+    """List what a run used and produced, in order of time."""
+    return [_edge(row) for row in tx.rows(_OF_RUN, run_id=bytes.fromhex(run_id))]
+
+
+def edges_at(tx: Transaction, target: str) -> list[Edge]:
+    """List the edges that name a target, as it is written."""
+    return [_edge(row) for row in tx.rows(_AT_TARGET, at=target)]
+
+
+def runs_holding(tx: Transaction, digest: str) -> list[tuple[RunId, str]]:
+    """List at most 20 (run, path) of artifacts with that content, the oldest first."""
+    return [(RunId(bytes(id).hex()), path) for id, path in tx.rows(_HOLDING, of_digest=digest)]
+
+
+def _edge(row: tuple[bytes, str, str, str]) -> Edge:
+    id, verb, target, role = row
+    return Edge(run=bytes(id).hex(), verb=verb, target=target, role=role)

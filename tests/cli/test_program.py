@@ -1,0 +1,247 @@
+"""The program: its table of commands, exit codes, errors in plain words, JSON and tables. Excluded: the rules behind commands."""
+
+import importlib
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import typer
+
+from stratal.cli.app import COMMANDS, main
+from stratal.cli.printing import lasted, plain, shown, signed, span, sparkline
+from stratal.core.ids import short
+from stratal.store.store import Store
+from stratal.tracking.capture import quick, thorough
+from stratal.tracking.facts import CAPTURE
+from stratal.tracking.opening import use_store
+from stratal.tracking.runs import Run, run
+from stratal.version import __version__
+
+
+@pytest.fixture
+def default_store(store: Store) -> Store:
+    return use_store(store)
+
+
+def capture(made: Run) -> None:
+    done = thorough(quick(user="ada", now_ns=5))
+    for file in done.files:
+        made.store.blobs.put(file.data)
+    made._fact(CAPTURE, msgspec.to_builtins(done.capture))
+
+
+def train(name: str, **params: object) -> Run:
+    with run("churn", name=name, params=params) as made:
+        for step in range(50):
+            made.log({"loss": 1 / (step + 1), "auc": 0.5 + step / 100, "odd": math.nan}, step=step)
+        made.edge("used", "dataset:churn@1")
+        made.edge("produced", f"sha256:{made.save_bytes('model.bin', name.encode()).digest}", role="model")
+    return made
+
+
+def output(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    captured = capsys.readouterr()
+    assert left.value.code == 0, captured.err
+    return captured.out
+
+
+def failure(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as left:
+        main(words)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    return int(left.value.code or 0), captured.err
+
+
+@pytest.mark.parametrize("file", sorted({command.file for command in COMMANDS.values()}))
+def test_the_table_of_commands_is_what_the_files_register(file: str) -> None:
+    app = typer.Typer()
+    importlib.import_module(f"stratal.cli.{file}").register(app)
+
+    registered = {info.name or info.callback.__name__ for info in app.registered_commands} | {
+        str(info.name) for info in app.registered_groups
+    }
+    said = {info.name or info.callback.__name__: (info.callback.__doc__ or "").partition("\n")[0] for info in app.registered_commands}
+
+    assert registered == {name for name, command in COMMANDS.items() if command.file == file}
+    assert {name: COMMANDS[name].says for name in said} == said
+
+
+def test_help_lists_every_command_without_importing_what_they_need() -> None:
+    code = (
+        "import sys\nfrom stratal.cli.app import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "print(*sorted(sys.modules), file=sys.stderr)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "120"})
+
+    assert [name for name, command in COMMANDS.items() if name not in done.stdout or command.says not in done.stdout] == []
+    modules = set(done.stderr.split())
+    assert not modules & {"sqlalchemy", "numpy", "polars", "torch", "stratal.tracking.reading"}
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert output(capsys, "--version") == f"stratal {__version__}\n"
+
+
+def test_a_command_that_is_none_ends_with_two_and_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = failure(capsys, "shwo", "7c41e09b")
+
+    assert code == 2
+    assert "show" in said
+
+
+def test_a_wrong_call_ends_with_two_and_a_missing_thing_with_one(default_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = failure(capsys, "runs", "-q", "metrics.auc >> 1")
+    assert code == 2
+    assert "^" in said
+    assert "give a number or a quoted text" in said
+
+    code, said = failure(capsys, "show", "7c41e09b")
+    assert code == 1
+    assert "there is no run" in said
+
+
+def test_runs_are_listed_filtered_and_sorted(default_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = train("first", lr=0.1), train("second", lr=0.2)
+
+    listed = json.loads(output(capsys, "runs", "--json"))
+    filtered = json.loads(output(capsys, "runs", "-q", "params.lr > 0.15", "--json"))
+    ordered = json.loads(output(capsys, "runs", "-o", "params.lr", "-n", "1", "--json"))
+    table = output(capsys, "runs", "-e", "churn")
+
+    assert [each["id"] for each in listed] == [second.id, first.id]
+    assert [each["id"] for each in filtered] == [second.id]
+    assert [each["id"] for each in ordered] == [first.id]
+    assert listed[0]["metrics"] == {"auc": 0.99, "loss": 0.02, "odd": "NaN"}
+    assert short(first.id) in table
+    assert "0.99" in table
+    assert output(capsys, "runs", "-e", "none").strip() == "No run passes the filter."
+
+
+def test_a_run_is_shown_with_all_that_is_known_of_it(default_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    made = train("first [bold]", lr=0.1)
+    made.note("see [/nothing]")
+    capture(made)
+
+    page = output(capsys, "show", short(made.id))
+    document = json.loads(output(capsys, "show", f"run:{made.id}", "--json"))
+
+    for part in (
+        "first [bold]",
+        "see [/nothing]",
+        "lr",
+        "0.99",
+        "▁",
+        "█",
+        "model.bin",
+        "dataset:churn@1",
+        "finished",
+        "cpython",
+        "packages",
+    ):
+        assert part in page
+    assert document["summaries"][0] == {
+        "name": "auc",
+        "last": 0.99,
+        "step": 49,
+        "time_ns": document["summaries"][0]["time_ns"],
+        "low": 0.5,
+        "high": 0.99,
+        "points": 50,
+    }
+    assert document["edges"][0]["target"] == "dataset:churn@1"
+    assert document["notes"][0]["text"] == "see [/nothing]"
+
+
+def test_an_artifact_and_an_experiment_are_shown_by_their_refs(default_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    made = train("first")
+
+    artifact = json.loads(output(capsys, "show", f"artifact:{short(made.id)}/model.bin", "--json"))
+
+    assert artifact["value"] == {"size_bytes": 5}
+    assert artifact["digest"] in output(capsys, "show", f"artifact:{made.id}/model.bin")
+    assert short(made.id) in output(capsys, "show", "experiment:churn")
+
+
+def test_runs_are_compared(default_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = train("first", lr=0.1, depth=3), train("second", lr=0.2, depth=3)
+
+    page = output(capsys, "compare", first.id, short(second.id))
+    document = json.loads(output(capsys, "compare", first.id, second.id, "--minimize", "auc", "--json"))
+
+    assert "params that differ" in page
+    assert "1 param is equal" in page
+    assert document["params"] == [{"name": "lr", "values": [0.1, 0.2]}]
+    assert {row["name"]: row["direction"] for row in document["metrics"]} == {"auc": "min", "loss": "min", "odd": "unknown"}
+    assert document["metrics"][2]["deltas"] == ["NaN", "NaN"]
+    assert failure(capsys, "compare", first.id)[0] == 2
+
+
+def test_lineage_is_shown_both_ways(default_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    made = train("first")
+    with run("churn", kind="evaluation") as evaluation:
+        evaluation.edge("used", f"sha256:{made.save_bytes('model.bin', b'first').digest}", role="model")
+
+    page = output(capsys, "why", short(made.id))
+    document = json.loads(output(capsys, "why", f"artifact:{made.id}/model.bin", "--json"))
+
+    assert "used dataset:churn@1 as data" in page
+    assert f"used by run:{short(evaluation.id)} as model" in page
+    assert document["origins"]["branches"][0]["ref"] == f"run:{made.id}"
+    assert document["origins"]["branches"][0]["branches"][0]["ref"] == "dataset:churn@1"
+    assert document["uses"]["branches"][0]["ref"] == f"run:{evaluation.id}"
+
+
+def test_a_file_that_no_edge_speaks_of_came_from_the_run_that_holds_it(default_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    with run("churn") as made:
+        digest = made.save_bytes("plots/roc.svg", b"<svg/>").digest
+
+    assert f"produced by run:{short(made.id)} (artifact plots/roc.svg)" in output(capsys, "why", f"sha256:{digest}")
+
+
+def test_another_store_is_chosen_by_its_url(tmp_path: Path, default_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    train("here")
+
+    assert json.loads(output(capsys, "runs", "--store", str(tmp_path / "elsewhere"), "--json")) == []
+
+
+def test_documents_hold_what_json_can_hold() -> None:
+    assert plain({"a": (1, math.nan, -math.inf), 3: {"b"}}) == {"a": [1, "NaN", "-Infinity"], "3": ["b"]}
+
+
+@pytest.mark.parametrize(
+    ("values", "drawn"),
+    [
+        ([], ""),
+        ([1.0], "▁"),
+        ([2.0, 2.0, 2.0], "▁▁▁"),
+        ([0.0, 1.0], "▁█"),
+        ([math.nan, 0.0, 1.0], " ▁█"),
+        ([math.inf, 0.0, 1.0, -math.inf], "█▁█▁"),
+        ([float(i) for i in range(8)], "▁▂▃▄▅▆▇█"),
+        ([1e308, -1e308], "▁▁"),
+    ],
+)
+def test_a_series_is_drawn_as_bars(values: list[float], drawn: str) -> None:
+    assert sparkline(values) == drawn
+
+
+def test_a_long_series_is_drawn_in_the_given_width() -> None:
+    assert len(sparkline([math.sin(i) for i in range(10_001)], 24)) == 24
+
+
+def test_values_are_shown_short() -> None:
+    assert [span(s) for s in (None, 0.0123, 59.94, 61, 3700, 90000)] == ["–", "12 ms", "59.9 s", "1 min 1 s", "1 h 1 min", "1 d 1 h"]
+    assert [shown(v) for v in (None, True, 0.123456789, 7, "x")] == ["–", "true", "0.123457", "7", "x"]
+    assert [signed(v) for v in (None, math.nan, 0.5, -0.25)] == ["", "", "+0.5", "-0.25"]
+    assert lasted(5, None) is None
+    assert lasted(0, 2_000_000_000) == 2.0

@@ -1,0 +1,111 @@
+"""Finding runs, counting them, frames of them, and comparing what the store holds. Excluded: what filters mean."""
+
+import math
+
+import msgspec
+import polars as pl
+import pytest
+
+from stratal.core.errors import Misuse
+from stratal.store.store import Store
+from stratal.tracking.capture import quick, thorough
+from stratal.tracking.explaining import capture_of, compare_runs
+from stratal.tracking.facts import CAPTURE
+from stratal.tracking.finding import count, find_runs, searchable
+from stratal.tracking.reading import get_run
+from stratal.tracking.runs import run
+from stratal.tracking.search import evaluate, parse_filter
+
+
+def make(store: Store, count: int) -> list[str]:
+    ids = []
+    for number in range(count):
+        with run(
+            "churn" if number % 2 else "digits",
+            name=f"r{number}",
+            params={"number": number},
+            tags={"even": str(number % 2 == 0)},
+            store=store,
+        ) as made:
+            made.log({"loss": 1 / (number + 1)})
+        ids.append(made.id)
+    return ids
+
+
+def test_runs_are_found_in_order_and_within_the_limit(store: Store) -> None:
+    ids = make(store, 7)
+
+    assert [each.id for each in find_runs(store=store)] == ids[::-1]
+    assert [each.id for each in find_runs("params.number >= 3", order_by="metrics.loss", limit=2, store=store)] == [ids[6], ids[5]]
+    assert [each.id for each in find_runs(experiment="churn", order_by=["params.number"], store=store)] == ids[1::2]
+    assert len(find_runs(experiment=["churn", "digits"], store=store)) == 7
+    assert len(find_runs(experiment=[], store=store)) == 0
+    assert count("tags.even = 'True'", store=store) == 4
+
+
+def test_pages_go_on_where_the_last_one_ended(store: Store) -> None:
+    ids = make(store, 5)
+
+    first = find_runs(order_by="params.number", limit=2, store=store)
+    second = find_runs(order_by="params.number", limit=2, page=first.next, store=store)
+    third = find_runs(order_by="params.number", limit=2, page=second.next, store=store)
+
+    assert [each.id for each in [*first, *second, *third]] == ids
+    assert third.next is None
+    assert repr(first) == "<2 runs, and more>"
+
+
+def test_values_that_were_logged_just_now_are_found(store: Store) -> None:
+    live = run("churn", store=store)
+    live.log({"loss": 0.5})
+    assert [each.id for each in find_runs("metrics.loss = 0.5 and status = 'running'", store=store)] == [live.id]
+
+    live.log({"loss": 0.25})
+
+    assert find_runs("metrics.loss = 0.5", store=store)[:] == []
+    assert evaluate(parse_filter("metrics.loss < 0.3 and experiment = 'churn'", now_ns=0), searchable(find_runs(store=store)[0]))
+
+
+def test_found_runs_become_frames(store: Store) -> None:
+    make(store, 3)
+    with run("churn", params={"number": None, "model": "gbm"}, store=store) as made:
+        made.log({"loss": math.nan})
+
+    frame = find_runs(order_by="started", store=store).to_polars()
+
+    assert frame.columns[:3] == ["id", "experiment", "name"]
+    assert frame["params.number"].to_list() == [0, 1, 2, None]
+    assert frame["metrics.loss"].dtype == pl.Float64
+    assert math.isnan(frame["metrics.loss"][3])
+    assert frame["params.model"].to_list() == [None, None, None, "gbm"]
+    assert list(find_runs(store=store).to_pandas()["experiment"]) == ["churn", "digits", "churn", "digits"]
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_limit_that_gives_nothing_is_refused(store: Store, limit: int) -> None:
+    with pytest.raises(Misuse, match="limit"):
+        find_runs(limit=limit, store=store)
+
+
+def test_runs_of_the_store_are_compared_with_their_captures_and_data(store: Store) -> None:
+    ids = []
+    for number in range(2):
+        with run("churn", name=f"r{number}", params={"lr": number / 10}, store=store) as made:
+            made.log({"loss": 1.0 - number / 2})
+            made.edge("used", f"dataset:churn@{number + 1}")
+            captured = thorough(quick(user="ada", now_ns=number))
+            for file in captured.files:
+                assert store.blobs.put(file.data) == file.digest
+            if number:
+                made._fact(CAPTURE, msgspec.to_builtins(captured.capture))
+        ids.append(made.id)
+
+    comparison = compare_runs(ids, store=store)
+
+    assert comparison.params[0].values == (0, 0.1)
+    assert comparison.metrics[0].best == (1,)
+    assert comparison.data[0].values == ("dataset:churn@1", "dataset:churn@2")
+    assert comparison.not_captured == ("r0",)
+    assert {row.name for row in comparison.packages} >= {"numpy", "msgspec"}
+    assert capture_of(get_run(ids[1], store=store)) == captured.capture
+    assert capture_of(get_run(ids[0], store=store)) is None
