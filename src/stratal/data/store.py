@@ -1,0 +1,188 @@
+"""What the store holds of datasets: all SQL of the room."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import bindparam, func, select, update
+
+from stratal.core.errors import NotFound
+from stratal.core.people import Role
+from stratal.core.records import from_json, to_json
+from stratal.data.findings import Finding
+from stratal.data.tables import dataset_version as t
+from stratal.data.versions import ColumnType, DatasetVersion, Part, Status, Verdict, check_dataset_name, choose, unknown_name
+from stratal.store.blobs import blob_use
+from stratal.store.database import Row, Transaction, insert
+from stratal.store.operations import operation
+from stratal.store.store import Store
+from stratal.tracking.refs import parse_selector
+
+_COLUMNS = (
+    t.c.name,
+    t.c.version,
+    t.c.digest,
+    t.c.rows,
+    t.c.columns,
+    t.c.content,
+    t.c.profile,
+    t.c.source,
+    t.c.part,
+    t.c.author,
+    t.c.at_ns,
+    t.c.status,
+    t.c.schema,
+    t.c.findings,
+    t.c.checked_in,
+    t.c.checked_ns,
+)
+_OF_NAME = select(*_COLUMNS).where(t.c.name == bindparam("of_name")).order_by(t.c.version)
+_ONE = select(*_COLUMNS).where(t.c.name == bindparam("of_name"), t.c.version == bindparam("of_version"))
+_BY_DIGEST = select(*_COLUMNS).where(t.c.name == bindparam("of_name"), t.c.digest == bindparam("of_digest"))
+_NAMES = select(t.c.name).distinct().order_by(t.c.name)
+_NEXT = select(func.coalesce(func.max(t.c.version), 0) + 1).where(t.c.name == bindparam("of_name"))
+# Idempotent by (name, digest): a second registration of the same content changes nothing.
+_ADD = insert(t).on_conflict_do_nothing(index_elements=["name", "digest"])
+_JUDGE = (
+    update(t)
+    .where(t.c.name == bindparam("of_name"), t.c.version == bindparam("of_version"))
+    .values(
+        status=bindparam("new_status"),
+        schema=bindparam("new_schema"),
+        findings=bindparam("new_findings"),
+        checked_in=bindparam("new_run"),
+        checked_ns=bindparam("at"),
+    )
+)
+
+
+class DatasetStore:
+    """Dataset versions in a store. Numbers are given here, one after the other, per name."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(needs=Role.CONTRIBUTOR, on="name")
+    def add_version(
+        self,
+        *,
+        name: str,
+        digest: str,
+        rows: int,
+        columns: list[ColumnType],
+        content: str,
+        profile: str,
+        source: str = "",
+        part: Part | None = None,
+    ) -> DatasetVersion:
+        """Register a content under the next number; the same content under the same name gives the version it already is.
+
+        content, profile: blobs, which the version keeps from being collected. Raises NotFound if they are not there.
+        """
+        check_dataset_name(name)
+        for blob in (content, profile):
+            self._store.blobs.path(blob)
+        with self._store.command() as tx:
+            number = int(tx.value(_NEXT, of_name=name))
+            added = tx.run(
+                _ADD,
+                name=name,
+                version=number,
+                digest=digest,
+                rows=rows,
+                columns=to_json(columns),
+                content=content,
+                profile=profile,
+                source=source,
+                part=None if part is None else to_json(part),
+                author=tx.actor.name,
+                at_ns=tx.now_ns,
+                status="unchecked",
+            )
+            version = _version(_required(tx.row(_BY_DIGEST, of_name=name, of_digest=digest), name))
+            if added:
+                blob_use(tx, content, version.ref)
+                blob_use(tx, profile, version.ref)
+                tx.emit("dataset", version.ref)
+            return version
+
+    @operation(needs=Role.CONTRIBUTOR, on="name")
+    def judge(self, *, name: str, version: int, is_accepted: bool, schema: str, findings: list[Finding], run: str) -> DatasetVersion:
+        """Record what a check said; the last one counts. schema: TOML; run: the run that states it. Raises NotFound."""
+        status: Status = "accepted" if is_accepted else "refused"
+        with self._store.command() as tx:
+            tx.run(
+                _JUDGE,
+                of_name=name,
+                of_version=version,
+                new_status=status,
+                new_schema=schema,
+                new_findings=to_json(findings),
+                new_run=run,
+                at=tx.now_ns,
+            )
+            judged = _version(_required(tx.row(_ONE, of_name=name, of_version=version), f"{name}@{version}"))
+            tx.emit("dataset", judged.ref, to_json({"status": status}))
+            return judged
+
+    @operation(needs=Role.VIEWER, on="name")
+    def versions(self, *, name: str) -> list[DatasetVersion]:
+        """List all versions, the oldest first, refused ones among them. Raises NotFound, with the nearest name."""
+        with self._store.query() as tx:
+            found = [_version(row) for row in tx.rows(_OF_NAME, of_name=name)]
+            if not found:
+                raise unknown_name(name, _names(tx))
+            return found
+
+    @operation(needs=Role.VIEWER, on="name")
+    def find(self, *, name: str, selector: str = "latest") -> DatasetVersion:
+        """Give the version that a selector means: a number, latest, previous or sha256:... Raises NotFound."""
+        return choose(name, self.versions(name=name), parse_selector(selector))
+
+    @operation(needs=Role.VIEWER, on="name")
+    def find_digest(self, *, name: str, digest: str) -> DatasetVersion | None:
+        """Give the version that holds a content, None if there is none yet."""
+        with self._store.query() as tx:
+            row = tx.row(_BY_DIGEST, of_name=name, of_digest=digest)
+            return None if row is None else _version(row)
+
+    @operation(needs=Role.VIEWER)
+    def names(self) -> list[str]:
+        """List the names of all datasets."""
+        with self._store.query() as tx:
+            return _names(tx)
+
+
+def _names(tx: Transaction) -> list[str]:
+    return [str(name) for (name,) in tx.rows(_NAMES)]
+
+
+def _required(row: Row | None, what: str) -> Row:
+    if row is None:
+        raise NotFound(f"there is no dataset version {what} in this store", hint="list them with `stratal data versions NAME`")
+    return row
+
+
+def _version(row: Sequence[object]) -> DatasetVersion:
+    name, number, digest, rows, columns, content, profile, source, part, author, at_ns, status, schema, findings, run, checked_ns = row
+    verdict = None
+    if checked_ns is not None:
+        verdict = Verdict(
+            schema=str(schema), findings=tuple(from_json(str(findings), list[Finding])), run=str(run), at_ns=int(str(checked_ns))
+        )
+    return DatasetVersion(
+        name=str(name),
+        version=int(str(number)),
+        digest=str(digest),
+        rows=int(str(rows)),
+        columns=tuple(from_json(str(columns), list[ColumnType])),
+        content=str(content),
+        profile=str(profile),
+        source=str(source),
+        part=None if part is None else from_json(str(part), Part),
+        author=str(author),
+        at_ns=int(str(at_ns)),
+        status=_STATUSES[str(status)],
+        verdict=verdict,
+    )
+
+
+_STATUSES: dict[str, Status] = {"unchecked": "unchecked", "accepted": "accepted", "refused": "refused"}
