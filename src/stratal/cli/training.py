@@ -1,0 +1,58 @@
+"""Commands of training: start a script on several ranks, list a job's checkpoints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from stratal.core.clock import to_utc
+from stratal.core.records import to_json
+from stratal.tracking.opening import current_store
+from stratal.tracking.runs import find_id
+from stratal.training.failures import JobFailed
+from stratal.training.launch import RESTARTS, run_script
+from stratal.training.store import CheckpointStore
+
+Script = Annotated[Path, typer.Argument(help="A Python file; each rank runs it as __main__.")]
+Arguments = Annotated[list[str] | None, typer.Argument(help="What the script gets as its arguments, behind --.")]
+Workers = Annotated[int, typer.Option("--workers", "-w", help="How many ranks.")]
+Restarts = Annotated[int, typer.Option(help="How often to start again from the last checkpoint when a rank dies.")]
+RunRef = Annotated[str, typer.Argument(help="A job's run: run:7c41e09b, or its id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's commands."""
+    app.command("train")(train)
+    app.command("checkpoints")(checkpoints)
+
+
+def train(script: Script, arguments: Arguments = None, workers: Workers = 2, restarts: Restarts = RESTARTS) -> None:
+    """Run a training script on several ranks of this machine: stratal train SCRIPT --workers 2 -- --lr 0.1"""
+    try:
+        run_script(script, tuple(arguments or ()), workers=workers, restarts=restarts)
+    except JobFailed as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(error.exit_code) from None
+
+
+def checkpoints(run: RunRef, json: AsJson = False) -> None:
+    """List the checkpoints of a job's run, the last first."""
+    store = current_store()
+    found = CheckpointStore(store).checkpoints(run=find_id(store, run))
+    if json:
+        typer.echo(to_json(found))
+        return
+    table = Table("step", "samples", "mesh", "size", "made (UTC)", "digest")
+    for checkpoint in found:
+        table.add_row(
+            f"{checkpoint.step:,}",
+            f"{checkpoint.samples:,}",
+            checkpoint.mesh,
+            f"{checkpoint.size_bytes:,} B",
+            to_utc(checkpoint.at_ns).strftime("%Y-%m-%d %H:%M:%S"),
+            checkpoint.digest[:12],
+        )
+    Console().print(table if found else "this run has no checkpoint")
