@@ -61,26 +61,16 @@ def build(words: Sequence[str]) -> typer.Typer:
     return app
 
 
-<<<<<<< HEAD
-def _version(is_asked: bool) -> None:
-=======
 def _print_version(is_asked: bool) -> None:
->>>>>>> room/tracking
     if is_asked:
         print(f"stratal {__version__}")
         raise typer.Exit
 
 
-<<<<<<< HEAD
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)] = False,
-) -> None:
-=======
 _Version = Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)]
 
 
 def _options(version: _Version = False) -> None:
->>>>>>> room/tracking
     """Take the options that stand before a command."""
 
 

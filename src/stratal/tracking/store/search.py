@@ -15,10 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Double,
     FromClause,
-<<<<<<< HEAD
-=======
     Integer,
->>>>>>> room/tracking
     ScalarSelect,
     Select,
     Table,

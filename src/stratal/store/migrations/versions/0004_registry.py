@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 # Rows of these are written once. A statement that changes or deletes one is refused by the database itself.
 FROZEN = ("registry_version", "registry_policy", "registry_approval", "registry_audit")
