@@ -63,9 +63,9 @@ def plain(value: object) -> object:
     return str(value)
 
 
-def table(*headings: str, numbers: Sequence[str] = ()) -> Table:
+def table(*headings: str, title: str | None = None, numbers: Sequence[str] = ()) -> Table:
     """Begin a table; columns named in `numbers` stand at the right."""
-    made = Table(box=None, pad_edge=False, header_style="dim")
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for heading in headings:
         made.add_column(heading, justify="right" if heading in numbers else "left", overflow="fold")
     return made
