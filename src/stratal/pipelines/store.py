@@ -1,0 +1,293 @@
+"""All SQL of the room. What a coordinator writes is guarded by the lease of its run: a zombie's command changes nothing."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import TypeVar
+
+import msgspec
+from sqlalchemy import bindparam, select, update
+
+from stratal.core.errors import Bug, NotFound
+from stratal.core.ids import RunId
+from stratal.core.people import Role
+from stratal.core.records import from_json, to_json
+from stratal.pipelines.cache import Key, KeyPart
+from stratal.pipelines.payloads import Payload, blobs_in
+from stratal.pipelines.rows import Beginning, Ending, Entry, NodeRow, PipelineRow, Result, StepError, StepRow
+from stratal.pipelines.states import LOST, RUNNING, check_transition
+from stratal.pipelines.tables import pipeline_key, pipeline_result, pipeline_run, pipeline_step
+from stratal.store import leases
+from stratal.store.blobs import blob_use
+from stratal.store.database import Row, Transaction, insert
+from stratal.store.journal import living_writers
+from stratal.store.operations import operation
+from stratal.store.store import Store
+from stratal.tracking.facts import Start
+from stratal.tracking.store import runs
+from stratal.tracking.values import Scalar
+
+T = TypeVar("T")
+
+_ADD_RUN = insert(pipeline_run).on_conflict_do_nothing()
+_RUN = select(pipeline_run).where(pipeline_run.c.run == bindparam("run_id"))
+_RECENT = select(pipeline_run.c.run).order_by(pipeline_run.c.run.desc()).limit(bindparam("at_most"))
+_RECENT_OF = _RECENT.where(pipeline_run.c.pipeline == bindparam("of_pipeline"))
+_SET_NODES = update(pipeline_run).where(pipeline_run.c.run == bindparam("of_run")).values(nodes=bindparam("new_nodes"))
+_ADD_STEP = insert(pipeline_step)
+_END_STEP = (
+    update(pipeline_step)
+    .where(
+        pipeline_step.c.run == bindparam("of_run"),
+        pipeline_step.c.path == bindparam("of_path"),
+        pipeline_step.c.attempt == bindparam("of_attempt"),
+        pipeline_step.c.state == RUNNING,
+    )
+    .values({name: bindparam(f"new_{name}") for name in ("state", "output", "refs", "error", "started_ns", "ended_ns")})
+)
+_STEPS = (
+    select(pipeline_step)
+    .where(pipeline_step.c.run == bindparam("run_id"))
+    .order_by(pipeline_step.c.started_ns, pipeline_step.c.path, pipeline_step.c.attempt)
+)
+_BEFORE = (
+    select(pipeline_step)
+    .where(
+        pipeline_step.c.pipeline == bindparam("of_pipeline"),
+        pipeline_step.c.path == bindparam("of_path"),
+        pipeline_step.c.run != bindparam("not_run"),
+        pipeline_step.c.key != "",
+    )
+    .order_by(pipeline_step.c.started_ns.desc(), pipeline_step.c.attempt.desc())
+    .limit(1)
+)
+_ADD_KEY = insert(pipeline_key).on_conflict_do_nothing()
+_KEY = select(pipeline_key.c.parts).where(pipeline_key.c.key == bindparam("of_key"))
+_new_result = insert(pipeline_result).excluded
+_ADD_RESULT = insert(pipeline_result).on_conflict_do_update(
+    index_elements=["key", "refs_digest"], set_={name: _new_result[name] for name in ("output", "step_run", "at_ns")}
+)
+_RESULTS = (
+    select(
+        pipeline_result.c.key, pipeline_result.c.refs, pipeline_result.c.output, pipeline_result.c.step_run, pipeline_result.c.at_ns
+    )
+    .where(pipeline_result.c.key == bindparam("of_key"))
+    .order_by(pipeline_result.c.at_ns.desc())
+)  # fmt: skip
+
+
+class PipelineStore:
+    """The room's queries and commands."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(needs=Role.CONTRIBUTOR)
+    def begin(self, *, row: PipelineRow, experiment: str, params: dict[str, Scalar], lease_s: float) -> int:
+        """Start a run of a pipeline with a lease, and give its token. Idempotent by run id: a second start is a Conflict."""
+        with self._store.command() as tx:
+            start = Start(experiment=experiment, name=row.pipeline, kind="pipeline", params=params, user=tx.actor.name)
+            _, token = runs.insert_leased(tx, self._store, start, ttl_s=lease_s, run_id=RunId(row.run))
+            tx.run(
+                _ADD_RUN, run=row.run, pipeline=row.pipeline, entry=to_json(row.entry), params=to_json(row.params),
+                nodes=to_json(row.nodes),
+            )  # fmt: skip
+            _need_blobs(tx, row.params.values(), f"run:{row.run}")
+            return token
+
+    @operation(needs=Role.CONTRIBUTOR)
+    def take_over(self, *, run: str, nodes: tuple[NodeRow, ...], lease_s: float) -> int:
+        """Take a run over whose coordinator is gone, and give the new token: what it had in flight is lost now.
+
+        Gone: its lease is free or has run out, or its process of this machine has ended. Raises Conflict while it lives."""
+        alive = living_writers(self._store.journals)
+        with self._store.command(runs=[run]) as tx:
+            lease = leases.read_lease(tx, run)
+            if lease.holder is not None and _is_gone(lease.holder, alive, self._store.holder):
+                leases.release(tx, run, lease.token)
+            token = runs.take_over(tx, self._store, run, ttl_s=lease_s, from_step=None)
+            tx.run(_SET_NODES, of_run=run, new_nodes=to_json(nodes))
+            for row in _steps(tx, run):
+                if row.state == RUNNING:
+                    _lose(tx, self._store, row)
+            return token
+
+    @operation(needs=Role.CONTRIBUTOR)
+    def record(
+        self,
+        *,
+        run: str,
+        token: int,
+        lease_s: float,
+        ended: tuple[Ending, ...] = (),
+        begun: tuple[Beginning, ...] = (),
+        keys: tuple[Key, ...] = (),
+        results: tuple[Result, ...] = (),
+    ) -> tuple[StepRow, ...]:
+        """Write what has happened to steps since the last time, with the start and end of their own runs, in one transaction.
+
+        ended: attempts that were running. begun: new attempts, also hits and skipped ones, which are over at once; gives their rows.
+        Raises StaleLease; nothing has changed then. An attempt ends once: a second end is a Bug."""
+        with self._store.command(runs=[run]) as tx:
+            leases.guard(tx, run, token)
+            for ending in ended:
+                _end(tx, ending.row)
+                if ending.writer:
+                    leases.join(tx, ending.row.step_run, ending.writer)
+                runs.end_leased(tx, ending.row.step_run, ending.row.step_epoch, ending.run_status)
+            tx.many(_ADD_KEY, [{"key": key.digest, "parts": to_json(key.parts)} for key in keys])
+            rows = tuple(_begin(tx, self._store, one, lease_s) for one in begun)
+            for result in results:
+                _keep(tx, result)
+            return rows
+
+    @operation(needs=Role.CONTRIBUTOR)
+    def renew(self, *, run: str, token: int, lease_s: float, steps: tuple[StepRow, ...]) -> int:
+        """Hold the leases of the run and of its running steps for another `lease_s`; gives their number. Raises StaleLease."""
+        with self._store.command() as tx:
+            leases.renew(tx, run, token, lease_s)
+            for row in steps:
+                leases.renew(tx, row.step_run, row.step_epoch, lease_s)
+            return 1 + len(steps)
+
+    @operation(needs=Role.CONTRIBUTOR)
+    def end(self, *, run: str, token: int, status: str) -> int:
+        """End the run and give its lease back; gives the last epoch. Raises StaleLease."""
+        with self._store.command(runs=[run]) as tx:
+            runs.end_leased(tx, run, token, status)
+            return token
+
+    @operation(needs=Role.VIEWER)
+    def pipeline_run(self, *, run: str) -> PipelineRow:
+        """Give the graph and parameters of a run. Raises NotFound if it is no run of a pipeline."""
+        with self._store.query() as tx:
+            row = tx.row(_RUN, run_id=run)
+        if row is None:
+            raise NotFound(f"run {run} is no run of a pipeline", hint="`stratal runs` lists runs and their kinds")
+        return PipelineRow(
+            run=str(row[0]),
+            pipeline=str(row[1]),
+            entry=from_json(str(row[2]), Entry),
+            params=_decode(str(row[3]), dict[str, Payload]),
+            nodes=_decode(str(row[4]), tuple[NodeRow, ...]),
+        )
+
+    @operation(needs=Role.VIEWER)
+    def recent(self, *, pipeline: str = "", limit: int = 20) -> tuple[str, ...]:
+        """Give the ids of the newest runs, of one pipeline if named."""
+        with self._store.query() as tx:
+            found = tx.rows(_RECENT_OF, of_pipeline=pipeline, at_most=limit) if pipeline else tx.rows(_RECENT, at_most=limit)
+        return tuple(str(run) for (run,) in found)
+
+    @operation(needs=Role.VIEWER)
+    def steps(self, *, run: str) -> tuple[StepRow, ...]:
+        """Give all attempts of a run, oldest first."""
+        with self._store.query() as tx:
+            return tuple(_steps(tx, run))
+
+    @operation(needs=Role.VIEWER)
+    def results(self, *, keys: tuple[str, ...]) -> dict[str, tuple[Result, ...]]:
+        """Give the results under each key, newest first."""
+        with self._store.query() as tx:
+            return {key: tuple(_result(row) for row in tx.rows(_RESULTS, of_key=key)) for key in keys}
+
+    @operation(needs=Role.VIEWER)
+    def parts(self, *, key: str) -> tuple[KeyPart, ...]:
+        """Give the parts of a key, none if it was never recorded."""
+        with self._store.query() as tx:
+            found = tx.value(_KEY, of_key=key)
+        return _decode(str(found), tuple[KeyPart, ...]) if found is not None else ()
+
+    @operation(needs=Role.VIEWER)
+    def last_time(self, *, pipeline: str, path: str, not_run: str) -> StepRow | None:
+        """Give the newest attempt at this step in another run of the pipeline."""
+        with self._store.query() as tx:
+            row = tx.row(_BEFORE, of_pipeline=pipeline, of_path=path, not_run=not_run)
+        return _step(row) if row is not None else None
+
+
+def _is_gone(holder: str, alive: set[str], us: str) -> bool:
+    """Tell whether a lease was signed by a process of this machine that has ended: it held the lock of its journal."""
+    return holder.partition(":")[0] == us.partition(":")[0] and holder.rpartition(":")[2] not in alive
+
+
+def _lose(tx: Transaction, store: Store, row: StepRow) -> None:
+    error = StepError(kind="lost", type="CoordinatorDied", message="the coordinator of its run ended before it did")
+    _end(tx, msgspec.structs.replace(row, state=LOST, error=error, ended_ns=tx.now_ns))
+    token = leases.take_over(tx, row.step_run, store.holder, from_step=None)
+    runs.end_leased(tx, row.step_run, token, LOST)
+
+
+def _begin(tx: Transaction, store: Store, beginning: Beginning, lease_s: float) -> StepRow:
+    row = beginning.row
+    check_transition(None, row.state)
+    if beginning.start is not None:
+        start = beginning.start
+        _, epoch = runs.insert_leased(tx, store, start, ttl_s=lease_s, run_id=RunId(row.step_run))
+        row = msgspec.structs.replace(row, step_epoch=epoch)
+    tx.run(
+        _ADD_STEP, run=row.run, path=row.path, attempt=row.attempt, pipeline=row.pipeline, state=row.state, step_run=row.step_run,
+        step_epoch=row.step_epoch, key=row.key, why=to_json(row.why), output=_maybe(row.output), refs=to_json(row.refs), error=_maybe(row.error),
+        started_ns=row.started_ns, ended_ns=row.ended_ns,
+    )  # fmt: skip
+    if row.output is not None:
+        _need_blobs(tx, [row.output], f"run:{row.run}")
+    return row
+
+
+def _end(tx: Transaction, row: StepRow) -> None:
+    check_transition(RUNNING, row.state)
+    changed = tx.run(
+        _END_STEP, of_run=row.run, of_path=row.path, of_attempt=row.attempt, new_state=row.state, new_output=_maybe(row.output),
+        new_refs=to_json(row.refs), new_error=_maybe(row.error), new_started_ns=row.started_ns, new_ended_ns=row.ended_ns,
+    )  # fmt: skip
+    if changed != 1:
+        raise Bug(f"attempt {row.attempt} at {row.path} is not running, and cannot become {row.state}")
+    if row.output is not None:
+        _need_blobs(tx, [row.output], f"run:{row.run}")
+
+
+def _keep(tx: Transaction, result: Result) -> None:
+    refs = to_json(result.refs)
+    tx.run(
+        _ADD_RESULT, key=result.key, refs_digest=hashlib.sha256(refs.encode()).hexdigest(), refs=refs, output=to_json(result.output),
+        step_run=result.step_run, at_ns=tx.now_ns,
+    )  # fmt: skip
+    _need_blobs(tx, [result.output], f"pipeline-result:{result.key}")
+
+
+def _need_blobs(tx: Transaction, payloads: Iterable[Payload], holder: str) -> None:
+    for payload in payloads:
+        for digest in blobs_in(payload):
+            blob_use(tx, digest, holder)
+
+
+def _steps(tx: Transaction, run: str) -> list[StepRow]:
+    return [_step(row) for row in tx.rows(_STEPS, run_id=run)]
+
+
+def _step(row: Row) -> StepRow:
+    values = dict(zip((column.name for column in pipeline_step.columns), row, strict=True))
+    values["why"] = _decode(str(values["why"]), tuple[str, ...])
+    values["refs"] = _decode(str(values["refs"]), tuple[tuple[str, str], ...])
+    values["output"] = None if values["output"] is None else from_json(str(values["output"]), Payload)
+    values["error"] = None if values["error"] is None else from_json(str(values["error"]), StepError)
+    return StepRow(**values)
+
+
+def _result(row: Row) -> Result:
+    key, refs, output, step_run, at_ns = row
+    return Result(
+        key=str(key),
+        refs=_decode(str(refs), tuple[tuple[str, str], ...]),
+        output=from_json(str(output), Payload),
+        step_run=str(step_run),
+        at_ns=int(str(at_ns)),
+    )
+
+
+def _decode(text: str, kind: type[T]) -> T:
+    return msgspec.json.decode(text, type=kind)
+
+
+def _maybe(value: object) -> str | None:
+    return None if value is None else to_json(value)
