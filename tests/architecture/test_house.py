@@ -14,7 +14,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MODULES = [pytest.param(path, id=str(path.relative_to(SOURCE))) for path in FILES]
 HEAVY = [
     "torch", "ray", "polars", "pandas", "sklearn", "skops", "scipy", "fairlearn", "optuna", "obstore", "psycopg", "sqlalchemy",
-    "alembic", "litestar", "numpy", "rich", "typer", "msgspec", "zstandard", "pyarrow",
+    "alembic", "litestar", "numpy", "rich", "typer", "zstandard", "pyarrow",
 ]  # fmt: skip
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "base2"}
 

@@ -15,14 +15,14 @@ from stratal.core.people import Identity, Role, acting_as
 from stratal.core.records import Record
 from stratal.core.settings import Settings, load_settings
 from stratal.store import tables
-from stratal.store.blobs import Blobs, blob_use, digest_of
+from stratal.store.blobs import Blobs, digest_of
 from stratal.store.database import insert
 from stratal.store.events import events_since, latest_seq
 from stratal.store.locating import file_system, locate
 from stratal.store.migrating import newest_version, open_database
 from stratal.store.operations import operation, operations_of
 from stratal.store.store import Store
-from stratal.store.uses import drop_uses, holders_of
+from stratal.store.uses import blob_use, drop_uses, holders_of
 from stratal.tracking.opening import open_store
 
 MOUNTS = """22 1 0:21 / / rw,relatime - ext4 /dev/sda1 rw

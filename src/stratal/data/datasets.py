@@ -21,11 +21,11 @@ from stratal.data.validating import Reference, Validation, refusal, validate_fra
 from stratal.data.versions import ColumnType, DatasetVersion, Part, Side, check_dataset_name, choose
 from stratal.store.store import Store
 from stratal.tracking import values
-from stratal.tracking.active import active_run
+from stratal.tracking.active import OpenRun, active_run
 from stratal.tracking.frames import dtype_text, frame_digest, frame_from_bytes, frame_to_bytes
 from stratal.tracking.opening import current_store
 from stratal.tracking.refs import Number, Ref, Relative, Resolved, parse_ref
-from stratal.tracking.runs import Run, run
+from stratal.tracking.runs import run
 
 # Where the runs of checks outside of any other run are found.
 EXPERIMENT = "data"
@@ -258,7 +258,7 @@ def _edge(store: Store, verb: str, ref: str) -> None:
 
 
 @contextmanager
-def _deciding(store: Store, name: str) -> Iterator[Run]:
+def _deciding(store: Store, name: str) -> Iterator[OpenRun]:
     """Give the active run if it is in this store, else a run of its own for the block."""
     active = active_run()
     if active is not None and active.store.folder == store.folder:

@@ -10,10 +10,10 @@ from stratal.core.records import from_json, to_json
 from stratal.data.findings import Finding
 from stratal.data.tables import dataset_version as t
 from stratal.data.versions import ColumnType, DatasetVersion, Part, Status, Verdict, check_dataset_name, choose, unknown_name
-from stratal.store.blobs import blob_use
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.operations import operation
 from stratal.store.store import Store
+from stratal.store.uses import blob_use
 from stratal.tracking.refs import parse_selector
 
 _COLUMNS = (

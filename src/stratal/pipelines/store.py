@@ -17,11 +17,11 @@ from stratal.pipelines.rows import Beginning, Ending, Entry, NodeRow, PipelineRo
 from stratal.pipelines.states import LOST, RUNNING, check_transition
 from stratal.pipelines.tables import pipeline_key, pipeline_result, pipeline_run, pipeline_step
 from stratal.store import leases
-from stratal.store.blobs import blob_use
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.journal import living_writers
 from stratal.store.operations import operation
 from stratal.store.store import Store
+from stratal.store.uses import blob_use
 from stratal.tracking.facts import Start
 from stratal.tracking.store import runs
 from stratal.tracking.values import Scalar

@@ -1,7 +1,7 @@
 """Blobs: bytes under their own sha256, written aside and renamed, so that a name never shows half a blob.
 
 Laws: 1 put(b) then read gives b, or Damaged, never other bytes. 2 put twice stores once. 3 a reader never sees a partial
-blob, whatever dies. 4 a digest that is no digest is refused before any path is made of it. 5 a blob with a use is needed.
+blob, whatever dies. 4 a digest that is no digest is refused before any path is made of it. 5 a blob with a use is needed (uses.py).
 """
 
 import contextlib
@@ -11,13 +11,10 @@ import secrets
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NewType
+from typing import BinaryIO, NewType
 
 from stratal.core.errors import Damaged, Misuse, NotFound, StoreDown
 from stratal.store.journal import sync_folder
-
-if TYPE_CHECKING:
-    from stratal.store.database import Transaction
 
 Digest = NewType("Digest", str)
 
@@ -134,13 +131,6 @@ def digest_of_file(path: Path) -> Digest:
 def is_digest(text: str) -> bool:
     """Tell whether a text is a digest."""
     return _DIGEST.fullmatch(text) is not None
-
-
-def blob_use(tx: "Transaction", digest: str, holder: str) -> None:
-    """Say that `holder` (a ref, as 'dataset:churn@3') needs a blob: it will not be collected. Idempotent."""
-    from stratal.store.uses import add_use  # a process that only logs stores blobs too, and imports no SQLAlchemy
-
-    add_use(tx, digest, holder)
 
 
 def _copy(source: BinaryIO, target: BinaryIO | None) -> Digest:

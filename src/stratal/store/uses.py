@@ -2,16 +2,16 @@
 
 from sqlalchemy import bindparam, delete, select
 
+from stratal.store import tables
 from stratal.store.blobs import Digest
 from stratal.store.database import Transaction, insert
-from stratal.store.tables import blob_use as t
 
-_ADD = insert(t).on_conflict_do_nothing()
-_DROP = delete(t).where(t.c.holder == bindparam("holder"))
-_HOLDERS = select(t.c.holder).where(t.c.digest == bindparam("digest")).order_by(t.c.holder)
+_ADD = insert(tables.blob_use).on_conflict_do_nothing()
+_DROP = delete(tables.blob_use).where(tables.blob_use.c.holder == bindparam("holder"))
+_HOLDERS = select(tables.blob_use.c.holder).where(tables.blob_use.c.digest == bindparam("digest")).order_by(tables.blob_use.c.holder)
 
 
-def add_use(tx: Transaction, digest: str, holder: str) -> None:
+def blob_use(tx: Transaction, digest: str, holder: str) -> None:
     """Say that `holder` needs a blob. Idempotent by (digest, holder)."""
     tx.run(_ADD, digest=digest, holder=holder)
 

@@ -3,30 +3,74 @@
 Each thread and task sees the run that it entered last; one that entered none sees the process's newest open run.
 """
 
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from stratal.tracking.runs import Run
-
-_entered: ContextVar[tuple["Run", ...]] = ContextVar("stratal_active_runs", default=())
-_open: list["Run"] = []
+from stratal.core.ids import RunId
+from stratal.store.store import Store
+from stratal.tracking.facts import ArtifactFact
 
 
-def push(run: "Run") -> None:
+class OpenRun(Protocol):
+    """A run that is being written, as rooms and background threads see it; `tracking.runs.Run` is the one there is.
+
+    Laws: 1 each verb returns only after its fact is in the journal. 2 all verbs are safe for threads.
+    """
+
+    store: Store
+    id: RunId
+    experiment: str
+    kind: str
+    epoch: int
+    is_open: bool
+
+    @property
+    def short(self) -> str: ...
+
+    @property
+    def ref(self) -> str: ...
+
+    def log(self, metrics: Mapping[str, float], *, step: int | None = None) -> None: ...
+
+    def log_params(self, params: Mapping[str, object]) -> None: ...
+
+    def set_tags(self, tags: Mapping[str, str | None]) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def save(self, path: str | Path, name: str | None = None) -> ArtifactFact | list[ArtifactFact]: ...
+
+    def save_bytes(self, name: str, data: bytes) -> ArtifactFact: ...
+
+    def edge(self, verb: str, target: str, role: str = "data") -> None: ...
+
+    def state(self, kind: str, body: Mapping[str, object], *, subject: str = "") -> None: ...
+
+    def say(self, what: str, value: object) -> None: ...
+
+    def finish(self, status: str = "finished", *, error: str = "") -> None: ...
+
+
+_entered: ContextVar[tuple[OpenRun, ...]] = ContextVar("stratal_active_runs", default=())
+_open: list[OpenRun] = []
+
+
+def push(run: OpenRun) -> None:
     """Make a run the active one."""
     _entered.set((*_entered.get(), run))
     _open.append(run)
 
 
-def pop(run: "Run") -> None:
+def pop(run: OpenRun) -> None:
     """Forget a run that has ended."""
     _entered.set(tuple(other for other in _entered.get() if other is not run))
     if run in _open:
         _open.remove(run)
 
 
-def active_run() -> "Run | None":
+def active_run() -> OpenRun | None:
     """Give the active run, None if there is none."""
     for run in reversed(_entered.get()):
         if run.is_open:
@@ -34,7 +78,7 @@ def active_run() -> "Run | None":
     return _open[-1] if _open else None
 
 
-def open_runs() -> list["Run"]:
+def open_runs() -> list[OpenRun]:
     """List the runs of this process that have not ended."""
     return list(_open)
 

@@ -10,19 +10,17 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from stratal.core.errors import StratalError
 from stratal.core.records import to_json
 from stratal.core.settings import working_folder
+from stratal.store.store import Store
+from stratal.tracking.active import OpenRun
 from stratal.tracking.capture.capture import Capture, quick, thorough
 from stratal.tracking.facts import CAPTURE
-
-if TYPE_CHECKING:
-    from stratal.store.store import Store
-    from stratal.tracking.runs import Run
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +35,12 @@ class Capturer:
 
     def __init__(self) -> None:
         self._ready = threading.Condition()
-        self._waiting: list[tuple[Run, Capture]] = []
+        self._waiting: list[tuple[OpenRun, Capture]] = []
         self._is_busy = False
         self._thread: threading.Thread | None = None
         self._last: _Reading | None = None
 
-    def request(self, run: "Run", start: Capture) -> None:
+    def request(self, run: OpenRun, start: Capture) -> None:
         """Tell a run what it was, beside what its start said: at once if a reading serves, else in a moment."""
         if (last := self._last) is not None and self._serves(last, run.store.url):
             run.say(CAPTURE, {"thorough": {"digest": last.digest}})
@@ -73,7 +71,7 @@ class Capturer:
                 except StratalError as error:  # the run goes on without: its start says the most important
                     log.warning("capture lost run=%s error=%s", run.short, error.message)
 
-    def _reading(self, store: "Store", start: Capture) -> dict[str, object]:
+    def _reading(self, store: Store, start: Capture) -> dict[str, object]:
         if self._last is not None and self._serves(self._last, store.url):
             return {"thorough": {"digest": self._last.digest}}
         modules = len(sys.modules)
@@ -104,7 +102,7 @@ _capturer = Capturer()
 _quick: list[tuple[tuple[str, str, int], Capture]] = []
 
 
-def quick_capture(store: "Store") -> Capture:
+def quick_capture(store: Store) -> Capture:
     """Say who started what, where: once per process and working folder, for a loop of runs has one answer to it."""
     place = (store.settings.user, working_folder(), os.getpid())
     if not _quick or _quick[0][0] != place:
@@ -118,7 +116,7 @@ def quick_document(start: Capture) -> dict[str, object]:
     return document
 
 
-def request_capture(run: "Run", start: Capture) -> None:
+def request_capture(run: OpenRun, start: Capture) -> None:
     """Let the background thread capture what takes long about a run."""
     _capturer.request(run, start)
 

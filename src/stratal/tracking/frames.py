@@ -248,3 +248,12 @@ def _pandas_column(series: pl.Series) -> object:
         # What this pandas makes of texts, also where all are missing: a column's type may not depend on its values.
         return pd.Series(series.to_list(), dtype=pd.Series(["a"]).dtype)
     return np.array([*series.to_list(), None], dtype=object)[:-1]  # the None keeps NumPy from making a matrix of lists
+
+
+def digest_of_any(frame: object) -> str:
+    """Give the digest of a frame that only its type is known of. Raises Misuse if it is no polars frame."""
+    if isinstance(frame, pl.LazyFrame):
+        frame = frame.collect()
+    if not isinstance(frame, pl.DataFrame):
+        raise Misuse(f"a {type(frame).__name__} is no frame", hint="pass a polars DataFrame")
+    return frame_digest(frame)

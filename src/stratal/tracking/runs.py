@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from stratal.core.errors import Conflict, Misuse, NotFound
 from stratal.core.ids import RunId, new_id, short, to_bytes
@@ -36,6 +37,10 @@ from stratal.tracking.facts import (
     to_params,
 )  # fmt: skip
 from stratal.tracking.opening import current_store
+
+if TYPE_CHECKING:
+    from stratal.tracking.models import FeatureDefinition
+    from stratal.tracking.values import Model
 
 
 class Run:
@@ -104,6 +109,25 @@ class Run:
         """Save bytes as an artifact."""
         check_artifact_path(name)
         return self._artifact(name, self.store.blobs.put(data), len(data))
+
+    def log_model(self, name: str, model: object, *, features: "FeatureDefinition | None" = None, sample: object = None) -> "Model":
+        """Save a model as the folder `name` among the run's artifacts, in a format that can run nothing, and give its handle.
+
+        features: the feature view that the inputs come from. sample: some rows of the inputs; it gives the signature, and the
+        saved model is asked again on them. Raises Misuse or Refused, and nothing is logged, if the format cannot keep the model.
+        """
+        from stratal.tracking.models import log_model  # formats, and the libraries behind them, only for those who save models
+
+        return log_model(self, name, model, features=features, sample=sample)
+
+    def use(self, target: object, *, role: str = "data") -> Any:
+        """Record that the run uses a target (a ref, a file, a handle, a polars frame), and give the thing itself.
+
+        role: what it is for: data, train, test, model, features. Raises NotFound for what is not there.
+        """
+        from stratal.tracking.using import use  # it resolves refs, and so needs the database
+
+        return use(self, target, role=role)
 
     def edge(self, verb: str, target: str, role: str = "data") -> None:
         """Record that the run `used` or `produced` a target: a ref, or sha256:DIGEST."""

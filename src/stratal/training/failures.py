@@ -18,7 +18,7 @@ class JobFailed(Misuse):
     rank: int | None = None
 
 
-class RankLost(StratalError):  # noqa: N818  # the error tree names what happened
+class RankLost(StratalError):  # the error tree names what happened
     """A step could not be finished because another rank is gone."""
 
     retryable: ClassVar[bool] = True

@@ -14,10 +14,10 @@ from stratal.registry.policies import policy_from_json, policy_to_json
 from stratal.registry.stages import Stage, Verb, find_stage, to_stage
 from stratal.registry.store import deciding, logs, moving, policies, rows
 from stratal.registry.versions import ModelSummary, Move, Standing, Version
-from stratal.store.blobs import blob_use
 from stratal.store.database import Transaction
 from stratal.store.operations import operation
 from stratal.store.store import Store
+from stratal.store.uses import blob_use
 from stratal.tracking.flavors.manifest import Manifest
 
 LARGEST = 2**31 - 1

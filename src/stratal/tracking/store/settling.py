@@ -17,7 +17,7 @@ from stratal.store.frames import Fact
 from stratal.store.names import Names, RunRow
 from stratal.store.settling import PlacedFact
 from stratal.store.tables import key, metric, run
-from stratal.store.uses import add_use
+from stratal.store.uses import blob_use
 from stratal.tracking.facts import (
     ARTIFACT,
     CAPTURE,
@@ -159,7 +159,7 @@ class TrunkFacts:
             _ARTIFACT, run=placed.run.no, path=body.path, digest=body.digest, size_bytes=body.size_bytes, epoch=fact.epoch,
             at_ns=fact.at_ns,
         )  # fmt: skip
-        add_use(tx, body.digest, f"run:{placed.run.id.hex()}")
+        blob_use(tx, body.digest, f"run:{placed.run.id.hex()}")
 
     def _edge(self, tx: Transaction, placed: PlacedFact) -> None:
         body = _body(placed.fact.value, EdgeFact)
@@ -175,9 +175,9 @@ class TrunkFacts:
     def _capture(self, tx: Transaction, placed: PlacedFact) -> None:
         captured = _body(placed.fact.value, CaptureFact)
         holder = f"capture:{captured.thorough.digest}"
-        add_use(tx, captured.thorough.digest, f"run:{placed.run.id.hex()}")
+        blob_use(tx, captured.thorough.digest, f"run:{placed.run.id.hex()}")
         for digest in captured.holds:
-            add_use(tx, digest, holder)
+            blob_use(tx, digest, holder)
         _merge_doc(tx, placed.run.no, "capture", {"thorough": captured.thorough.digest})
 
     def _write_params(self, tx: Transaction, row: RunRow, experiment: str, params: Mapping[str, Scalar], epoch: int, at_ns: int) -> None:
