@@ -47,6 +47,9 @@ _HOMES = {
     "integers": "stratal.tuning",
     "log_integers": "stratal.tuning",
     "choice": "stratal.tuning",
+    "Median": "stratal.tuning",
+    "Random": "stratal.tuning",
+    "TPE": "stratal.tuning",
     "TrialStopped": "stratal.tuning",
     # training
     "job": "stratal.training",
