@@ -8,17 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
 import pytest
 import typer
 
 from stratal.cli.app import COMMANDS, main
 from stratal.cli.printing import lasted, plain, shown, signed, span, sparkline
 from stratal.core.ids import short
+from stratal.core.settings import Settings
 from stratal.store.store import Store
-from stratal.tracking.capture import quick, thorough
-from stratal.tracking.facts import CAPTURE
-from stratal.tracking.opening import use_store
+from stratal.tracking.capturing import wait_for_captures
+from stratal.tracking.opening import open_store, use_store
 from stratal.tracking.runs import Run, run
 from stratal.version import __version__
 
@@ -26,13 +25,6 @@ from stratal.version import __version__
 @pytest.fixture
 def default_store(store: Store) -> Store:
     return use_store(store)
-
-
-def capture(made: Run) -> None:
-    done = thorough(quick(user="ada", now_ns=5))
-    for file in done.files:
-        made.store.blobs.put(file.data)
-    made._fact(CAPTURE, msgspec.to_builtins(done.capture))
 
 
 def train(name: str, **params: object) -> Run:
@@ -70,6 +62,7 @@ def test_the_table_of_commands_is_what_the_files_register(file: str) -> None:
         str(info.name) for info in app.registered_groups
     }
     said = {info.name or info.callback.__name__: (info.callback.__doc__ or "").partition("\n")[0] for info in app.registered_commands}
+    said |= {str(info.name): str(info.typer_instance.info.help) for info in app.registered_groups}
 
     assert registered == {name for name, command in COMMANDS.items() if command.file == file}
     assert {name: COMMANDS[name].says for name in said} == said
@@ -130,7 +123,6 @@ def test_runs_are_listed_filtered_and_sorted(default_store: Store, capsys: pytes
 def test_a_run_is_shown_with_all_that_is_known_of_it(default_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     made = train("first [bold]", lr=0.1)
     made.note("see [/nothing]")
-    capture(made)
 
     page = output(capsys, "show", short(made.id))
     document = json.loads(output(capsys, "show", f"run:{made.id}", "--json"))
@@ -145,8 +137,6 @@ def test_a_run_is_shown_with_all_that_is_known_of_it(default_store: Store, capsy
         "model.bin",
         "dataset:churn@1",
         "finished",
-        "cpython",
-        "packages",
     ):
         assert part in page
     assert document["summaries"][0] == {
@@ -160,6 +150,17 @@ def test_a_run_is_shown_with_all_that_is_known_of_it(default_store: Store, capsy
     }
     assert document["edges"][0]["target"] == "dataset:churn@1"
     assert document["notes"][0]["text"] == "see [/nothing]"
+
+
+def test_what_was_captured_of_a_run_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    use_store(open_store(tmp_path / "captured", settings=Settings(user="ada", capture=True)))
+    made = train("first")
+    assert wait_for_captures(60)
+
+    page = output(capsys, "show", made.id)
+
+    for part in ("cpython", "packages", "hardware"):
+        assert part in page
 
 
 def test_an_artifact_and_an_experiment_are_shown_by_their_refs(default_store: Store, capsys: pytest.CaptureFixture[str]) -> None:

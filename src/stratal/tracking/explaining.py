@@ -22,7 +22,7 @@ from stratal.tracking.store import lineage as stored
 def compare_runs(
     runs: Sequence[str], *, minimize: Collection[str] = (), maximize: Collection[str] = (), store: Store | None = None
 ) -> Comparison:
-    """Compare runs named by ids, short forms or refs. Raises NotFound, or Misuse as `compare` does."""
+    """Compare runs named by ids, short forms or refs. Raises NotFound, or Misuse for fewer than two runs or one named twice."""
     store = store or current_store()
     return compare([compared(get_run(run, store=store), store) for run in runs], minimize=minimize, maximize=maximize)
 

@@ -8,14 +8,13 @@ verbatim. A selector is, in this order: a whole number, `latest` or `previous`, 
 import difflib
 import importlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from stratal.core.errors import Misuse, NotFound
-from stratal.core.ids import is_id, short
 from stratal.core.records import Record
 
 if TYPE_CHECKING:  # a process that only logs never imports the store
@@ -25,9 +24,7 @@ VERSIONED = ("dataset", "features", "model", "pipeline")
 VERBATIM = ("run", "experiment", "study", "artifact", "sha256")
 KINDS = (*VERSIONED, *VERBATIM)
 STAGES = ("Development", "Staging", "Production", "Archived")
-SHORTEST = 6  # digits of a run's short id that are still accepted
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_SUFFIX = re.compile(r"[0-9a-f]{6,32}")
 
 
 class Number(Record, frozen=True, kw_only=True, tag="number"):
@@ -164,16 +161,6 @@ def format_selector(selector: Selector) -> str:
             return name if is_plain else f"alias:{name}"
 
 
-def check_alias(name: str, *, stages: Sequence[str] = STAGES) -> str:
-    """Give the name back if it may become an alias. Raises Misuse if it would be read as something else."""
-    if "@" in name or not name or parse_selector(name, stages=stages) != Alias(name=name):
-        raise Misuse(
-            f"{name!r} cannot be an alias: it would be read as something else",
-            hint=f"an alias is no number, not latest or previous, no stage ({', '.join(stages)}), and holds no '@'",
-        )
-    return name
-
-
 def register_resolver(kind: str, resolver: Resolver | str) -> None:
     """Say who resolves refs of a kind. The composition of the product does this once; the last one counts.
 
@@ -203,29 +190,6 @@ def watching_resolutions() -> Iterator[list[tuple[str, str]]]:
         yield seen
     finally:
         _watchers.reset(token)
-
-
-def match_run(text: str, candidates: Iterable[str]) -> str:
-    """Give the one run id that ends with `text`. Raises NotFound for none, Misuse for several (it lists them)."""
-    found = sorted({id for id in candidates if id.endswith(text)})
-    if not found:
-        raise NotFound(f"there is no run {text!r} here", hint="`stratal runs` lists the runs; the short form is the last 8 digits")
-    if len(found) > 1:
-        shown = ", ".join(found[:5]) + (" ..." if len(found) > 5 else "")
-        raise Misuse(f"{len(found)} runs end with {text!r}: {shown}", hint="give more digits, from the end of the id")
-    return found[0]
-
-
-def check_run_name(text: str) -> str:
-    """Give the text if it can be a run's id or the end of one. Raises Misuse."""
-    if is_id(text) or _SUFFIX.fullmatch(text):
-        return text
-    raise Misuse(f"{text!r} is not the id of a run", hint=f"an id has 32 hex digits (0-9, a-f); its last {SHORTEST} or more also do")
-
-
-def run_ref(id: str) -> str:
-    """Give the ref of a run in its short form, for people."""
-    return f"run:{short(id)}"
 
 
 def _resolver(kind: str) -> Resolver:
