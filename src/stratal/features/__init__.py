@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stratal.features.frame import FeatureFrame
     from stratal.features.online import OnlineReader
     from stratal.features.parity import Mismatch, Parity
+    from stratal.features.resolving import find_features, resolve_features
     from stratal.features.separable import NotSeparable
     from stratal.features.store import FeatureStore, FeatureVersion, Materialisation
     from stratal.features.view import FeatureView, feature_view, view_of
@@ -26,6 +27,8 @@ __all__ = [
     "OnlineReader",
     "Parity",
     "feature_view",
+    "find_features",
+    "resolve_features",
     "view_of",
 ]
 
@@ -40,6 +43,8 @@ _HOMES = {
     "OnlineReader": "online",
     "Parity": "parity",
     "feature_view": "view",
+    "find_features": "resolving",
+    "resolve_features": "resolving",
     "view_of": "view",
 }
 

@@ -89,6 +89,8 @@ def _feature(view: str, name: str, expression: pl.Expr, entity: str) -> Feature:
     try:
         tree = parse_expression(expression)
         text = canonical_text(tree)
+        if parse_expression(build_expression(tree)) != tree:
+            raise Misuse(f"the feature {name!r} of {view!r} cannot be stored exactly", hint=f"the expression was: {expression}")
     except NotSeparable as error:
         raise NotSeparable(
             f"the feature {name!r} of {view!r} may depend on other rows: {error.message}",

@@ -67,7 +67,7 @@ class OnlineReader:
         self._store = store
         self._version = version
         self._entity = entity
-        self._unpackers: dict[int, Callable[[bytes], dict[str, Value]]] = {}
+        self._unpackers: dict[int, tuple[str, Callable[[bytes], dict[str, Value]]]] = {}
 
     def get(self, entity: Entity) -> dict[str, Value]:
         """Give the features of an entity. Raises NotFound if it has no row."""
@@ -75,9 +75,13 @@ class OnlineReader:
         row = self._store.served_row(name=name, version=number, entity=entity_text(entity, view=name))
         if row is None:
             raise self._missing(entity)
-        unpack = self._unpackers.get(row.materialisation)
-        if unpack is None:
-            unpack = self._unpackers[row.materialisation] = self._unpacker(entity)
+        known = self._unpackers.get(row.materialisation)
+        if known is None:
+            layout = self._newest().layout
+            known = self._unpackers[row.materialisation] = (layout.inputs[0].dtype, _unpacker(layout))
+        kind, unpack = known
+        if isinstance(entity, str) == kind.startswith(("int", "uint")):
+            raise Misuse(f"{self._entity!r} is {kind} in {self._version.ref}, and {entity!r} is not")
         return unpack(row.body)
 
     def get_many(self, entities: Iterable[Entity]) -> list[dict[str, Value]]:
@@ -93,13 +97,6 @@ class OnlineReader:
         if found is None:
             raise NotFound(f"{self._version.ref} is not materialised", hint="call .materialise(data) of the feature view first")
         return found
-
-    def _unpacker(self, entity: Entity) -> Callable[[bytes], dict[str, Value]]:
-        layout = self._newest().layout
-        kind = layout.inputs[0].dtype
-        if isinstance(entity, str) == kind.startswith(("int", "uint")):
-            raise Misuse(f"{self._entity!r} is {kind} in {self._version.ref}, and {entity!r} is not")
-        return _unpacker(layout)
 
     def _missing(self, entity: Entity) -> NotFound:
         known = self._newest()

@@ -38,10 +38,12 @@ class Computation:
     def on_frame(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Give the features of all rows, in order. Raises Misuse for columns that are missing or of a type that does not fit."""
         self._check_columns(frame.columns)
+        dense = _dense(frame.select(self.definition.columns))
         try:
-            made = frame.select(self.expressions)
+            made = dense.select(self.expressions)
         except pl.exceptions.PolarsError as error:
-            raise self._unfit(frame, error) from error
+            raise self._unfit(dense, error) from error
+        made = made[: frame.height]
         for name, dtype in made.schema.items():
             if not (dtype.is_integer() or dtype.is_float() or isinstance(dtype, _KEPT)):
                 raise Misuse(
@@ -101,6 +103,16 @@ def spread(height: int, count: int) -> Sequence[int]:
 def plain(value: object) -> Scalar:
     """Give what JSON and messages can show of a value."""
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _dense(frame: pl.DataFrame) -> pl.DataFrame:
+    """Give the frame in the shape that every computation gets, whatever its height and however it was made.
+
+    polars divides by a constant as it multiplies by its inverse, which differs in the last bit for a third of all numbers, but
+    not where all operands have one row; and a column made of a literal counts as a constant. So: two rows at least, and
+    columns with all their values."""
+    series = frame.get_columns()
+    return pl.DataFrame([one.append(one) for one in series] if frame.height == 1 else series)
 
 
 def _one_value(name: str, value: object, dtype: pl.DataType) -> pl.Series:

@@ -4,8 +4,11 @@ An allow-list and not a deny-list: what polars adds tomorrow is refused until so
 each expression a canonical text of our own, whose digest names a definition whatever the library's version writes.
 """
 
+import functools
 import io
 import json
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
@@ -63,6 +66,10 @@ _REASONS = {
     "FillNullWithStrategy": "it fills from other rows",
 }
 
+_AGGREGATES = frozenset(
+    {"All", "Any", "ApproxNUnique", "ArgMax", "ArgMin", "Entropy", "Kurtosis", "Median", "Mode", "NullCount", "Quantile", "Skew"}
+)
+
 
 class NotSeparable(Refused):
     """An expression whose value for a row may depend on other rows."""
@@ -74,8 +81,12 @@ def parse_expression(expression: pl.Expr) -> object:
 
 
 def build_expression(tree: object) -> pl.Expr:
-    """Undo `parse_expression`, for trees that passed `canonical_text`: before, they might hold code."""
-    return pl.Expr.deserialize(io.StringIO(json.dumps(tree)), format="json")
+    """Undo `parse_expression`, for trees that passed `canonical_text`: before, they might hold code. Numbers come back exactly."""
+    texts: list[str] = []
+    marked = json.dumps(_with_marked_floats(tree, texts))
+    for i, text in enumerate(texts):
+        marked = marked.replace(json.dumps(_mark(i)), text)
+    return pl.Expr.deserialize(io.StringIO(marked), format="json")
 
 
 def canonical_text(tree: object) -> str:
@@ -107,6 +118,41 @@ def columns_of(tree: object) -> set[str]:
         own = {tree["Column"]} if set(tree) == {"Column"} and isinstance(tree["Column"], str) else set()
         return own.union(*(columns_of(part) for part in tree.values()))
     return set().union(*(columns_of(part) for part in tree if isinstance(part, dict | list))) if isinstance(tree, list) else set()
+
+
+def _mark(i: int) -> str:
+    return f"\0float {i}\0"  # no name or text that people write
+
+
+def _with_marked_floats(part: object, texts: list[str]) -> object:
+    if isinstance(part, float):
+        texts.append(_exact_text(part))
+        return _mark(len(texts) - 1)
+    if isinstance(part, dict):
+        return {key: _with_marked_floats(value, texts) for key, value in part.items()}
+    return [_with_marked_floats(value, texts) for value in part] if isinstance(part, list) else part
+
+
+@functools.lru_cache(maxsize=1024)
+def _exact_text(number: float) -> str:
+    """Give digits that polars reads as this number: its reader is off by a few bits, so digits of a neighbour may be what it needs.
+
+    Raises ValueError if there are none: one in thousands, of extreme size."""
+    for value in _neighbours(number):
+        for text in (repr(value), *(f"{value:.{digits}e}" for digits in (16, 17, 18, 19))):
+            found = pl.Expr.deserialize(io.StringIO(f'{{"Literal":{{"Dyn":{{"Float":{text}}}}}}}'), format="json")
+            if parse_expression(found) == {"Literal": {"Dyn": {"Float": number}}}:
+                return text
+    raise ValueError(f"the number {number!r} cannot be kept exactly; round it")
+
+
+def _neighbours(number: float) -> Iterator[float]:
+    """Give the number, and then those around it, nearest first."""
+    yield number
+    up = down = number
+    for _ in range(12):
+        up, down = math.nextafter(up, math.inf), math.nextafter(down, -math.inf)
+        yield from (up, down)
 
 
 def _function(body: dict[str, Any]) -> str:
@@ -170,6 +216,8 @@ def _reason(kind: str, body: object) -> str:
     if kind in _REASONS:
         inner = f" ({_split(body)[0]})" if kind == "Agg" else ""
         return _REASONS[kind] + inner
+    if kind in _AGGREGATES:
+        return f"it aggregates over rows ({kind})"
     if kind.startswith(("Cum", "Ewm", "Rolling", "Shift", "Diff", "PctChange", "Interpolate", "Rank", "Reverse", "Unique")):
         return f"{kind} takes values of other rows"
     return f"{kind} is not among the functions known to treat each row alone"

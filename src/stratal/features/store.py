@@ -2,7 +2,7 @@
 
 from sqlalchemy import bindparam, delete, func, select
 
-from stratal.core.errors import NotFound
+from stratal.core.errors import Misuse, NotFound
 from stratal.core.people import Role
 from stratal.core.records import Record, from_json, to_json
 from stratal.features.definition import decode_definition
@@ -110,8 +110,11 @@ class FeatureStore:
     def register(self, *, name: str, definition: str) -> FeatureVersion:
         """Give the version of a definition; a new one if it is new. Idempotent by the definition's digest.
 
-        Raises NotSeparable or Damaged if the definition is none."""
-        digest = decode_definition(definition).digest
+        Raises NotSeparable or Damaged if the definition is none, Misuse if it is another view's."""
+        decoded = decode_definition(definition)
+        if decoded.name != name:
+            raise Misuse(f"this definition speaks of {decoded.name!r}, not of {name!r}", hint="register it under its own name")
+        digest = decoded.digest
         with self._store.command() as tx:
             if found := tx.row(_BY_DIGEST, of=name, by=digest):
                 return _version(found)

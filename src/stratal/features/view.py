@@ -17,6 +17,7 @@ from stratal.store.store import Store
 from stratal.tracking.active import active_run
 from stratal.tracking.frames import frame_digest
 from stratal.tracking.opening import current_store
+from stratal.tracking.refs import resolve
 
 # Versions that this process has registered or read: a definition never changes, so one look per store is enough.
 _versions: dict[tuple[str, str], FeatureVersion] = {}
@@ -35,8 +36,8 @@ def feature_view(name: str, *, source: str, entity: str, features: Mapping[str, 
 class FeatureView:
     """One definition for frames in training and single rows in serving.
 
-    `data` of its verbs: a polars frame, or whatever has `.frame()`, as a dataset version. `store`: by default that of the
-    active run, else the process's own."""
+    `data` of its verbs: a polars frame, a ref such as "dataset:churn@latest", or whatever has `.frame()`, as a dataset version.
+    `store`: by default that of the active run, else the process's own."""
 
     definition: Definition
 
@@ -156,6 +157,8 @@ def _store() -> Store:
 
 def _frame_of(data: object) -> tuple[pl.DataFrame, Callable[[], str]]:
     """Give the frame, and what gives its name: naming a plain frame costs its digest."""
+    if isinstance(data, str):
+        return _frame_of(resolve(data, _store()).value)
     if isinstance(data, pl.DataFrame):
         return data, lambda: f"sha256:{frame_digest(data)}"
     if callable(getattr(data, "frame", None)):

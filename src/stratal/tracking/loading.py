@@ -1,23 +1,28 @@
-"""Loading models by ref, for serving."""
+"""Loading a saved model out of a store, by the digest of its manifest: nothing but that content can come back."""
 
-from stratal.core.errors import Misuse
-from stratal.store.store import Store
+from typing import Protocol
+
+from stratal.core.errors import Damaged
+from stratal.tracking import flavors
 from stratal.tracking.flavors import LoadedModel
-from stratal.tracking.models import load_model
-from stratal.tracking.opening import current_store
-from stratal.tracking.refs import parse_ref, resolve
-from stratal.tracking.values import Model
 
 
-def load(model: str | Model, *, store: Store | None = None) -> LoadedModel:
-    """Load a model: `st.load("model:churn@production").predict(row)`. What comes back can predict, and run nothing else.
+class Blobs(Protocol):
+    """Where content lies by digest."""
 
-    model: a ref, or the handle that run.log_model gave. Raises NotFound if it is not there, Damaged if its bytes were changed.
-    """
-    store = store or current_store()
-    if isinstance(model, str):
-        found = resolve(parse_ref(model, default_kind="model"), store).value
-        if not isinstance(found, Model):
-            raise Misuse(f"{model!r} is no model", hint="write for example model:churn@production")
-        model = found
-    return load_model(model, store)
+    def read(self, digest: str) -> bytes: ...
+
+
+class HoldsBlobs(Protocol):
+    """A store, as far as loading needs it."""
+
+    @property
+    def blobs(self) -> Blobs: ...
+
+
+def load_by_digest(digest: str, store: HoldsBlobs) -> LoadedModel:
+    """Load the model whose manifest has this digest. Raises NotFound if the store lacks its content, Damaged if it was changed."""
+    manifest = flavors.decode_manifest(store.blobs.read(digest))
+    if manifest.digest != digest:
+        raise Damaged(f"what lies under {digest} is no manifest of that digest")
+    return flavors.load_from(manifest, lambda file: store.blobs.read(file.digest))

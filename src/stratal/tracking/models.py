@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from stratal.core.errors import Damaged, Misuse
+from stratal.core.errors import Misuse
 from stratal.tracking import flavors
 from stratal.tracking.flavors import FeatureUse, LoadedModel
+from stratal.tracking.loading import HoldsBlobs, load_by_digest
 from stratal.tracking.values import Model
 
 # The kind of statement that says which run holds a model, by its digest.
@@ -22,19 +23,6 @@ class FeatureDefinition(Protocol):
 
     def ref(self) -> str:
         """Give the ref of this very definition, like 'features:customer@2'; it is registered if it was not."""
-
-
-class Blobs(Protocol):
-    """Where content lies by digest."""
-
-    def read(self, digest: str) -> bytes: ...
-
-
-class HoldsBlobs(Protocol):
-    """A store, as far as loading needs it."""
-
-    @property
-    def blobs(self) -> Blobs: ...
 
 
 class SavesArtifacts(Protocol):
@@ -85,7 +73,4 @@ def load_model(model: Model, store: HoldsBlobs) -> LoadedModel:
     """Load a model from a store, by the digest of its manifest: nothing but that content can come back.
 
     Raises NotFound if the store lacks the content, Damaged if it was changed."""
-    manifest = flavors.decode_manifest(store.blobs.read(model.digest))
-    if manifest.digest != model.digest:
-        raise Damaged(f"what lies under {model.digest} is no manifest of that digest")
-    return flavors.load_from(manifest, lambda file: store.blobs.read(file.digest))
+    return load_by_digest(model.digest, store)

@@ -2,12 +2,23 @@
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from stratal.core.errors import Conflict, Misuse
 from stratal.core.records import Record
+from stratal.tracking.active import active_run
+from stratal.tracking.flavors import LoadedModel
+from stratal.tracking.loading import load_by_digest
+from stratal.tracking.opening import current_store
 from stratal.tracking.signatures import Column, Label, Signature
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stratal.store.store import Store
 
 __all__ = ["Column", "Dataset", "Evaluation", "File", "Label", "Model", "Params", "Scalar", "Signature"]
 
@@ -39,6 +50,15 @@ class Model(Record, frozen=True, kw_only=True):
     flavor: str
     signature: Signature | None = None
     features: str | None = None
+
+    def load(self, store: "Store | None" = None) -> LoadedModel:
+        """Load it from a store, by default that of the active run, else the process's own. Raises NotFound, Damaged."""
+        run = active_run()
+        return load_by_digest(self.digest, store or (run.store if run is not None else current_store()))
+
+    def scores(self, x: object) -> "NDArray[np.float64]":
+        """Give P(positive) per row, (n,) float64, for a frame, an array or one row. Loads it; for many calls, `load` once."""
+        return self.load().scores(x)
 
 
 class Evaluation(Record, frozen=True, kw_only=True):

@@ -2,13 +2,12 @@
 
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from stratal.core.errors import Misuse
 from stratal.tracking.flavors.manifest import Manifest
 from stratal.tracking.signatures import Signature
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -43,7 +42,7 @@ class LoadedModel:
         """Give P(positive) per row, (n,) float64. The positive class is the second of two (True, 1, "Yes").
 
         Raises Misuse for models that have no such probability."""
-        scores = np.asarray(self._predictor.scores(x), dtype=np.float64)
+        scores = self._predictor.scores(x)
         if scores.ndim != 1:
             raise Misuse(f"this model gives scores of shape {scores.shape}, not one per row", hint="use predict() for such models")
         return scores
