@@ -12,19 +12,25 @@ if TYPE_CHECKING:
     from stratal.pipelines.definition import pipeline as pipeline
     from stratal.pipelines.policy import Permanent as Permanent
     from stratal.pipelines.policy import Temporary as Temporary
+    from stratal.pipelines.progress import StepEvent as StepEvent
+    from stratal.pipelines.running import PipelineRun as PipelineRun
+    from stratal.pipelines.running import StepFailed as StepFailed
     from stratal.pipelines.steps import Step as Step
     from stratal.pipelines.steps import step as step
 
 _HOMES = {
     "Permanent": "stratal.pipelines.policy",
     "Pipeline": "stratal.pipelines.definition",
+    "PipelineRun": "stratal.pipelines.running",
     "Step": "stratal.pipelines.steps",
+    "StepEvent": "stratal.pipelines.progress",
+    "StepFailed": "stratal.pipelines.running",
     "Temporary": "stratal.pipelines.policy",
     "pipeline": "stratal.pipelines.definition",
     "step": "stratal.pipelines.steps",
 }
 
-__all__ = ["Permanent", "Pipeline", "Step", "Temporary", "pipeline", "step"]
+__all__ = ["Permanent", "Pipeline", "PipelineRun", "Step", "StepEvent", "StepFailed", "Temporary", "pipeline", "step"]
 
 
 def __getattr__(name: str) -> object:

@@ -75,7 +75,8 @@ class _Walk:
             self._constant(name, found, holder)
 
     def _function(self, function: FunctionType) -> None:
-        if not self._is_ours(function.__module__, function):
+        # A function made by `exec` without a module's name says "builtins"; those of Python are no FunctionType.
+        if function.__module__ not in (None, "builtins") and not self._is_ours(function.__module__, function):
             return
         module = display_module(function.__module__)
         name = f"{module}.{function.__qualname__}"

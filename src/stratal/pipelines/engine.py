@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import msgspec
 
 from stratal.compute import WorkerDied, Workers
-from stratal.core.errors import StaleLease, StratalError
+from stratal.compute.travelling import pack
+from stratal.core.errors import StaleLease
 from stratal.core.ids import new_id, short
 from stratal.pipelines.cache import Key, differences, key_of
 from stratal.pipelines.code import StepCode, code_of
@@ -24,7 +25,7 @@ from stratal.pipelines.lookup import check_result
 from stratal.pipelines.payloads import Payload, blobs_in
 from stratal.pipelines.policy import Failure, retry_delay_s
 from stratal.pipelines.progress import StepEvent
-from stratal.pipelines.rows import Beginning, Ending, Result, StepError, StepRow
+from stratal.pipelines.rows import Beginning, Ending, Found, Result, StepError, StepRow
 from stratal.pipelines.schedule import Schedule
 from stratal.pipelines.sources import SourceReader
 from stratal.pipelines.states import DONE, FAILED, FINISHED, HIT, LOST, RUNNING, SKIPPED
@@ -83,6 +84,7 @@ class Coordinator:
         self._schedule = Schedule(assignment.graph)
         self._given = Given(store.blobs)
         self._reader = SourceReader()
+        self._packed: dict[int, bytes] = {}
         self._codes: dict[int, StepCode] = {}
         self._keys: dict[str, Key] = {}
         self._inputs: dict[str, dict[str, Payload]] = {}
@@ -94,7 +96,7 @@ class Coordinator:
             self._attempts[row.path] = max(row.attempt, self._attempts.get(row.path, 0))
             if row.state in DONE:
                 self._earlier[row.path] = row
-        self._flights: dict[Future[Report], _Flight] = {}
+        self._flights: dict[Future[bytes], _Flight] = {}
         self._pending = _Pending()
         self._renewed_s = self._now_s()
 
@@ -125,7 +127,7 @@ class Coordinator:
         for future in [future for future in self._flights if future.done()]:
             flight = self._flights.pop(future)
             try:
-                report = future.result()
+                report = msgspec.msgpack.decode(future.result(), type=Report)
             except (Exception, CancelledError) as error:  # noqa: BLE001  whatever came instead of a report ends the attempt
                 self._end_without_report(flight, error)
                 continue
@@ -186,16 +188,19 @@ class Coordinator:
         while fresh := [path for path in self._schedule.ready(self._now_s()) if path not in self._keys]:
             for path in fresh:
                 self._make_key(self._graph.nodes[path])
-            asked = {path: self._keys[path].digest for path in fresh if self._may_hit(path)}
-            found = self._rows.results(keys=tuple(dict.fromkeys(asked.values()))) if asked else {}
-            for path in fresh:
-                if not self._take_earlier(path) and not self._take_hit(path, found.get(asked.get(path, ""), ())):
+            missing = [path for path in fresh if not self._take_earlier(path)]
+            asked = {path: self._keys[path].digest for path in missing if self._may_hit(path)}
+            found = self._rows.look_up(run=self._assignment.run, pipeline=self._graph.name, asked=asked) if asked else {}
+            for path in missing:
+                if not self._take_hit(path, found.get(path, Found())):
                     self._pending.keys.append(self._keys[path])
 
     def _make_key(self, node: Node) -> None:
         wrapped = getattr(node.function, "__wrapped__", node.function)
         if id(wrapped) not in self._codes:
             self._codes[id(wrapped)] = code_of(node.function, self._reader)
+            # Here and not when it is sent: what cannot travel is refused before a row says that it runs.
+            self._packed[id(wrapped)] = pack(node.function, what=f"the function of step {node.path!r}")
         self._inputs[node.path] = {
             name: self._given.payload(f"{node.path}:{name}", value, f"argument {name!r} of step {node.path!r}")
             for name, value in node.arguments.items()
@@ -217,9 +222,9 @@ class Coordinator:
         self._done(row, is_new=False)
         return True
 
-    def _take_hit(self, path: str, results: tuple[Result, ...]) -> bool:
+    def _take_hit(self, path: str, found: Found) -> bool:
         refused = []
-        for result in results:
+        for result in found.results:
             reason = check_result(result, self._store)
             if reason is None:
                 row = self._row(
@@ -230,20 +235,20 @@ class Coordinator:
                 self._done(row)
                 return True
             refused.append(reason)
-        self._whys.setdefault(path, tuple(refused) or self._explain(path))
+        self._whys.setdefault(path, tuple(refused) or self._explain(path, found))
         return False
 
-    def _explain(self, path: str) -> tuple[str, ...]:
+    def _explain(self, path: str, found: Found) -> tuple[str, ...]:
         """Say why the cache had nothing."""
         if not self._graph.nodes[path].is_cached:
             return ("its results are not cached",)
         if not self._assignment.may_hit:
             return ("the pipeline was run with cache=False",)
-        before = self._rows.last_time(pipeline=self._graph.name, path=path, not_run=self._assignment.run)
-        if before is None:
+        if (before := found.before) is None:
             return ("it was never run before",)
-        found = differences(self._keys[path].parts, self._rows.parts(key=before.key))
-        return tuple(found) or (f"the last time it {before.state if before.state != RUNNING else 'did not end'} (run {short(before.run)})",)
+        return tuple(differences(self._keys[path].parts, found.parts)) or (
+            f"the last time it {before.state if before.state != RUNNING else 'did not end'} (run {short(before.run)})",
+        )
 
     # -- beginning
 
@@ -293,15 +298,13 @@ class Coordinator:
             path=row.path,
             step_run=row.step_run,
             step_epoch=row.step_epoch,
-            function=node.function,
             inputs=self._inputs[row.path],
             timeout_s=node.options.timeout_s,
         )
-        try:
-            future = self._workers.submit(perform, attempt)
-        except StratalError as error:  # the function cannot travel
-            future = Future()
-            future.set_exception(error)
+        # The function is an argument of its own: large ones are sent once per worker.
+        future = self._workers.submit(
+            perform, msgspec.msgpack.encode(attempt), self._packed[id(getattr(node.function, "__wrapped__", node.function))]
+        )
         self._flights[future] = _Flight(row=row, began_s=self._now_s())
 
     # -- waiting

@@ -92,6 +92,14 @@ class Result(Record, frozen=True, kw_only=True):
     at_ns: int
 
 
+class Found(Record, frozen=True, kw_only=True):
+    """What is known of a key: results, newest first; if there are none, the last attempt at the step in another run, and its key."""
+
+    results: tuple[Result, ...] = ()
+    before: StepRow | None = None
+    parts: tuple[KeyPart, ...] = ()
+
+
 class Explanation(Record, frozen=True, kw_only=True):
     """Why a step ran or did not: its attempts in a run, the parts of its key, and those of the run before that it is compared with."""
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
 
+from stratal.version import __version__
+
 OURS = "stratal"
 
 
@@ -117,6 +119,8 @@ def display_module(module: str) -> str:
 @functools.cache
 def distribution_version(top: str) -> str:
     """Give the version of the installed package that holds a top-level module, "" if none says so."""
+    if top == OURS:
+        return __version__  # it need not be installed
     try:
         return importlib.metadata.version(top)
     except importlib.metadata.PackageNotFoundError:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import msgspec
@@ -13,7 +14,7 @@ from stratal.core.people import Role
 from stratal.core.records import from_json, to_json
 from stratal.pipelines.cache import Key, KeyPart
 from stratal.pipelines.payloads import Payload, blobs_in
-from stratal.pipelines.rows import Beginning, Ending, Entry, NodeRow, PipelineRow, Result, StepError, StepRow
+from stratal.pipelines.rows import Beginning, Ending, Entry, Found, NodeRow, PipelineRow, Result, StepError, StepRow
 from stratal.pipelines.states import LOST, RUNNING, check_transition
 from stratal.pipelines.tables import pipeline_key, pipeline_result, pipeline_run, pipeline_step
 from stratal.store import leases
@@ -108,7 +109,7 @@ class PipelineStore:
             tx.run(_SET_NODES, of_run=run, new_nodes=to_json(nodes))
             for row in _steps(tx, run):
                 if row.state == RUNNING:
-                    _lose(tx, self._store, row)
+                    _lose(tx, self._store, row, "the coordinator of its run ended before it did")
             return token
 
     @operation(needs=Role.CONTRIBUTOR)
@@ -151,15 +152,19 @@ class PipelineStore:
 
     @operation(needs=Role.CONTRIBUTOR)
     def end(self, *, run: str, token: int, status: str) -> int:
-        """End the run and give its lease back; gives the last epoch. Raises StaleLease."""
+        """End the run and give its lease back; what it still has in flight is lost. Gives the last epoch. Raises StaleLease."""
         with self._store.command(runs=[run]) as tx:
+            leases.guard(tx, run, token)
+            for row in _steps(tx, run):
+                if row.state == RUNNING:
+                    _lose(tx, self._store, row, "its run ended before it did")
             runs.end_leased(tx, run, token, status)
             return token
 
     @operation(needs=Role.VIEWER)
     def pipeline_run(self, *, run: str) -> PipelineRow:
         """Give the graph and parameters of a run. Raises NotFound if it is no run of a pipeline."""
-        with self._store.query() as tx:
+        with self._read() as tx:
             row = tx.row(_RUN, run_id=run)
         if row is None:
             raise NotFound(f"run {run} is no run of a pipeline", hint="`stratal runs` lists runs and their kinds")
@@ -174,35 +179,31 @@ class PipelineStore:
     @operation(needs=Role.VIEWER)
     def recent(self, *, pipeline: str = "", limit: int = 20) -> tuple[str, ...]:
         """Give the ids of the newest runs, of one pipeline if named."""
-        with self._store.query() as tx:
+        with self._read() as tx:
             found = tx.rows(_RECENT_OF, of_pipeline=pipeline, at_most=limit) if pipeline else tx.rows(_RECENT, at_most=limit)
         return tuple(str(run) for (run,) in found)
 
     @operation(needs=Role.VIEWER)
     def steps(self, *, run: str) -> tuple[StepRow, ...]:
         """Give all attempts of a run, oldest first."""
-        with self._store.query() as tx:
+        with self._read() as tx:
             return tuple(_steps(tx, run))
 
     @operation(needs=Role.VIEWER)
-    def results(self, *, keys: tuple[str, ...]) -> dict[str, tuple[Result, ...]]:
-        """Give the results under each key, newest first."""
-        with self._store.query() as tx:
-            return {key: tuple(_result(row) for row in tx.rows(_RESULTS, of_key=key)) for key in keys}
+    def look_up(self, *, run: str, pipeline: str, asked: dict[str, str]) -> dict[str, Found]:
+        """Find for each step (path to key) the results under its key, or else what it was like the last time. One snapshot."""
+        with self._read() as tx:
+            return {path: _find(tx, run, pipeline, path, key) for path, key in asked.items()}
 
     @operation(needs=Role.VIEWER)
     def parts(self, *, key: str) -> tuple[KeyPart, ...]:
         """Give the parts of a key, none if it was never recorded."""
-        with self._store.query() as tx:
-            found = tx.value(_KEY, of_key=key)
-        return _decode(str(found), tuple[KeyPart, ...]) if found is not None else ()
+        with self._read() as tx:
+            return _key_parts(tx, key)
 
-    @operation(needs=Role.VIEWER)
-    def last_time(self, *, pipeline: str, path: str, not_run: str) -> StepRow | None:
-        """Give the newest attempt at this step in another run of the pipeline."""
-        with self._store.query() as tx:
-            row = tx.row(_BEFORE, of_pipeline=pipeline, of_path=path, not_run=not_run)
-        return _step(row) if row is not None else None
+    def _read(self) -> AbstractContextManager[Transaction]:
+        # Not `query`, which settles all journals first: the rows of this room are written by commands only.
+        return self._store.database.read(self._store.actor())
 
 
 def _is_gone(holder: str, alive: set[str], us: str) -> bool:
@@ -210,8 +211,8 @@ def _is_gone(holder: str, alive: set[str], us: str) -> bool:
     return holder.partition(":")[0] == us.partition(":")[0] and holder.rpartition(":")[2] not in alive
 
 
-def _lose(tx: Transaction, store: Store, row: StepRow) -> None:
-    error = StepError(kind="lost", type="CoordinatorDied", message="the coordinator of its run ended before it did")
+def _lose(tx: Transaction, store: Store, row: StepRow, message: str) -> None:
+    error = StepError(kind="lost", type="Lost", message=message)
     _end(tx, msgspec.structs.replace(row, state=LOST, error=error, ended_ns=tx.now_ns))
     token = leases.take_over(tx, row.step_run, store.holder, from_step=None)
     runs.end_leased(tx, row.step_run, token, LOST)
@@ -226,8 +227,8 @@ def _begin(tx: Transaction, store: Store, beginning: Beginning, lease_s: float) 
         row = msgspec.structs.replace(row, step_epoch=epoch)
     tx.run(
         _ADD_STEP, run=row.run, path=row.path, attempt=row.attempt, pipeline=row.pipeline, state=row.state, step_run=row.step_run,
-        step_epoch=row.step_epoch, key=row.key, why=to_json(row.why), output=_maybe(row.output), refs=to_json(row.refs), error=_maybe(row.error),
-        started_ns=row.started_ns, ended_ns=row.ended_ns,
+        step_epoch=row.step_epoch, key=row.key, why=to_json(row.why), output=_maybe(row.output), refs=to_json(row.refs),
+        error=_maybe(row.error), started_ns=row.started_ns, ended_ns=row.ended_ns,
     )  # fmt: skip
     if row.output is not None:
         _need_blobs(tx, [row.output], f"run:{row.run}")
@@ -253,6 +254,20 @@ def _keep(tx: Transaction, result: Result) -> None:
         step_run=result.step_run, at_ns=tx.now_ns,
     )  # fmt: skip
     _need_blobs(tx, [result.output], f"pipeline-result:{result.key}")
+
+
+def _find(tx: Transaction, run: str, pipeline: str, path: str, key: str) -> Found:
+    results = tuple(_result(row) for row in tx.rows(_RESULTS, of_key=key))
+    before = None if results else tx.row(_BEFORE, of_pipeline=pipeline, of_path=path, not_run=run)
+    if before is None:
+        return Found(results=results)
+    last = _step(before)
+    return Found(results=results, before=last, parts=_key_parts(tx, last.key))
+
+
+def _key_parts(tx: Transaction, key: str) -> tuple[KeyPart, ...]:
+    found = tx.value(_KEY, of_key=key)
+    return _decode(str(found), tuple[KeyPart, ...]) if found is not None else ()
 
 
 def _need_blobs(tx: Transaction, payloads: Iterable[Payload], holder: str) -> None:

@@ -5,10 +5,13 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
+import msgspec
+
+from stratal.compute.travelling import unpack
 from stratal.core.ids import RunId
 from stratal.core.records import Record
 from stratal.pipelines import graph
@@ -26,8 +29,7 @@ TRACE_FRAMES = 6
 _OURS = str(Path(__file__).parent)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
+class Attempt(Record, frozen=True, kw_only=True):
     """One attempt, as it travels to a worker."""
 
     store: str
@@ -36,7 +38,6 @@ class Attempt:
     path: str
     step_run: str
     step_epoch: int
-    function: Callable[..., object]
     inputs: dict[str, Payload]
     timeout_s: float | None
 
@@ -52,15 +53,21 @@ class Report(Record, frozen=True, kw_only=True):
     error: StepError | None = None
 
 
-def perform(attempt: Attempt) -> Report:
-    """Run one attempt inside its own run, so that whatever the step logs, uses or starts belongs to it."""
+def perform(attempt: bytes, function: bytes) -> bytes:
+    """Run an attempt (an Attempt, and its function as packed) inside its own run; gives a Report.
+
+    Whatever the step logs, uses or starts belongs to that run. Bytes in and out: pickling records costs more."""
+    return msgspec.msgpack.encode(_perform(msgspec.msgpack.decode(attempt, type=Attempt), function))
+
+
+def _perform(attempt: Attempt, function: bytes) -> Report:
     store = use_store(_opened(attempt.store))
     run = Run(store, RunId(attempt.step_run), attempt.experiment, epoch=attempt.step_epoch, kind="step")
     started_ns = store.clock.now_ns()
     output, error = None, None
     with _active(run), _deadline(attempt.timeout_s), watching_resolutions() as refs:
         try:
-            output = _call(attempt, run)
+            output = _call(attempt, _function(function), run)
         except BaseException as raised:  # noqa: BLE001  the edge of a process: whatever a step raises is its result, SystemExit too
             error = error_of(raised)
     seen = tuple(dict.fromkeys((ref, digest) for ref, digest in refs))
@@ -83,17 +90,22 @@ def error_of(raised: BaseException) -> StepError:
     )
 
 
-def _call(attempt: Attempt, run: Run) -> Payload:
+def _call(attempt: Attempt, function: Callable[..., object], run: Run) -> Payload:
     for name, payload in attempt.inputs.items():
         for place, target in targets_in(payload):
             run.edge("used", target, role=f"{name}{place}")
     values = {name: decode(payload, run.store.blobs) for name, payload in attempt.inputs.items()}
-    args, kwargs = graph.call_arguments(attempt.function, values)
-    value = attempt.function(*args, **kwargs)
+    args, kwargs = graph.call_arguments(function, values)
+    value = function(*args, **kwargs)
     output = encode(value, run.store.blobs, what=f"the output of step {attempt.path!r}")
     for place, target in targets_in(output):
         run.edge("produced", target, role=f"output{place}")
     return output
+
+
+@lru_cache(maxsize=64)
+def _function(packed: bytes) -> Callable[..., object]:
+    return cast("Callable[..., object]", unpack(packed))
 
 
 @lru_cache(maxsize=1)
