@@ -37,6 +37,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_script_is_trained_on_ranks_and_its_checkpoints_are_listed(here):
     (here / "train.py").write_text(SCRIPT)
     trained = CliRunner().invoke(app, ["train", "train.py", "--workers", "2", "--", "run.txt", "0.1"])

@@ -12,6 +12,7 @@ from stratal.core.errors import Misuse
 from stratal.store.tables import run as run_table
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
+from stratal.tracking.runs import run
 from stratal.training import JobFailed, indices, job
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -124,6 +125,25 @@ def test_every_rank_ends_with_the_same_bits(tmp_path):
     job.run(program, workers=3)
     parts = [np.load(tmp_path / f"{rank}.npz") for rank in range(3)]
     assert all(np.array_equal(parts[0][name], part[name]) for part in parts for name in part)
+
+
+def test_ranks_of_another_launcher_join_by_its_variables(tmp_path):
+    def program():
+        from stratal.training import ranks
+
+        ranks._here = None  # as in a process that torchrun has started: RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT are set
+        return train(tmp_path)
+
+    losses, _, _ = job.run(program, workers=2)
+    assert np.abs(np.subtract(losses, plain_losses(16, 2))).max() <= 1e-12
+
+
+def test_a_job_is_part_of_the_run_that_is_active_where_it_was_started(tmp_path):
+    with run("outer", store=open_store(tmp_path)) as outer:
+        _, alone, _ = train(tmp_path, epochs=1)
+        _, on_ranks, _ = job.run(train_on, tmp_path, {"epochs": 1}, workers=2)
+    assert read_run(tmp_path, alone).parent == outer.id
+    assert read_run(tmp_path, on_ranks).parent == outer.id
 
 
 def test_ranks_that_built_different_weights_start_from_rank_0(tmp_path):

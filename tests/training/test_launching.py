@@ -14,9 +14,15 @@ import psutil
 import pytest
 
 from stratal.core.errors import Bug, Misuse
+from stratal.tracking import opening
 from stratal.training import JobFailed, job, run_script
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("STRATAL_STORE", str(tmp_path / "store"))
 
 
 def hang_after(folder):
@@ -43,13 +49,16 @@ def is_gone(pid):
 
 
 def test_rank_0_gives_the_value_and_every_rank_knows_its_place(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+
     def program(add):
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-        (tmp_path / os.environ["RANK"]).write_text(" ".join(os.environ[name] for name in names))
+        (out / os.environ["RANK"]).write_text(" ".join(os.environ[name] for name in names))
         return int(os.environ["RANK"]) + add
 
     assert job.run(program, 7, workers=3) == 7
-    assert [(tmp_path / str(rank)).read_text() for rank in range(3)] == [f"{rank} {rank} 3 3" for rank in range(3)]
+    assert [(out / str(rank)).read_text() for rank in range(3)] == [f"{rank} {rank} 3 3" for rank in range(3)]
 
 
 def test_ranks_see_the_folder_variables_and_threads_of_the_caller(tmp_path, monkeypatch):
@@ -103,13 +112,16 @@ def test_a_killed_rank_without_a_checkpoint_fails_the_job_as_a_shell_would_say_i
 
 
 def test_what_a_rank_registered_for_its_exit_runs(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+
     def program():
         import atexit
 
-        atexit.register(lambda: (tmp_path / os.environ["RANK"]).write_text("bye"))
+        atexit.register(lambda: (out / os.environ["RANK"]).write_text("bye"))
 
     job.run(program, workers=2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+    assert sorted(path.name for path in out.iterdir()) == ["0", "1"]
 
 
 def test_the_zygote_stays_warm_between_jobs():
@@ -119,6 +131,27 @@ def test_the_zygote_stays_warm_between_jobs():
     assert job.run(program, workers=1) == job.run(program, workers=2)
 
 
+def test_ranks_use_the_store_that_the_caller_has_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(opening, "_chosen", [])
+    opening.use_store(tmp_path / "chosen")
+
+    def program():
+        from stratal.tracking.opening import current_store
+
+        return current_store().url
+
+    assert job.run(program, workers=2) == str(tmp_path / "chosen")
+
+
+def test_a_rank_does_not_start_ranks_of_its_own():
+    def program():
+        job.run(print, workers=2)
+
+    with pytest.raises(JobFailed, match=r"is rank \d of 2 already"):
+        job.run(program, workers=2)
+
+
+@pytest.mark.slow
 def test_ranks_end_when_their_supervisor_is_killed(tmp_path):
     caught = []
 
@@ -156,6 +189,7 @@ def test_ranks_and_supervisor_end_when_the_caller_is_killed(tmp_path):
     wait_for(lambda: all(is_gone(pid) for pair in pids for pid in pair))
 
 
+@pytest.mark.slow
 def test_a_script_runs_as_main_with_its_arguments_and_its_neighbours(tmp_path):
     (tmp_path / "neighbour.py").write_text("WORD = 'hello'")
     script = tmp_path / "train.py"

@@ -93,6 +93,7 @@ def test_a_killed_rank_costs_the_steps_since_the_checkpoint_and_nothing_else(tmp
     assert (found.status, found.kind) == ("finished", "job")
 
 
+@pytest.mark.slow
 def test_each_death_is_recovered_until_no_restart_is_left(tmp_path, unbroken):
     deaths = [die_once(tmp_path, 1, 6), die_once(tmp_path, 0, 7), die_once(tmp_path, 1, 22)]
     loss, run = launch(tmp_path, at_step=lambda it: [death(it) for death in deaths])

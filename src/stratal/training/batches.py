@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from stratal.core.errors import Misuse
 from stratal.training.order import Indices, indices, share
 
 
-@runtime_checkable
 class Indexed(Protocol):
     """Data that gives many samples at once: `data[array of indices]`. Arrays, tensors and frames do."""
 
@@ -20,8 +19,8 @@ class Indexed(Protocol):
     def __getitem__(self, at: Indices, /) -> object: ...
 
 
-# One of: something indexed, a mapping of names to such, a tuple of such (nested as you like).
-Dataset = Indexed | Mapping[str, object] | tuple[object, ...]
+# Samples whose order is computed in one go: enough that a small batch does not pay for NumPy's calls.
+_AHEAD = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +52,12 @@ def batches_of(dataset: object, *, size: int, seed: int, epoch: int, position: i
     consumed: samples that the job has consumed before `position`.
     """
     rows = count_samples(dataset)
+    ahead = np.empty(0, dtype=np.int64)
     while position < rows:
-        chosen = indices(seed=seed, epoch=epoch, position=position, count=size, size=rows)
+        if len(ahead) < size:
+            found = indices(seed=seed, epoch=epoch, position=position + len(ahead), count=max(size, _AHEAD), size=rows)
+            ahead = np.concatenate([ahead, found])
+        chosen, ahead = ahead[:size], ahead[size:]
         position += len(chosen)
         consumed += len(chosen)
         yield Batch(dataset=dataset, indices=chosen, epoch=epoch, consumed=consumed, ends_epoch=position == rows)
@@ -80,7 +83,7 @@ def take(dataset: object, chosen: Indices) -> object:
         return _like(dataset, [take(part, chosen) for part in dataset])
     if isinstance(dataset, torch.Tensor):
         return dataset[torch.from_numpy(chosen)]
-    if not isinstance(dataset, Indexed):
+    if not _is_indexed(dataset):
         raise Misuse(
             f"{type(dataset).__name__} is not a data set",
             hint="give arrays, tensors, a dict or tuple of them, or an object with len() and []",
@@ -101,12 +104,16 @@ def _lengths(dataset: object, name: str) -> Iterator[tuple[str, int]]:
     elif isinstance(dataset, tuple):
         for number, part in enumerate(dataset):
             yield from _lengths(part, f"{name}[{number}]")
-    elif isinstance(dataset, Indexed):
+    elif _is_indexed(dataset):
         yield name, len(dataset)
     else:
         raise Misuse(
             f"{name} is a {type(dataset).__name__}, which is not a data set", hint="give arrays, tensors, or an object with len() and []"
         )
+
+
+def _is_indexed(value: object) -> TypeGuard[Indexed]:
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__")
 
 
 def _as_tensors(value: object) -> object:

@@ -22,15 +22,23 @@ def sum_gradients(group: Group, parameters: Sequence[torch.nn.Parameter], loss: 
     """
     if group.world_size == 1:
         return loss
-    header = torch.tensor([loss, *(parameter.grad is not None for parameter in parameters)], dtype=torch.float64)
-    group.add_up(header)
-    used = [parameter for parameter, ranks in zip(parameters, header[1:].tolist(), strict=True) if ranks]
-    for bucket in _buckets([_gradient(parameter) for parameter in used]):
-        flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+    # The loss, and which parameters were used, travel in front of the first gradients: a small model costs one exchange.
+    header = torch.tensor([loss, *(parameter.grad is not None for parameter in parameters)], dtype=_header_type(parameters))
+    for bucket in _buckets([header, *(_gradient(parameter) for parameter in parameters)]):
+        flat = torch.cat([part.reshape(-1) for part in bucket])
         group.add_up(flat)
-        for gradient, total in zip(bucket, torch.split(flat, [gradient.numel() for gradient in bucket]), strict=True):
-            gradient.copy_(total.view_as(gradient))
-    return float(header[0])
+        for part, total in zip(bucket, torch.split(flat, [part.numel() for part in bucket]), strict=True):
+            part.copy_(total.view_as(part))
+    total_loss, *used = header.tolist()
+    for parameter, ranks in zip(parameters, used, strict=True):
+        if not ranks:
+            parameter.grad = None
+    return float(total_loss)
+
+
+def _header_type(parameters: Sequence[torch.nn.Parameter]) -> torch.dtype:
+    first = parameters[0].dtype if parameters else torch.float64
+    return first if first in (torch.float32, torch.float64) else torch.float64  # half a float cannot count ranks
 
 
 def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
@@ -41,14 +49,14 @@ def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
     return parameter.grad
 
 
-def _buckets(gradients: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
+def _buckets(parts: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
     bucket: list[torch.Tensor] = []
     size_bytes = 0
-    for gradient in gradients:
-        if bucket and (gradient.dtype != bucket[0].dtype or size_bytes >= _BUCKET_BYTES):
+    for part in parts:
+        if bucket and (part.dtype != bucket[0].dtype or size_bytes >= _BUCKET_BYTES):
             yield bucket
             bucket, size_bytes = [], 0
-        bucket.append(gradient)
-        size_bytes += gradient.numel() * gradient.element_size()
+        bucket.append(part)
+        size_bytes += part.numel() * part.element_size()
     if bucket:
         yield bucket

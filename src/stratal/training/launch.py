@@ -16,9 +16,11 @@ from stratal.core.errors import Bug, Misuse
 from stratal.core.settings import Settings, environment, load_settings
 from stratal.store.store import Store
 from stratal.tracking.active import active_run
+from stratal.tracking.opening import current_store
 from stratal.training.failures import JobFailed
 from stratal.training.messages import Outcome, Request, receive, send
 from stratal.training.plans import Plan
+from stratal.training.ranks import current_membership
 
 if TYPE_CHECKING:
     from stratal.training.jobs import Job
@@ -87,6 +89,12 @@ def _request(*, workers: int, restarts: int, program: bytes = b"", script: str =
         raise Misuse(f"workers = {workers} is not a number of ranks", hint="ask for 1 or more")
     if restarts < 0:
         raise Misuse(f"restarts = {restarts} is not a number of restarts", hint="0 gives up at the first death")
+    here = current_membership()
+    if here.is_launched:
+        raise Misuse(
+            f"this process is rank {here.rank} of {here.world_size} already, it cannot start ranks of its own",
+            hint="run a script that calls job.run with plain python; one that a launcher starts opens st.job(...) itself",
+        )
     parent = active_run()
     return Request(
         program=program,
@@ -98,6 +106,7 @@ def _request(*, workers: int, restarts: int, program: bytes = b"", script: str =
         folder=str(Path.cwd()),
         environ=environment(),
         import_path=tuple(sys.path),
+        store=(parent.store if parent is not None else current_store()).url,
         parent=parent.id if parent is not None else None,
     )
 
@@ -163,8 +172,12 @@ class _Link:
 
 
 def _supervisor_environment() -> dict[str, str]:
-    """The caller's variables, but one thread for each library: a pool of threads must not exist before a fork."""
-    environ = environment()
+    """The caller's variables, but one thread for each library: a pool of threads must not exist before a fork.
+
+    OpenMP threads sleep when they wait. They spin by default, which on a machine that others use, too, took 20 times the CPU time
+    (a small model on two threads, torch 2.13, libgomp).
+    """
+    environ = {"OMP_WAIT_POLICY": "PASSIVE"} | environment()
     source = str(Path(__file__).parents[2])
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, (environ.get("PYTHONPATH"), source)))
     return environ | dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")

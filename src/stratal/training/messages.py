@@ -25,7 +25,8 @@ class Request(Record, frozen=True, kw_only=True):
     folder: str
     environ: dict[str, str]
     import_path: tuple[str, ...]
-    # The caller's active run, which jobs become part of.
+    # The caller's store, and its active run, which jobs become part of.
+    store: str
     parent: str | None = None
 
 

@@ -15,6 +15,7 @@ import cloudpickle
 import torch
 
 from stratal.core.records import Record
+from stratal.tracking.opening import use_store
 from stratal.training.failures import RankLost
 from stratal.training.messages import Opened, Raised, Request, Returned, send
 from stratal.training.ranks import Membership, OpenedJob, enter
@@ -77,8 +78,9 @@ def _put_on(membership: Membership, request: Request, port: int) -> None:
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), threads),
     )
     torch.set_num_threads(request.threads)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # text streams of this process; a killed rank must not take lines with it
+    use_store(request.store)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(line_buffering=True)  # a killed rank must not take lines with it
 
 
 def _run_program(request: Request) -> object:
