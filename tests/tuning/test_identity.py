@@ -6,11 +6,15 @@ import sys
 import textwrap
 import threading
 
+import msgspec
 import numpy as np
+import polars as pl
 import pytest
 
 from stratal.core.errors import Misuse
-from stratal.tuning.identity import data_digest, objective_digest
+from stratal.tracking.frames import frame_digest
+from stratal.tracking.values import Dataset
+from stratal.tuning.identity import data_digest, objective_digest, ref_of
 
 
 def digest_of(tmp_path, name, source, objective="objective", **files):
@@ -71,6 +75,24 @@ def test_a_module_of_the_project_counts_by_its_content(tmp_path):
     one = digest_of(tmp_path, "one", source, beside="def loss(t):\n    return 1.0\n")
     assert one == digest_of(tmp_path, "two", source, beside="def loss(t):\n    return 1.0\n")
     assert one != digest_of(tmp_path, "three", source, beside="def loss(t):\n    return 2.0\n")
+
+
+@pytest.mark.slow
+def test_a_function_of_a_script_has_the_same_digest_in_a_worker(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(PLAIN)
+        + textwrap.dedent("""
+        from stratal.compute import LocalWorkers
+        from stratal.tuning.identity import objective_digest
+
+        with LocalWorkers(1) as workers:
+            there = workers.submit(objective_digest, objective).result()
+        print(there == objective_digest(objective))
+        """)
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
 
 
 @pytest.mark.slow
@@ -160,6 +182,18 @@ def test_data_is_told_apart_by_content_and_type():
         ((1, 2),),
     ]
     assert len({data_digest(value) for value in values}) == len(values)
+
+
+def test_frames_count_by_content_and_lineage_knows_them_by_digest():
+    frame = pl.DataFrame({"x": [1, 2, 3]})
+    assert data_digest(frame) == data_digest(pl.concat([frame[:1], frame[1:]], rechunk=False))
+    assert data_digest(frame) != data_digest(frame.rename({"x": "y"}))
+    assert data_digest((frame, 1)) != data_digest((frame[:2], 1))
+    assert ref_of(frame) == f"sha256:{frame_digest(frame)}"
+    dataset = Dataset(ref="dataset:churn@3", name="churn", version=3, digest="d" * 64, rows=1, columns=("x",))
+    assert ref_of(dataset) == "dataset:churn@3"
+    assert data_digest(dataset) != data_digest(msgspec.structs.replace(dataset, digest="e" * 64))
+    assert ref_of([1, 2]) is None
 
 
 def test_equal_data_has_equal_digests():

@@ -3,10 +3,13 @@
 import math
 
 import numpy as np
+import polars as pl
 import pytest
 
 from stratal.core.errors import Misuse, NotFound, Refused
+from stratal.tracking.frames import frame_digest
 from stratal.tracking.reading import get_run
+from stratal.tracking.runs import run
 from stratal.tuning.samplers.random import Random
 from stratal.tuning.samplers.tpe import TPE
 from stratal.tuning.space import choice, integers, log_uniform, uniform
@@ -113,14 +116,25 @@ def test_a_trial_is_a_run_with_params_series_and_value(store):
 
     done = run_here(store, reports, trials=2)
     trial = done.trials[1]
-    run, parent = get_run(trial.run, store=store), get_run(done.version.run, store=store)
-    assert (run.kind, run.status, run.parent, run.experiment) == ("trial", "finished", parent.id, "s")
-    assert run.params == trial.params
+    read, parent = get_run(trial.run, store=store), get_run(done.version.run, store=store)
+    assert (read.kind, read.status, read.parent, read.experiment) == ("trial", "finished", parent.id, "s")
+    assert read.params == trial.params
     x = trial.params["x"]
-    assert run.metrics == {"loss": x + 9, "value": x + 9, "accuracy": 0.5, "extra": 1.5}
-    assert run.series("loss").values.tolist() == [x, x + 1, x + 2, x + 9]
+    assert read.metrics == {"loss": x + 9, "value": x + 9, "accuracy": 0.5, "extra": 1.5}
+    assert read.series("loss").values.tolist() == [x, x + 1, x + 2, x + 9]
     assert (parent.kind, parent.status, parent.metrics["loss"]) == ("study", "finished", done.best.value)
     assert parent.children == [t.run for t in done.trials]
+
+
+def test_a_study_inside_a_run_is_part_of_it_and_names_its_data(store):
+    data = pl.DataFrame({"x": [1.0, 2.0]})
+    with run("pipeline", kind="step", store=store) as step:
+        done = run_here(store, lambda trial, frame: float(frame["x"].sum()), data=data, trials=2, stopper=Median())
+    found = get_run(done.version.run, store=store)
+    assert found.parent == step.id
+    assert [(e.verb, e.target) for e in found.edges] == [("used", f"sha256:{frame_digest(data)}")]
+    assert found.tags["stopper"] == Median().describe()
+    assert found.tags["best trial"] == done.best.run
 
 
 def test_reports_without_a_value_count_by_the_last_one(store):
@@ -143,9 +157,9 @@ def test_what_is_no_result_fails_the_trial_and_says_why(store, returned, says):
     trial = run_here(store, objective, trials=3).trials[1]
     assert (trial.status, trial.value) == ("failed", None)
     assert says in trial.error
-    run = get_run(trial.run, store=store)
-    assert run.status == "failed"
-    assert says in run.tags["error"]
+    read = get_run(trial.run, store=store)
+    assert read.status == "failed"
+    assert says in read.tags["error"]
 
 
 def test_a_failing_trial_costs_its_place_and_the_study_goes_on(store):

@@ -7,10 +7,12 @@ import pytest
 from stratal.core.errors import Misuse, NotFound, StaleLease
 from stratal.core.people import Role
 from stratal.store.operations import operations_of
+from stratal.tracking.leased import adopt
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
 from stratal.tuning.store import LEASE_S, StudyStore
 from stratal.tuning.trials import MOST_ATTEMPTS, Result
+from stratal.tuning.trying import LiveTrial
 
 AT = {"name": "s", "version": 1}
 
@@ -207,6 +209,20 @@ def test_all_operations_can_be_served():
     found = operations_of(StudyStore)
     assert {"open_version", "propose", "take_over", "report", "tell", "snapshot", "trials"} <= set(found)
     assert all(op.is_command == (op.needs > Role.VIEWER) for op in found.values())
+
+
+def test_the_objective_of_a_lost_trial_is_told_at_its_next_report(opened, clock):
+    taken = propose(opened, 0)
+    run = adopt(opened._store, taken.run, "s", taken.token, kind="trial", ttl_s=3600.0)
+    trial = LiveTrial(opened, opened.version(name="s"), taken, run, None)
+    trial.report(1.0)
+    clock.move(LEASE_S + 1)
+    opened.take_over(**AT)
+    with pytest.raises(StaleLease):
+        run.renew()
+    with pytest.raises(StaleLease):
+        trial.report(2.0)
+    run.let_go()
 
 
 def test_nan_is_no_result_of_a_trial(opened):

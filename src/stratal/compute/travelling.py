@@ -1,11 +1,13 @@
 """How functions, arguments, values and exceptions travel between processes: cloudpickle, and what it cannot do."""
 
 import io
+import os
 import pickle
 import sys
 import traceback
+from collections import ChainMap
 from functools import lru_cache
-from types import FunctionType
+from types import CodeType, FunctionType
 
 import cloudpickle
 
@@ -57,13 +59,21 @@ def unpack_error(data: bytes, text: str) -> BaseException:
     return error
 
 
+def _reduce_code(code: CodeType) -> tuple[object, ...]:
+    """As cloudpickle does, but with the file's name: without it tracebacks of workers have no lines and functions no source."""
+    made, arguments = cloudpickle.Pickler.dispatch_table[CodeType](code)
+    return made, tuple(code.co_filename if argument == "<dynamic-code>" else argument for argument in arguments)
+
+
 class _Packer(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
     """Sends functions and classes of modules that a fresh process could not import (run by path, made on the fly) by value."""
+
+    dispatch_table = ChainMap({CodeType: _reduce_code}, cloudpickle.Pickler.dispatch_table)
 
     def reducer_override(self, obj: object) -> object:
         if isinstance(obj, FunctionType | type):
             module = sys.modules.get(getattr(obj, "__module__", None) or "")
-            if module is not None and module.__name__ != "__main__" and not _is_importable(module.__name__, tuple(sys.path)):
+            if module is not None and module.__name__ != "__main__" and not _is_importable(module.__name__, _places()):
                 cloudpickle.register_pickle_by_value(module)
         return super().reducer_override(obj)
 
@@ -74,9 +84,13 @@ def _dumps(value: object) -> bytes:
         return file.getvalue()
 
 
+def _places() -> tuple[str, ...]:
+    return tuple(os.path.abspath(place) for place in sys.path)  # noqa: PTH100  # resolve() would follow links
+
+
 @lru_cache(maxsize=10_000)
-def _is_importable(name: str, path: tuple[str, ...]) -> bool:
-    """Tell whether a process with this sys.path finds the module, as the import system would."""
+def _is_importable(name: str, _path: tuple[str, ...]) -> bool:
+    """Tell whether a process with this sys.path finds the module, as the import system would. The path is what it depends on."""
     inside: list[str] | None = None
     parts = name.split(".")
     for end in range(1, len(parts) + 1):

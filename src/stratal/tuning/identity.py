@@ -37,6 +37,14 @@ def data_digest(data: object) -> str:
     return _hash(_data(data))
 
 
+def ref_of(data: object) -> str | None:
+    """Give the ref that lineage knows the data by: a dataset's own, a frame's digest; None for plain values."""
+    ref = getattr(data, "ref", None)
+    if isinstance(ref, str):
+        return ref
+    return f"sha256:{_frame(data)}" if _is_frame(data) else None
+
+
 def _hash(parts: Iterator[str | bytes]) -> str:
     digest = hashlib.sha256()
     for part in parts:
@@ -201,10 +209,14 @@ def _data(value: object) -> Iterator[str | bytes]:
         yield np.ascontiguousarray(value).tobytes()
     elif (whole := getattr(value, "digest", None)) is not None and isinstance(whole, str):
         yield whole  # a dataset, a model: they say what they are
-    elif type(value).__module__.partition(".")[0] == "polars" and hasattr(value, "columns"):
+    elif _is_frame(value):
         yield _frame(value)
     else:
         yield _packed(value)
+
+
+def _is_frame(value: object) -> bool:
+    return type(value).__module__.partition(".")[0] == "polars" and type(value).__qualname__ == "DataFrame"
 
 
 def _frame(value: object) -> str:

@@ -13,6 +13,7 @@ from stratal.core.ids import RunId
 from stratal.store.journal import living_writers
 from stratal.store.store import Store
 from stratal.tracking.runs import Run
+from stratal.tuning.identity import ref_of
 from stratal.tuning.store import StudyStore
 from stratal.tuning.trials import MOST_ATTEMPTS, Snapshot, Trial, best_of
 from stratal.tuning.working import Order, is_done, work, work_in_process
@@ -30,6 +31,7 @@ def bring_to_budget(store: Store, order: Order, *, workers: int, on_trial: OnTri
     free_the_dead(store, studies, order)
     before = _look(studies, order)
     if not is_done(before, order.trials):
+        _begin_run(store, order)
         wanted = min(workers, order.trials - before.asked + len(before.running))
         if wanted <= 1:
             work(store, order, on_trial)
@@ -71,6 +73,15 @@ def _work_in_processes(store: Store, studies: StudyStore, order: Order, workers:
                 working.add(pool.submit(work_in_process, store.url, order))
     if on_trial is not None:
         _tell_results(studies, order, told, on_trial)
+
+
+def _begin_run(store: Store, order: Order) -> None:
+    """Say on the study's own run what it is brought to, and how."""
+    stopper = "none" if order.stopper is None else order.stopper.describe()
+    run = Run(store, RunId(order.version.run), order.version.name, kind="study")
+    run.set_tags({"sampler": order.sampler.describe(), "stopper": stopper, "trials": str(order.trials)})
+    if (used := ref_of(order.data)) is not None:
+        run.edge("used", used, "data")
 
 
 def _end_run(store: Store, studies: StudyStore, order: Order) -> None:

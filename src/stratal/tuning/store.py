@@ -112,11 +112,11 @@ class StudyStore:
     @operation(needs=Role.CONTRIBUTOR, on="name")
     def open_version(
         self, *, name: str, metric: str, is_maximized: bool, space: str, objective: str, data: str, sampler: str, seed: int | None,
-        spare_seed: int, budget: int,
+        spare_seed: int, budget: int, parent: str | None = None,
     ) -> Opened:  # fmt: skip
         """Give the version of these identities, opening one if there is none. seed: None takes any, and `spare_seed` for a new one.
 
-        Idempotent by (name, metric, direction, space, objective, data, sampler, seed).
+        Idempotent by (name, metric, direction, space, objective, data, sampler, seed). parent: the run that a new one is part of.
         """
         wanted = StudyVersion(
             name=name, version=0, run="", metric=metric, is_maximized=is_maximized, space=space, objective=objective, data=data,
@@ -129,7 +129,7 @@ class StudyStore:
                     tx.run(_RAISE_BUDGET, on_study=name, on_version=version.version, wanted=budget)
                     return Opened(version=self._get(tx, name, version.version), is_new=False)
             why = explain_change(known[0], wanted, is_seed_free=seed is None) if known else "it is the first"
-            opened = self._insert(tx, wanted, version=known[0].version + 1 if known else 1, why=why)
+            opened = self._insert(tx, wanted, version=known[0].version + 1 if known else 1, why=why, parent=parent)
             return Opened(version=opened, is_new=True)
 
     @operation(needs=Role.VIEWER, on="name")
@@ -243,10 +243,10 @@ class StudyStore:
         with self._store.query() as tx:
             return [str(holder) for (holder,) in tx.rows(_HOLDERS, on_study=name, on_version=version)]
 
-    def _insert(self, tx: Transaction, wanted: StudyVersion, *, version: int, why: str) -> StudyVersion:
+    def _insert(self, tx: Transaction, wanted: StudyVersion, *, version: int, why: str, parent: str | None) -> StudyVersion:
         run = new_id(self._store.clock)
         params: Params = {"metric": wanted.metric, "goal": "maximize" if wanted.is_maximized else "minimize", "seed": wanted.seed}
-        start = self._start(wanted.name, "study", f"study {wanted.name} version {version}", params, None)
+        start = self._start(wanted.name, "study", f"study {wanted.name} version {version}", params, parent)
         TrunkFacts().start(tx, ensure_run(tx, to_bytes(run)), start, tx.now_ns, 0)
         rows.join(tx, self._store, run)
         tx.run(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from stratal.core.errors import Misuse, NotFound
 from stratal.store.store import Store
+from stratal.tracking.active import active_run
 from stratal.tracking.facts import check_name
 from stratal.tracking.opening import current_store
 from stratal.tracking.refs import Ref, Resolved
@@ -57,7 +58,7 @@ class Study:
         opened = StudyStore(self.store).open_version(
             name=self.name, metric=self.metric, is_maximized=self.is_maximized, space=self.space.to_json(),
             objective=objective_digest(objective), data=data_digest(data), sampler=self.sampler.describe(), seed=self.seed,
-            spare_seed=secrets.randbits(32), budget=trials,
+            spare_seed=secrets.randbits(32), budget=trials, parent=self._parent(),
         )  # fmt: skip
         version = opened.version
         if opened.is_new and version.version > 1:
@@ -65,6 +66,11 @@ class Study:
         order = Order(version=version, trials=trials, sampler=self.sampler, stopper=self.stopper, objective=objective, data=data)
         bring_to_budget(self.store, order, workers=workers, on_trial=on_trial)
         return replace(self, version=StudyStore(self.store).version(name=self.name, version=version.version))
+
+    def _parent(self) -> str | None:
+        """The run that this study is part of: a pipeline's step, if one is being run here."""
+        active = active_run()
+        return active.id if active is not None and active.store.url == self.store.url else None
 
     @property
     def trials(self) -> list[Trial]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 from stratal.core.errors import Misuse, StaleLease, StoreDown
+from stratal.store.leases import stale
 from stratal.tracking.leased import LeasedRun
 from stratal.tracking.values import Params, Scalar
 from stratal.tuning.stoppers.port import Stopper
@@ -63,11 +64,14 @@ class LiveTrial(Mapping[str, Scalar]):
         return len(self._assignment.params)
 
     def report(self, value: float, step: int | None = None) -> None:
-        """Report the metric on the way: after an epoch, a fold, a rung. Raises TrialStopped if going on is not worth it.
+        """Report the metric on the way: after an epoch, a fold, a rung. Raises TrialStopped if going on is not worth it,
+        StaleLease if another worker has taken the trial over.
 
         step: comparable between trials; by default 0, 1, 2... A value that gets better with steps, or a running mean, compares best.
         """
         value, step = float(value), self._reports if step is None else int(step)
+        if self.run.is_lost:
+            raise stale(self.run.id, self.run.token)
         self._reports += 1
         self.last_value, self.last_step = (None if math.isnan(value) else value), step
         self.run.log({self._version.metric: value}, step=step)

@@ -50,20 +50,21 @@ def work_in_process(url: str, order: Order) -> None:
 
 
 def work(store: Store, order: Order, on_trial: Callable[[Trial], None] | None = None) -> None:
-    """Work until all trials have ended, also those of others. on_trial: called after each result of this worker."""
+    """Work until all trials have ended, also those of others. on_trial: called with each result, of whatever worker."""
     studies = StudyStore(store)
     name, number = order.version.name, order.version.version
     sampler = order.sampler.build(space_of(order.version), order.version.seed)
-    told = 0
+    told, is_first = 0, True
     while True:
         snapshot = studies.snapshot(name=name, version=number, since=told)
         sampler.tell(to_rows(order.version, snapshot.ended))
-        told = snapshot.told
+        if on_trial is not None and not is_first:
+            for trial in snapshot.ended:
+                on_trial(trial)
+        told, is_first = snapshot.told, False
         assignment = _next(studies, order, sampler, snapshot)
         if assignment is not None:
-            trial = _try(store, studies, order, assignment)
-            if trial is not None and on_trial is not None:
-                on_trial(trial)
+            _try(store, studies, order, assignment)
         elif is_done(snapshot, order.trials):
             return
         elif not _may_propose(snapshot, order.trials):
@@ -98,8 +99,8 @@ def _next(studies: StudyStore, order: Order, sampler: Sampler, snapshot: Snapsho
     return studies.propose(name=name, version=version, number=snapshot.asked, params=params, known=snapshot.told)
 
 
-def _try(store: Store, studies: StudyStore, order: Order, assignment: Assignment) -> Trial | None:
-    """Try an assignment and tell its result; None if it was taken over meanwhile."""
+def _try(store: Store, studies: StudyStore, order: Order, assignment: Assignment) -> None:
+    """Try an assignment and tell its result, unless it was taken over meanwhile."""
     version = order.version
     name, at, number, token = version.name, version.version, assignment.number, assignment.token
     run = adopt(store, RunId(assignment.run), name, token, kind="trial", ttl_s=LEASE_S)
@@ -108,10 +109,9 @@ def _try(store: Store, studies: StudyStore, order: Order, assignment: Assignment
         result = try_objective(order.objective, order.data, trial, version.metric)
         if result.error:
             run.set_tags({"error": result.error[:500]})
-        return studies.tell(name=name, version=at, number=number, run=run.id, token=token, result=result)
+        studies.tell(name=name, version=at, number=number, run=run.id, token=token, result=result)
     except StaleLease:
         log.warning("trial was taken over by another worker study=%s number=%d", name, number)
-        return None
     except BaseException:  # Ctrl-C, the store is down: the next worker may go on at once
         with contextlib.suppress(StratalError):
             studies.give_back(name=name, version=at, number=number, run=run.id, token=token)

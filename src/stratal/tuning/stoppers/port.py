@@ -13,7 +13,7 @@ class Stopper(Protocol):
     """
 
     def describe(self) -> str:
-        """Say what it is, as text that is kept with the study."""
+        """Say what it is, as text: a tag of the study's run."""
         ...
 
     def should_stop(self, step: int, own: Sequence[float], peers: Sequence[float]) -> bool:
