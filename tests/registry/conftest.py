@@ -1,6 +1,7 @@
 """A store in a temporary folder, people who act in it, and models whose facts a test chooses."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,8 +37,10 @@ class MovedClock:
 class House:
     """What a test of the registry needs: a store, and facts said in few words."""
 
-    def __init__(self, folder, clock=None) -> None:
+    def __init__(self, folder, clock=None, template=None) -> None:
         self.clock = clock or MovedClock()
+        if template is not None:
+            shutil.copytree(template, folder)
         self.store: Store = open_store(folder, settings=Settings(user="ann"), clock=self.clock)
 
     def model(self, seed: str = "m", dataset: str | None = None) -> Model:
@@ -78,13 +81,23 @@ class House:
             yield
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    """An empty store whose tables are made: copying it is twenty times quicker than making them."""
+    folder = tmp_path_factory.mktemp("template") / "store"
+    store = open_store(folder)
+    store.settle()
+    store.close()
+    return folder
+
+
 @pytest.fixture
-def house(tmp_path):
-    made = House(tmp_path / "store")
+def make_house(template):
+    return lambda folder, clock=None: House(folder, clock, template)
+
+
+@pytest.fixture
+def house(tmp_path, make_house):
+    made = make_house(tmp_path / "store")
     yield made
     made.store.close()
-
-
-@pytest.fixture
-def make_house():
-    return House

@@ -9,7 +9,7 @@ from stratal.registry import registering
 from stratal.registry.assessing import TransitionRefused
 from stratal.registry.gates import Verdict
 from stratal.registry.policies import approvals, better_than_champion, gate, policy
-from stratal.registry.store import ModelStore
+from stratal.registry.store import ModelStore, rows
 
 STRICT = policy(staging=[gate("auc >= 0.80")], production=[gate("auc >= 0.81"), approvals(1)])
 
@@ -280,6 +280,16 @@ def test_a_decision_made_on_an_older_state_is_refused(house):
     apply(1)
     with pytest.raises(Conflict, match="the champion is model:churn@1"):
         apply(2)
+
+
+def test_the_epoch_is_compared_as_it_is_raised(house):
+    """One writer at a time makes it look idle; on a database with many writers it is what decides."""
+    registering.register("churn", house.model(), store=house.store)
+    with house.store.command() as tx:
+        rows.raise_epoch(tx, "churn", 0)
+        with pytest.raises(Conflict, match="has changed in between"):
+            rows.raise_epoch(tx, "churn", 0)
+        rows.raise_epoch(tx, "churn", 1)
 
 
 def test_evidence_that_arrives_between_deciding_and_doing_is_not_overlooked(house):

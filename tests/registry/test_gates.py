@@ -284,7 +284,7 @@ NEEDS = [
 ]
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.dictionaries(st.sampled_from(["data", "metrics", "slices", "kpis", "fairness", "champion"]), documents))
 def test_no_body_of_an_evaluation_makes_a_gate_raise_or_pass_without_numbers(odd):
     known = facts(evaluation(odd), champion=IN_PRODUCTION)
