@@ -233,20 +233,25 @@ def test_what_is_undefined_for_one_of_both_says_for_which():
 
 @pytest.mark.slow
 def test_equal_models_are_told_apart_in_one_of_twenty_samples_and_intervals_cover():
-    """Two models of equal quality on the same rows, 500 samples: p below 0.05 in 5 % (3 standard errors: 2.1 to 7.9 %)."""
+    """Two models of equal quality on the same rows, 300 samples: p below 0.05 in 5 % (3 standard errors: 1.2 to 8.8 %).
+
+    Average precision is asked of every fifth: it costs as much as all others together."""
     random = np.random.default_rng(8)
     names = ("auc", "average_precision", "log_loss", "brier", "f1", "accuracy", "recall")
-    below = dict.fromkeys((*names, PROFIT.name), 0)
-    for _ in range(500):
+    others = tuple(name for name in names if name != "average_precision")
+    below, asked = dict.fromkeys((*names, PROFIT.name), 0), dict.fromkeys((*names, PROFIT.name), 0)
+    for turn in range(300):
         labels = random.random(400) < 0.3
         shared = random.standard_normal(400) + 1.2 * labels
         ours, theirs = (1 / (1 + np.exp(-(shared + 0.7 * random.standard_normal(400) - 1))) for _ in range(2))
         pair = Pair(sample(labels, ours), sample(labels, theirs), 0.4, 0.4)
-        found = compare(pair, metrics=names, kpis=[PROFIT], confidence=0.95, seed=0)
+        found = compare(pair, metrics=names if turn % 5 == 0 else others, kpis=[PROFIT], confidence=0.95, seed=0)
         for name, entry in found.items():
+            asked[name] += 1
             below[name] += entry.p < 0.05
             assert (entry.p < 0.05) == (entry.low > 0 or entry.high < 0)
-    assert all(0.02 <= count / 500 <= 0.085 for count in below.values()), below
+    assert all(0.01 <= below[name] / asked[name] <= 0.09 for name in asked if name != "average_precision"), below
+    assert below["average_precision"] / asked["average_precision"] <= 0.15
 
 
 def test_values_of_both_models_are_given():

@@ -208,7 +208,7 @@ def test_a_group_that_was_never_wrong_has_no_interval_of_width_zero():
     [((0.7, 0.7), (0.2, 0.2), 1500), ((0.75, 0.6), (0.2, 0.2), 1500), ((0.8, 0.5), (0.3, 0.15), 300), ((0.7,) * 5, (0.2,) * 5, 2000)],
 )
 def test_gaps_cover_what_they_say(recall, alarms, n):
-    """400 samples: the standard error of a coverage of 95 % is 1.1 %."""
+    """200 samples: the standard error of a coverage of 95 % is 1.5 %, so that 90.5 % and more are within three of them."""
     random = np.random.default_rng(7)
     truth = {
         "equal_opportunity_difference": max(recall) - min(recall),
@@ -216,13 +216,13 @@ def test_gaps_cover_what_they_say(recall, alarms, n):
         "false_positive_rate_difference": max(alarms) - min(alarms),
     }
     covered = dict.fromkeys(truth, 0)
-    for _ in range(400):
+    for _ in range(200):
         codes, labels = random.integers(0, len(recall), n), random.random(n) < 0.3
         chance = np.where(labels, np.array(recall)[codes], np.array(alarms)[codes])
         found = measure_fairness(sample(labels, (random.random(n) < chance).astype(float)), groups(codes), TERMS)
         for name, wanted in truth.items():
             covered[name] += found.gaps[name].low <= wanted <= found.gaps[name].high
-    assert all(0.915 <= count / 400 <= 0.99 for count in covered.values()), covered
+    assert all(0.905 <= count / 200 <= 0.995 for count in covered.values()), covered
 
 
 def test_gaps_have_names_and_meanings():

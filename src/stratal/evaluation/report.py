@@ -9,7 +9,7 @@ from stratal.core.clock import to_utc
 from stratal.evaluation import chapters
 from stratal.evaluation.markup import Markup, join, raw, tag
 from stratal.evaluation.results import Results
-from stratal.evaluation.wording import count, date, number, percent
+from stratal.evaluation.wording import count, date, percent
 
 STYLE = Path(__file__).with_name("report.css")
 # Nothing may be loaded and nothing may run, even if a browser or a mail filter thinks otherwise.
@@ -52,6 +52,6 @@ def _heading(results: Results) -> Markup:
 
 def _colophon(results: Results) -> Markup:
     return join(
-        f"Intervals hold the true value with {number(results.confidence * 100)} % confidence. Seed {results.seed}. ",
-        "Drawn from evaluation.json, which lies beside this file and holds every number at full precision.",
+        f"Intervals have {results.confidence * 100:g} % confidence. Seed {results.seed}. ",
+        "Drawn from evaluation.json, an artifact of the same run, which holds every number at full precision.",
     )
