@@ -227,6 +227,19 @@ def test_a_run_of_another_store_is_left_alone(store, tmp_path):
     other.close()
 
 
+def test_inside_a_run_its_store_is_the_default(store, tmp_path):
+    use_store(tmp_path / "other")
+    with run("churn", store=store):
+        made = data.dataset("churn", GOOD)
+        copy = pickle.loads(pickle.dumps(made))
+        assert copy.frame().equals(GOOD)
+        assert data.open_dataset("churn") == made
+    assert DatasetStore(store).names() == ["churn"]
+    assert made.frame().equals(GOOD)
+    with pytest.raises(NotFound):
+        data.open_dataset("churn")
+
+
 def test_parts_are_versions_with_parent_rule_and_the_verdict_of_the_whole(store):
     whole = data.dataset("churn", GOOD, store=store).check(SCHEMA)
     train, test = whole.split(test=0.25, by="id", seed=7)

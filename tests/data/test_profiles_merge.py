@@ -170,6 +170,14 @@ def test_a_column_without_values_merges_with_any_kind_and_other_kinds_do_not_mix
         numbers + profile_frame(pl.DataFrame({"x": [1.0], "y": [1.0]}))
 
 
+def test_long_texts_are_told_apart_but_not_kept_whole():
+    frame = pl.DataFrame({"essay": ["x" * 50_000, "x" * 49_999 + "y", "x" * 50_000]})
+    profile = profile_frame(frame)
+    assert sorted(profile["essay"].values.counts.values()) == [1, 2]
+    assert len(profile.to_json()) < 2000
+    assert profile_frame(frame, batch_rows=1) == profile
+
+
 def test_text_that_is_no_profile_is_damaged():
     with pytest.raises(Damaged):
         Profile.from_json("{}")

@@ -34,14 +34,14 @@ EXPERIMENT = "data"
 class Dataset(values.Dataset, frozen=True, kw_only=True, dict=True):
     """One version of a dataset: a handle that travels between steps, and reads from the store it came from.
 
-    In another process it reads from that process's default store.
+    In another process it reads from the store of the active run, else from that process's default store.
     """
 
     @property
     def store(self) -> Store:
         """The store that holds it."""
         chosen = self.__dict__.get("_store")
-        return chosen if isinstance(chosen, Store) else current_store()
+        return chosen if isinstance(chosen, Store) else _own_store()
 
     @property
     def record(self) -> DatasetVersion:
@@ -168,16 +168,17 @@ def dataset(name: str, source: Source, *, nulls: Sequence[str] = ("",), store: S
 
     name: of the dataset, like "churn". source: a CSV, Parquet or Arrow file, a pattern, several files, a file handle,
     or a frame of polars, pandas or Arrow. nulls: texts of CSV fields that mean "no value".
+    store: by default that of the active run, else the process's own.
     The version's digest depends on names, types and values, not on the format or the path.
     Raises NotFound for a missing file, Misuse for what is no table.
     """
     check_dataset_name(name)
-    return _register(store or current_store(), name, read_frame(source, nulls=nulls), source=describe(source))
+    return _register(store or _own_store(), name, read_frame(source, nulls=nulls), source=describe(source))
 
 
 def open_dataset(ref: str, *, store: Store | None = None) -> Dataset:
     """Give a version by its ref, like "dataset:churn@3" or "churn". Raises NotFound, with the nearest name."""
-    found = resolve_dataset(parse_ref(ref, default_kind="dataset"), store or current_store()).value
+    found = resolve_dataset(parse_ref(ref, default_kind="dataset"), store or _own_store()).value
     assert isinstance(found, Dataset)
     return found
 
@@ -199,6 +200,11 @@ def resolve_dataset(ref: Ref, store: Store) -> Resolved:
     found = choose(ref.name, DatasetStore(store).versions(name=ref.name), ref.selector)
     exact = Ref(kind="dataset", name=found.name, selector=Number(value=found.version))
     return Resolved(ref=exact, digest=found.digest, value=_handle(store, found))
+
+
+def _own_store() -> Store:
+    active = active_run()
+    return current_store() if active is None else active.store
 
 
 def _is_ref(names: Sequence[str]) -> bool:
