@@ -4,9 +4,81 @@ The verbs a user types, each imported when it is first used: importing this pack
 """
 
 import importlib
+from typing import TYPE_CHECKING
 
 from stratal.recipes import wiring as _wiring  # noqa: F401  # refs of all rooms resolve in any process that imports us
 from stratal.version import __version__
+
+if TYPE_CHECKING:  # the same table once more, for editors and type checkers
+    from stratal.core.errors import Bug as Bug
+    from stratal.core.errors import Conflict as Conflict
+    from stratal.core.errors import Damaged as Damaged
+    from stratal.core.errors import Forbidden as Forbidden
+    from stratal.core.errors import Misuse as Misuse
+    from stratal.core.errors import NotFound as NotFound
+    from stratal.core.errors import Refused as Refused
+    from stratal.core.errors import StaleLease as StaleLease
+    from stratal.core.errors import StoreDown as StoreDown
+    from stratal.core.errors import StratalError as StratalError
+    from stratal.data import Dataset as Dataset
+    from stratal.data import Schema as Schema
+    from stratal.data import ValidationFailed as ValidationFailed
+    from stratal.data import boolean as boolean
+    from stratal.data import category as category
+    from stratal.data import dataset as dataset
+    from stratal.data import integer as integer
+    from stratal.data import number as number
+    from stratal.data import string as string
+    from stratal.data import timestamp as timestamp
+    from stratal.evaluation import evaluate as evaluate
+    from stratal.evaluation import kpi as kpi
+    from stratal.features import feature_view as feature_view
+    from stratal.pipelines import Permanent as Permanent
+    from stratal.pipelines import Temporary as Temporary
+    from stratal.pipelines import pipeline as pipeline
+    from stratal.pipelines import step as step
+    from stratal.recipes.steps import promote as promote
+    from stratal.recipes.steps import register as register
+    from stratal.registry import TransitionRefused as TransitionRefused
+    from stratal.registry import alias as alias
+    from stratal.registry import approvals as approvals
+    from stratal.registry import approve as approve
+    from stratal.registry import archive as archive
+    from stratal.registry import better_than_champion as better_than_champion
+    from stratal.registry import data_valid as data_valid
+    from stratal.registry import gate as gate
+    from stratal.registry import history as history
+    from stratal.registry import policy as policy
+    from stratal.registry import rollback as rollback
+    from stratal.registry import set_policy as set_policy
+    from stratal.tracking import explaining as _explaining
+    from stratal.tracking.active import active_run as active_run
+    from stratal.tracking.capture.seeds import seed_everything as seed_everything
+    from stratal.tracking.finding import runs as runs
+    from stratal.tracking.opening import open_store as open_store
+    from stratal.tracking.opening import use_store as use_store
+    from stratal.tracking.resolving import get as get
+    from stratal.tracking.runs import Run as Run
+    from stratal.tracking.runs import log as log
+    from stratal.tracking.runs import run as run
+    from stratal.tracking.serving import load as load
+    from stratal.tracking.values import Evaluation as Evaluation
+    from stratal.tracking.values import File as File
+    from stratal.tracking.values import Model as Model
+    from stratal.tracking.values import Params as Params
+    from stratal.training import job as job
+    from stratal.tuning import TPE as TPE
+    from stratal.tuning import Median as Median
+    from stratal.tuning import Random as Random
+    from stratal.tuning import TrialStopped as TrialStopped
+    from stratal.tuning import choice as choice
+    from stratal.tuning import integers as integers
+    from stratal.tuning import log_integers as log_integers
+    from stratal.tuning import log_uniform as log_uniform
+    from stratal.tuning import study as study
+    from stratal.tuning import uniform as uniform
+
+    compare, why = _explaining.compare_runs, _explaining.explain
 
 # Name to home. What is not here is not public.
 _HOMES = {
@@ -19,7 +91,7 @@ _HOMES = {
     "runs": "stratal.tracking.finding",
     "compare": "stratal.tracking.explaining:compare_runs",
     "why": "stratal.tracking.explaining:explain",
-    "load": "stratal.tracking.loading",
+    "load": "stratal.tracking.serving",
     "seed_everything": "stratal.tracking.capture.seeds",
     "use_store": "stratal.tracking.opening",
     "open_store": "stratal.tracking.opening",

@@ -6,6 +6,17 @@ Importing this package pulls no torch; only a process that trains does.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stratal.training.batches import Batch
+    from stratal.training.failures import JobFailed, RankLost
+    from stratal.training.jobs import Job
+    from stratal.training.launch import job, run_script
+    from stratal.training.mesh import Mesh, parse_mesh
+    from stratal.training.order import indices
+    from stratal.training.records import Checkpoint
+    from stratal.training.store import CheckpointStore
 
 __all__ = [
     "Batch",

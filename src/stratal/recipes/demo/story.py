@@ -17,6 +17,7 @@ from stratal.recipes.demo import lifecycle
 from stratal.recipes.demo.customers import break_customers, load_customers
 from stratal.store.store import Store
 from stratal.tracking.lineage import Node
+from stratal.tracking.reading import get_run
 from stratal.tuning import find_study
 
 BATCH = "churn-batch"
@@ -137,11 +138,12 @@ class Story:
     def _evaluation(self, run: Any) -> Any:
         results = read_results(run.output("evaluated"), store=self.store)
         auc, profit = results.metrics["auc"], results.kpis["campaign profit"]
+        profit_said = f"campaign profit {profit.value:,.0f} EUR at threshold {results.threshold:.2f}"
         self.line(
             "evaluate",
-            f"auc {auc.value:.3f} \\[{auc.low:.3f}, {auc.high:.3f}]   campaign profit {profit.value:,.0f} EUR at threshold {results.threshold:.2f}",
+            f"auc {auc.value:.3f} \\[{auc.low:.3f}, {auc.high:.3f}]   {profit_said}",
         )
-        facts = st.get(f"run:{run.output('evaluated').run}").statements("evaluation")[-1].body["fairness"]  # type: ignore[attr-defined]
+        facts: Any = get_run(run.output("evaluated").run, store=self.store).statements("evaluation")[-1].body["fairness"]
         gaps = [(name, facts[f"equalized_odds_difference[{name}]"]) for name in ("gender", "senior_citizen")]
         said = "   ".join(f"{name} {gap['value']:.2f} \\[{gap['low']:.2f}, {gap['high']:.2f}]" for name, gap in gaps)
         self.line("", f"fairness  {said}   (equalized odds difference; gender is gated at 0.15, senior citizen is reported)")
@@ -176,16 +178,13 @@ class Story:
         seen: set[str] = set()
 
         def walk(node: Node, depth: int) -> None:
-            for child in node.children:
-                if child.ref in seen or depth > 4:
-                    continue
-                seen.add(child.ref)
-                self.console.print(
-                    f"    {'  ' * depth}← {_plain(child.verb)} [cyan]{_plain(child.ref[:60])}[/] {_plain(child.says)}", soft_wrap=True
-                )
-                walk(child, depth + 1)
+            for branch in node.branches:
+                if branch.ref not in seen and depth < 4:
+                    seen.add(branch.ref)
+                    self.console.print(Text(f"    {'  ' * depth}← {branch.relation} {branch.ref}"), soft_wrap=True)
+                    walk(branch, depth + 1)
 
-        walk(st.why("model:churn@production", store=self.store).upstream, 0)
+        walk(st.why("model:churn@production", store=self.store).origins, 0)
 
     def _end(self, run: Any, results: Any) -> None:
         folder = self.store.folder / "reports"
@@ -197,7 +196,7 @@ class Story:
         self.line("report", f"[bold]{_shown(Path(report))}[/]")
         self.line(
             "next",
-            f"stratal runs · stratal compare {model} {network} · stratal gates model:churn@production Archived · stratal report run:{model}",
+            f"stratal runs · stratal compare {model} {network} · stratal why model:churn@production",
         )
         took = time.monotonic() - self.began
         again = (
