@@ -35,6 +35,21 @@ def ingest(points: int) -> float:
     return time.perf_counter() - start
 
 
+filled: list[str] = []
+
+
+def fill(points: int) -> float:
+    took = ingest(points)
+    filled[:] = [client.search_runs([client.get_experiment_by_name("bench").experiment_id], max_results=1)[0].info.run_id]
+    return took
+
+
+def read() -> float:
+    start = time.perf_counter()
+    assert client.get_metric_history(filled[0], "m")
+    return time.perf_counter() - start
+
+
 def short_run() -> float:
     metrics = {f"m{i}": i * 0.1 for i in range(20)}
     start = time.perf_counter()

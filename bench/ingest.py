@@ -1,0 +1,147 @@
+"""From the first log call until everything can be read: ours, MLflow on SQLite, and bare rows in SQLite.
+
+Ours survives kill -9 after each call (durability "process"); MLflow syncs each batch of 1,000; bare rows are one commit per
+1,000 in WAL mode. Also: bytes per point in the file, and what a whole short run costs its caller.
+"""
+
+import os
+import shutil
+import sqlite3
+import statistics
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from peers import interleaved, machine, median_ratio, mlflow, say, seconds
+
+os.environ["STRATAL_CAPTURE"] = "on"
+
+from stratal.core.ids import new_id, to_bytes
+from stratal.store.journal import Writer
+from stratal.store.store import Store
+from stratal.tracking.leased import start_leased
+from stratal.tracking.opening import open_store
+from stratal.tracking.reading import get_run
+from stratal.tracking.runs import run
+
+ROUNDS, POINTS, PEER_POINTS = 5, 200_000, 10_000
+SHAPES = {"1 x 1,000,000": (1, 1_000_000, 1e6), "20 x 50,000": (20, 50_000, 4e6), "10,000 x 1,000": (10_000, 1000, 1e6)}
+
+
+def ours(folder: Path) -> float:
+    store = open_store(folder / new_id())
+    store.settle()
+
+    def everything() -> None:
+        with run("bench", store=store) as logging:
+            for step in range(POINTS):
+                logging.log({"m": step * 0.5}, step=step)
+        assert len(get_run(logging.id, store=store).series("m").values) == POINTS
+
+    took = seconds(everything) / POINTS
+    store.close()
+    shutil.rmtree(store.folder)
+    return took
+
+
+def bare_rows(folder: Path, points: int = 300_000) -> float:
+    database = sqlite3.connect(folder / new_id(), isolation_level=None)
+    database.execute("pragma journal_mode=wal")
+    database.execute("pragma synchronous=normal")
+    database.execute("create table point(run integer, key integer, step integer, time integer, value real)")
+
+    def everything() -> None:
+        for first in range(0, points, 1000):
+            database.execute("begin")
+            database.executemany("insert into point values(1,1,?,?,?)", [(step, step, step * 0.5) for step in range(first, first + 1000)])
+            database.execute("commit")
+
+    took = seconds(everything) / points
+    database.close()
+    return took
+
+
+def settle_shape(folder: Path, wide: int, calls: int) -> tuple[float, float]:
+    """Give seconds per point of settling a journal, and bytes per point of the database file."""
+    store, id = open_store(folder / new_id()), new_id()
+    store.settle()
+    empty = store.database.path.stat().st_size
+    writer = Writer(store.journals)
+    noise = (2 * np.exp(-np.linspace(0, 3, calls)) + np.random.default_rng(0).normal(0, 0.02, calls)).tolist()
+    names = [f"layer{i}/loss" for i in range(wide)]
+    for step, value in enumerate(noise):
+        writer.log(to_bytes(id), 0, {name: value + i for i, name in enumerate(names)}, step)
+    writer.close()
+    took = seconds(store.settler.settle) / (wide * calls)
+    store.database.connect().execute("pragma wal_checkpoint(truncate)")
+    size = (store.database.path.stat().st_size - empty) / (wide * calls)
+    store.close()
+    shutil.rmtree(store.folder)
+    return took, size
+
+
+METRICS = {f"m{i}": i * 0.1 for i in range(20)}
+
+
+def plain_runs(store: Store, count: int = 100) -> float:
+    def everything() -> None:
+        for _ in range(count):
+            with run("bench", params=METRICS, store=store) as one:
+                for step in range(10):
+                    one.log(METRICS, step=step)
+
+    return seconds(everything) / count
+
+
+def leased_runs(store: Store, count: int = 50) -> float:
+    def everything() -> None:
+        for _ in range(count):
+            with start_leased("bench", store=store, kind="trial", params=METRICS) as one:
+                for step in range(10):
+                    one.log(METRICS, step=step)
+
+    return seconds(everything) / count
+
+
+def main() -> None:
+    print(machine())
+    folder = Path(tempfile.mkdtemp())
+    peer = mlflow()
+    found = interleaved(
+        ROUNDS,
+        ours=lambda: ours(folder),
+        bare=lambda: bare_rows(folder),
+        mlflow=lambda: peer.ask(what="ingest", points=PEER_POINTS) / PEER_POINTS,
+    )
+    rates = {name: 1 / statistics.median(times) for name, times in found.items()}
+    text = " / ".join(f"{rates[n]:,.0f}" for n in ("ours", "bare", "mlflow"))
+    say("log 1 metric a call to readable: ours / bare / MLflow", text + " points/s")
+    ratio = median_ratio(found["mlflow"], found["ours"])
+    say("  quicker than MLflow", f"{ratio:,.0f} x", ">= 100 x", ratio >= 100)
+    for name, (wide, calls, wanted) in SHAPES.items():
+        rounds = [settle_shape(folder, wide, calls) for _ in range(ROUNDS)]
+        rate = 1 / statistics.median(time for time, _ in rounds)
+        size = statistics.median(size for _, size in rounds)
+        bare = statistics.median(found["bare"])
+        say(f"settle {name}", f"{rate / 1e6:.1f} M points/s", f">= {wanted / 1e6:.0f} M points/s", rate >= wanted)
+        say("  of bare rows, and bytes a point", f"{rate * bare:.1f} x, {size:.1f} bytes", "<= 10 bytes", size <= 10)
+    store = open_store(folder / "runs")
+    store.settle()
+    runs = interleaved(
+        ROUNDS, plain=lambda: plain_runs(store), leased=lambda: leased_runs(store), mlflow=lambda: peer.ask(what="short_run")
+    )
+    for name, limit in (("plain", 0.0002), ("leased", 0.002)):
+        value = statistics.median(runs[name])
+        say(
+            f"a short run, {name} (20 params, 10 x 20 metrics), MLflow over it",
+            f"{value * 1000:.3f} ms, {median_ratio(runs['mlflow'], runs[name]):,.0f} x",
+            f"<= {limit * 1000:g} ms",
+            value <= limit,
+        )
+    peer.close()
+    store.close()
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
