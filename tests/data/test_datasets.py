@@ -184,6 +184,13 @@ def test_a_reference_that_does_not_exist_is_said_and_refuses_nothing(store):
         made.validate(SCHEMA, against="model:churn@1")
 
 
+def test_new_identifiers_are_no_drift(store):
+    data.dataset("orders", pl.DataFrame({"order": range(500)}), store=store)
+    made = data.dataset("orders", pl.DataFrame({"order": range(500, 1000)}), store=store)
+    assert made.validate(data.Schema(order=data.integer(unique=True)), against="dataset:orders@1").findings == ()
+    assert "shares no value" in str(made.validate(data.Schema(order=data.integer()), against="dataset:orders@1"))
+
+
 def test_columns_that_go_come_or_change_kind_are_drift(store):
     data.dataset("churn", GOOD.with_columns(old=1, kind=pl.col("tenure")), store=store)
     made = data.dataset("churn", GOOD.with_columns(new=1, kind=pl.lit("text")), store=store)

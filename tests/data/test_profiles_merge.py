@@ -40,6 +40,7 @@ def tables(draw):
     )
 
 
+@pytest.mark.slow
 @given(tables(), st.integers(1, 30), st.randoms(use_true_random=False))
 @settings(max_examples=40, deadline=None)
 def test_a_profile_is_the_sum_of_the_profiles_of_its_parts_bit_for_bit_in_any_order(table, size, random):
@@ -54,6 +55,7 @@ def test_a_profile_is_the_sum_of_the_profiles_of_its_parts_bit_for_bit_in_any_or
     assert profile_frame(table.sample(fraction=1, shuffle=True, seed=1)).to_json() == whole.to_json()
 
 
+@pytest.mark.slow
 @given(tables(), tables(), tables())
 @settings(max_examples=25, deadline=None)
 def test_adding_profiles_is_associative_and_commutative_and_has_a_zero(a, b, c):

@@ -68,12 +68,14 @@ def test_a_schema_written_as_toml_reads_back_equal(columns, closed):
     assert pickle.loads(pickle.dumps(schema)).digest == schema.digest
 
 
+@pytest.mark.slow
 @given(frames())
 @settings(max_examples=80, deadline=None)
 def test_data_validates_against_its_own_inferred_schema(frame):
     assert violations(frame, infer_schema(frame)) == []
 
 
+@pytest.mark.slow
 @given(frames(), st.data())
 @settings(max_examples=80, deadline=None)
 def test_widening_a_schema_never_adds_findings(frame, data):

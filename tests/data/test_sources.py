@@ -38,6 +38,7 @@ def tables(draw):
     return pl.DataFrame(series)
 
 
+@pytest.mark.slow
 @given(tables())
 @settings(max_examples=20, deadline=None)
 def test_csv_parquet_arrow_polars_and_pandas_of_one_content_have_one_digest(tmp_path_factory, table):
