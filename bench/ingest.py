@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
 from peers import interleaved, machine, median_ratio, mlflow, say, seconds
 
 os.environ["STRATAL_CAPTURE"] = "on"

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 from peers import interleaved, machine, median_ratio, mlflow, say, seconds
-
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
