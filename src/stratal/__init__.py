@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.data import integer as integer
     from stratal.data import number as number
     from stratal.data import string as string
+    from stratal.data import infer_schema as infer_schema
     from stratal.data import timestamp as timestamp
     from stratal.evaluation import evaluate as evaluate
     from stratal.evaluation import kpi as kpi
@@ -110,6 +111,7 @@ _HOMES = {
     "boolean": "stratal.data",
     "category": "stratal.data",
     "timestamp": "stratal.data",
+    "infer_schema": "stratal.data",
     # features
     "feature_view": "stratal.features",
     # tuning
