@@ -74,7 +74,7 @@ def test_help_lists_every_command_without_importing_what_they_need() -> None:
         "print(*sorted(sys.modules), file=sys.stderr)"
     )
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "120"})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"})
 
     assert [name for name, command in COMMANDS.items() if name not in done.stdout or command.says not in done.stdout] == []
     modules = set(done.stderr.split())

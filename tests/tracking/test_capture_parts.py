@@ -194,6 +194,17 @@ def test_configuration_files_are_kept_verbatim_and_secret_ones_are_not_read(tmp_
     assert [reason.partition(": ")[2] for reason in read.left_out] == ["may hold secrets", "cannot be read (No such file or directory)"]
 
 
+def test_a_secret_in_a_source_is_masked_and_the_files_own_digest_kept(tmp_path: Path) -> None:
+    text = f"lr = 0.1\nclient = connect(api_key='{SECRET}')\n"
+    (tmp_path / "train.py").write_text(text)
+
+    (file,) = read_configurations([tmp_path / "train.py"], tmp_path).files
+
+    assert file.data.decode() == text.replace(SECRET, "<masked>")
+    assert file.digest == hashlib.sha256(file.data).hexdigest()
+    assert file.original == hashlib.sha256(text.encode()).hexdigest()
+
+
 def test_a_project_ends_at_its_mark_and_never_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     below = tmp_path / "project" / "a" / "b"
     below.mkdir(parents=True)

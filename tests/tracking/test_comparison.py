@@ -130,6 +130,13 @@ def test_a_run_that_another_run_used_stands_in_both_trees() -> None:
     assert texts(why(f"run:{B}", walk).uses) == [f"run:{B}", f"  used by run:{A}"]
 
 
+def test_what_a_whole_used_is_an_origin_of_what_its_part_produced() -> None:
+    walk = edges_of((A, "produced", "sha256:model"), (A, "part of", f"run:{B}"), (B, "used", "dataset:churn@1"))
+
+    assert texts(why("sha256:model", walk).origins)[1:] == [f"  produced by run:{A}", f"    part of run:{B}", "      used dataset:churn@1"]
+    assert texts(why("dataset:churn@1", walk).uses) == ["dataset:churn@1", f"  used by run:{B}"]
+
+
 def test_a_cycle_ends_at_its_first_repetition() -> None:
     walk = edges_of((A, "used", "x"), (B, "produced", "x"), (B, "used", "y"), (A, "produced", "y"))
 

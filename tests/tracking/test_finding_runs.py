@@ -9,11 +9,13 @@ import pytest
 from stratal.core.errors import Misuse
 from stratal.core.settings import Settings
 from stratal.store.store import Store
+from stratal.tracking import refs
 from stratal.tracking.capturing import wait_for_captures
-from stratal.tracking.explaining import capture_of, compare_runs
+from stratal.tracking.explaining import capture_of, compare_runs, explain
 from stratal.tracking.finding import count, find_runs, searchable
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
+from stratal.tracking.refs import Number, Ref, Resolved
 from stratal.tracking.runs import run
 from stratal.tracking.search import evaluate, parse_filter
 
@@ -110,3 +112,30 @@ def test_runs_of_the_store_are_compared_with_their_captures_and_data(tmp_path: P
     assert found.packages is not None
     assert found.hardware is not None
     assert capture_of(get_run(ids[0], store=quiet)) is None
+
+
+def test_the_lineage_of_a_version_joins_what_is_said_of_its_name_and_of_its_content(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = "d" * 64
+
+    def resolve_model(ref: Ref, store: Store) -> Resolved:
+        return Resolved(ref=Ref(kind="model", name=ref.name, selector=Number(value=7)), digest=digest, value=None)
+
+    monkeypatch.setitem(refs._resolvers, "model", resolve_model)
+    with run("churn", kind="step", store=store) as whole:
+        whole.edge("used", "dataset:churn@1")
+        with run("churn", store=store) as training:
+            training.edge("produced", f"sha256:{digest}", role="model")
+    with run("churn", kind="step", store=store) as registering:
+        registering.edge("produced", "model:churn@7", role="model")
+    with run("churn", kind="evaluation", store=store) as judging:
+        judging.edge("used", f"sha256:{digest}", role="model")
+
+    lineage = explain("model:churn@production", store=store)
+
+    assert lineage.ref == "model:churn@7"
+    assert {branch.ref for branch in lineage.origins.branches} == {f"run:{training.id}", f"run:{registering.id}"}
+    made = next(branch for branch in lineage.origins.branches if branch.ref == f"run:{training.id}")
+    assert [(branch.relation, branch.ref) for branch in made.branches] == [("part of", f"run:{whole.id}")]
+    assert [branch.ref for branch in made.branches[0].branches] == ["dataset:churn@1"]
+    assert [branch.ref for branch in lineage.uses.branches] == [f"run:{judging.id}"]
+    assert explain(training.short, store=store).origins.branches[0].relation == "part of"

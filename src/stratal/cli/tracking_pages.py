@@ -254,7 +254,7 @@ def _node_label(node: Node, titles: dict[str, str]) -> Text:
     if node.ref in titles:
         label.append(f"  {titles[node.ref]}")
     if node.is_repeated:
-        label.append("  (see above)", style="dim")
+        label.append("  (shown elsewhere)", style="dim")
     return label
 
 

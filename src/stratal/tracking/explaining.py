@@ -4,14 +4,14 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from stratal.core.errors import Damaged, Misuse, NotFound
+from stratal.core.errors import Damaged, Misuse, NotFound, StratalError
 from stratal.core.ids import is_id
 from stratal.core.records import from_json
 from stratal.store.store import Store
 from stratal.tracking.capture import Capture, Packages
 from stratal.tracking.compare import ComparedRun, Comparison, compare
 from stratal.tracking.finding import searchable
-from stratal.tracking.lineage import PRODUCED, USED, Edge, Lineage, why
+from stratal.tracking.lineage import PART_OF, PRODUCED, USED, Edge, Lineage, why
 from stratal.tracking.opening import current_store
 from stratal.tracking.reading import ReadRun, get_run
 from stratal.tracking.refs import VERSIONED, format_ref, parse_ref, resolve
@@ -67,9 +67,7 @@ def explain(ref: str, *, store: Store | None = None) -> Lineage:
         return why(f"sha256:{artifact_digest(parsed.name, store)}", _Edges(store).of)
     if parsed.kind not in VERSIONED:
         return why(format_ref(parsed), _Edges(store).of)
-    resolved = resolve(parsed, store)
-    named = format_ref(resolved.ref)
-    return why(named, _Edges(store, {named: f"sha256:{resolved.digest.removeprefix('sha256:')}"}).of)
+    return why(format_ref(resolve(parsed, store).ref), _Edges(store).of)
 
 
 def artifact_digest(name: str, store: Store) -> str:
@@ -86,24 +84,33 @@ def artifact_digest(name: str, store: Store) -> str:
 
 
 class _Edges:
-    """The edges of a store. `same`: names whose edges may also be written under a digest, as a version's are."""
+    """The edges of a store. What a version came from is also written under the digest of its content."""
 
-    def __init__(self, store: Store, same: dict[str, str] | None = None) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._same = same or {}
 
     def of(self, ref: str) -> list[Edge]:
         """List all edges of a ref. A file that no edge says was produced was produced by the runs that hold it."""
         kind, _, name = ref.partition(":")
-        same = self._same.get(ref, ref)
+        same = self._digest_of(ref) if kind in ("dataset", "model") else ref
         with self._store.query() as tx:
-            found = [*(stored.edges_of_run(tx, name) if kind == "run" and is_id(name) else []), *stored.edges_at(tx, ref)]
+            found = stored.edges_at(tx, ref)
+            if kind == "run" and is_id(name):
+                found += stored.edges_of_run(tx, name)
+                parent = stored.parent_of(tx, name)
+                found += [Edge(run=name, verb=PART_OF, target=f"run:{parent}")] if parent else []
             if same != ref:
                 found += [Edge(run=edge.run, verb=edge.verb, target=ref, role=edge.role) for edge in stored.edges_at(tx, same)]
             if same.startswith("sha256:") and not any(edge.verb == PRODUCED for edge in found):
                 holding = stored.runs_holding(tx, same.removeprefix("sha256:"))
                 found += [Edge(run=run, verb=PRODUCED, target=ref, role=f"artifact {path}") for run, path in holding]
         return found
+
+    def _digest_of(self, ref: str) -> str:
+        try:
+            return f"sha256:{resolve(ref, self._store).digest.removeprefix('sha256:')}"
+        except StratalError:  # of another store, or gone: its name is all there is
+            return ref
 
 
 def _packages(capture: Capture | None, store: Store) -> dict[str, str]:

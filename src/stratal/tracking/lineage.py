@@ -11,12 +11,15 @@ from stratal.core.records import Record
 
 USED = "used"
 PRODUCED = "produced"
+PART_OF = "part of"
 DEEPEST = 12  # levels: data, its run, its data ... a chain of six runs
 MOST = 400  # nodes of one way: what a person can still read, and a bound on queries
 
 
 class Edge(Record, frozen=True, kw_only=True):
-    """A run used or produced something. run: a whole id; target: a ref or `sha256:...`; role: data, model, features ..."""
+    """A run used or produced something, or is part of another run.
+
+    run: a whole id; target: a ref or `sha256:...`; role: data, model, features ..."""
 
     run: str
     verb: str
@@ -25,7 +28,7 @@ class Edge(Record, frozen=True, kw_only=True):
 
 
 class Node(Record, frozen=True, kw_only=True):
-    """One thing of the tree. relation: how it stands to the node above it (produced by, used, used by, produced).
+    """One thing of the tree. relation: how it stands to the node above it (produced by, used, part of; used by, produced).
 
     is_repeated: its branches are shown where it came first. hidden: branches beyond the bound on depth or nodes."""
 
@@ -59,14 +62,13 @@ def why(ref: str, edges_of: EdgesOf, *, depth: int = DEEPEST, most: int = MOST) 
 # which edges to follow from a run to targets, and from a target to runs, with the words for it
 @dataclass(frozen=True)
 class _Way:
-    from_run: str
+    from_run: tuple[str, ...]
     from_target: str
     run_word: str
-    target_word: str
 
 
-_ORIGINS = _Way(from_run=USED, from_target=PRODUCED, run_word="produced by", target_word="used")
-_USES = _Way(from_run=PRODUCED, from_target=USED, run_word="used by", target_word="produced")
+_ORIGINS = _Way(from_run=(USED, PART_OF), from_target=PRODUCED, run_word="produced by")
+_USES = _Way(from_run=(PRODUCED,), from_target=USED, run_word="used by")
 
 
 @dataclass
@@ -117,8 +119,8 @@ def _neighbours(ref: str, edges_of: EdgesOf, way: _Way) -> list[_Branch]:
     found: dict[str, _Branch] = {}
     for edge in edges_of(ref):
         run = f"run:{edge.run}"
-        if run == ref and edge.verb == way.from_run:
-            found.setdefault(edge.target, _Branch(edge.target, way.target_word, edge.role))
+        if run == ref and edge.verb in way.from_run:
+            found.setdefault(edge.target, _Branch(edge.target, edge.verb, edge.role))
         elif run != ref and edge.verb == way.from_target:  # also where the target is a run itself
             found.setdefault(run, _Branch(run, way.run_word, edge.role))
     return list(found.values())

@@ -9,6 +9,7 @@ from stratal.tracking.lineage import Edge
 from stratal.tracking.tables import artifact, edge
 
 _EDGES = select(run.c.id, edge.c.verb, edge.c.target, edge.c.role).join_from(edge, run, run.c.no == edge.c.run)
+_PARENT = select(run.c.parent).where(run.c.id == bindparam("run_id"))
 _OF_RUN = _EDGES.where(run.c.id == bindparam("run_id")).order_by(edge.c.at_ns, edge.c.target)
 _AT_TARGET = _EDGES.where(edge.c.target == bindparam("at")).order_by(edge.c.at_ns, run.c.id)
 _HOLDING = (
@@ -23,6 +24,12 @@ _HOLDING = (
 def edges_of_run(tx: Transaction, run_id: str) -> list[Edge]:
     """List what a run used and produced, in order of time."""
     return [_edge(row) for row in tx.rows(_OF_RUN, run_id=bytes.fromhex(run_id))]
+
+
+def parent_of(tx: Transaction, run_id: str) -> RunId | None:
+    """Give the run that a run is part of."""
+    parent = tx.value(_PARENT, run_id=bytes.fromhex(run_id))
+    return RunId(bytes(parent).hex()) if parent else None
 
 
 def edges_at(tx: Transaction, target: str) -> list[Edge]:
