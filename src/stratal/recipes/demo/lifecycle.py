@@ -147,6 +147,7 @@ def trained(train: pl.DataFrame, params: st.Params) -> st.Model:
     """Train the final model."""
     with st.run("churn", name="gradient boosting", params=params) as run:
         run.use(train, role="train")
+        run.use("study:churn", role="params")
         return run.log_model("model", classifier(params).fit(*xy(train)), features=CUSTOMER, sample=xy(train)[0].head(100))
 
 

@@ -10,13 +10,13 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 import stratal as st
+from stratal.core.clock import to_utc
 from stratal.core.people import Identity, acting_as
 from stratal.data import ValidationFailed
 from stratal.evaluation import read_results, write_report
 from stratal.recipes.demo import lifecycle
 from stratal.recipes.demo.customers import break_customers, load_customers
 from stratal.store.store import Store
-from stratal.tracking.lineage import Node
 from stratal.tracking.reading import get_run
 from stratal.tuning import find_study
 
@@ -57,7 +57,7 @@ class Story:
         results = self._evaluation(run)
         self._registry(run)
         self._serving()
-        self._why()
+        self._why(run)
         self._end(run, results)
 
     def line(self, part: str, text: str, style: str = "") -> None:
@@ -173,18 +173,23 @@ class Story:
         same = "the same as from the training frame" if online == offline else f"[red]but {offline:.6f} from the training frame[/]"
         self.line("serving", f"C0001 → churn {online:.4f}, {same}")
 
-    def _why(self) -> None:
-        self.console.print("\n  [bold]why model:churn@production[/]   [dim](stratal why model:churn@production tells all of it)[/]")
-        seen: set[str] = set()
-
-        def walk(node: Node, depth: int) -> None:
-            for branch in node.branches:
-                if branch.ref not in seen and depth < 4:
-                    seen.add(branch.ref)
-                    self.console.print(Text(f"    {'  ' * depth}← {branch.relation} {branch.ref}"), soft_wrap=True)
-                    walk(branch, depth + 1)
-
-        walk(st.why("model:churn@production", store=self.store).origins, 0)
+    def _why(self, run: Any) -> None:
+        """Say where the model in production came from; each link is read from the store."""
+        model, data, version = run.output("trained"), run.output("valid"), run.output("register")
+        capture: Any = get_run(model.run, store=self.store).capture
+        git, packages = capture.get("git"), capture.get("packages")
+        code = f"code {git['commit'][:8]}{' + changes' if git['is_dirty'] else ''} · " if git else ""
+        counted = f", {packages['count']} packages" if packages else ""
+        best = find_study("churn", store=self.store).best
+        approvals = [entry for entry in st.history("churn", store=self.store) if entry.action == "approve"]
+        said = "".join(f" · approved by {entry.actor} {to_utc(entry.at_ns):%H:%M} UTC" for entry in approvals[-1:])
+        self.console.print("\n  [bold]why model:churn@production[/]")
+        for line in (
+            f"{version.ref} ← run:{model.run[-8:]} ← {model.features} ← {data.ref} (sha256 {data.digest[:8]}…)",
+            f"← study:churn trial {best.number} · {code}python {capture['python']}{counted} · seed {lifecycle.SEED}",
+            f"← evaluation run:{run.output('evaluated').run[-8:]} · all gates passed{said}",
+        ):
+            self.console.print(Text(f"    {line if line.startswith(version.ref) else ' ' * len(version.ref) + ' ' + line}"), soft_wrap=True)
 
     def _end(self, run: Any, results: Any) -> None:
         folder = self.store.folder / "reports"
