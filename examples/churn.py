@@ -4,6 +4,7 @@ python examples/churn.py customers.csv
 """
 
 import sys
+from pathlib import Path
 
 import polars as pl
 from sklearn.compose import ColumnTransformer
