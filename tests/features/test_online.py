@@ -242,7 +242,9 @@ def test_inside_a_run_materialisation_and_parity_are_recorded(store):
         CUSTOMER.materialise(ROWS)
         CUSTOMER.parity(ROWS, sample=10)
     read = get_run(current.id)
-    assert ("produced", "features:customer@1", "online") in {(edge.verb, edge.target, edge.role) for edge in read.edges}
+    assert ("used", "features:customer@1", "online") in {(edge.verb, edge.target, edge.role) for edge in read.edges}
+    (written,) = read.statements("materialisation")
+    assert written.subject == "features:customer@1" and written.body["rows"] == 50
     (statement,) = read.statements("parity")
     assert statement.subject == "features:customer@1"
     assert statement.body == {"ok": True, "sampled": 10, "equal": 10, "missing": 0, "mismatches": 0}

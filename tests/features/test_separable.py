@@ -360,6 +360,7 @@ def test_one_row_alone_gives_what_the_frame_gives(expressions, rows):
             assert same_value(alone[name], value), (name, definition, value, alone[name])
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(some.floats(allow_nan=False, allow_infinity=False), some.integers(-(2**63), 2**63 - 1), some.text(max_size=5))
 def test_literals_come_back_exactly_or_are_refused_and_never_nearly(real, whole, text):

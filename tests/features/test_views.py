@@ -93,6 +93,12 @@ def test_a_stored_view_is_the_same_view(store):
     assert pickle.dumps(customer()) == pickle.dumps(customer())
 
 
+def test_a_view_shows_itself_shortly():
+    view = feature_view("v", source="dataset:x", entity="id", features={"f": pl.col("n") + 1})
+    assert repr(view) == """<FeatureView 'v' of dataset:x by id: f = (col("n") Plus 1)>"""
+
+
+@pytest.mark.slow
 def test_another_process_gives_the_same_digest():
     code = (
         "import polars as pl; from stratal.features import feature_view as v\n"

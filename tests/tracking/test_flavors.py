@@ -33,6 +33,7 @@ from sklearn.tree import DecisionTreeClassifier
 from stratal.core.errors import Damaged, Misuse, Refused
 from stratal.tracking import flavors
 from stratal.tracking.flavors.sklearn import FILE
+from stratal.tracking.flavors.trees import check_trees
 
 RNG = np.random.default_rng(7)
 ROWS = 80
@@ -330,6 +331,38 @@ def test_plain_trees_that_point_outside_are_refused(part, tmp_path):
     state["nodes"][part][0] = 99
     model.estimators_[0].tree_.__setstate__(state)
     with pytest.raises(Damaged, match="trees are not trees"):
+        open_bytes(manifest, forged(model))
+
+
+def test_trees_that_count_more_nodes_than_they_hold_are_refused():
+    rows = RNG.normal(size=(40, 2))
+    model = DecisionTreeClassifier(random_state=0).fit(rows, rows[:, 0] > 0)
+    check_trees(model)
+    state = model.tree_.__getstate__()
+    model.tree_.__setstate__({**state, "node_count": 1_000_000})  # scikit-learn takes it as it is
+    with pytest.raises(Damaged, match="more nodes than it holds"):
+        check_trees(model)
+
+
+def test_trees_in_a_forest_of_fewer_columns_are_refused(tmp_path):
+    """Each tree is sound by itself, but the forest lets narrower rows pass, and its trees do not look."""
+    rows = RNG.normal(size=(60, 5))
+    for model in (RandomForestClassifier(2, random_state=0), GradientBoostingClassifier(n_estimators=2, random_state=0)):
+        model.fit(rows, rows[:, 4] > 0)
+        manifest, _ = saved(tmp_path / type(model).__name__, model)
+        model.n_features_in_ = 2
+        with pytest.raises(Damaged, match="reads other columns"):
+            open_bytes(manifest, forged(model))
+
+
+def test_an_encoding_that_gives_fewer_columns_than_the_trees_read_is_refused(tmp_path):
+    rows = TABLE.to_pandas().assign(plan=lambda table: table["plan"].astype("category"))
+    model = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=5, categorical_features="from_dtype").fit(rows, LABEL)
+    manifest, _ = saved(tmp_path, model)
+    open_bytes(manifest, forged(model))
+    name, numbers, chosen = model._preprocessor.transformers_[1]
+    model._preprocessor.transformers_[1] = (name, numbers, chosen & [True, False, False])
+    with pytest.raises(Damaged, match="encoded of other columns"):
         open_bytes(manifest, forged(model))
 
 

@@ -44,6 +44,7 @@ def made(kind):
     return kind()
 
 
+@pytest.mark.slow
 def test_a_module_comes_back_for_frames_rows_and_arrays(tmp_path):
     module = made(Net)
     module.train()
@@ -72,6 +73,7 @@ def test_a_sample_of_one_row_is_enough(tmp_path):
     assert flavors.load(tmp_path / "model").scores(TABLE).shape == (4,)
 
 
+@pytest.mark.slow
 def test_pictures_go_in_as_arrays(tmp_path):
     module, pictures = made(Pixels), torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     flavors.save(module, tmp_path / "model", pictures)
@@ -81,6 +83,7 @@ def test_pictures_go_in_as_arrays(tmp_path):
         back.scores(pictures.numpy())
 
 
+@pytest.mark.slow
 def test_whole_numbers_for_embeddings_stay_whole(tmp_path):
     torch.manual_seed(1)
     module = nn.Sequential(nn.Embedding(5, 4), nn.Flatten(), nn.Linear(12, 2), nn.Softmax(dim=1))
@@ -96,6 +99,7 @@ def test_outputs_that_are_no_probabilities_are_not_taken_for_such(tmp_path):
         flavors.load(tmp_path / "model").scores(np.full((2, 3), 50.0, dtype=np.float32))
 
 
+@pytest.mark.slow
 def test_equal_modules_have_equal_digests_and_others_not(tmp_path):
     digests = [flavors.save(made(Net), tmp_path / str(i), TABLE).digest for i in range(2)]
     torch.manual_seed(4)
@@ -171,6 +175,7 @@ def test_a_graph_of_nonsense_is_damaged(body):
         run_graph(Graph.parse(body), torch.ones(2, 3), {})
 
 
+@pytest.mark.slow
 def test_a_changed_graph_is_damaged(tmp_path):
     flavors.save(made(Net), tmp_path / "model", TABLE)
     path = tmp_path / "model" / "graph.json"

@@ -51,6 +51,7 @@ def test_chunks_do_not_count(column, cut):
     assert frame_digest(parts) == frame_digest(whole)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(series())
 def test_stored_and_read_back_is_the_same_frame(column):
@@ -58,6 +59,7 @@ def test_stored_and_read_back_is_the_same_frame(column):
     assert frame_digest(frame_from_bytes(frame_to_bytes(frame))) == frame_digest(frame)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(series(), series())
 def test_digests_are_equal_exactly_when_dtype_and_values_are(one, two):

@@ -32,7 +32,7 @@ def feature_view(name: str, *, source: str, entity: str, features: Mapping[str, 
     return FeatureView(define(name, source=source, entity=entity, features=features))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FeatureView:
     """One definition for frames in training and single rows in serving.
 
@@ -97,7 +97,8 @@ class FeatureView:
         done = materialise(FeatureStore(place), self.version(store=place), self._computation, frame, named())
         run = active_run()
         if run is not None and run.store.url == place.url:
-            run.edge("produced", self.ref(store=place), role="online")
+            run.edge("used", self.ref(store=place), role="online")
+            run.state("materialisation", {"rows": done.rows, "data": done.data}, subject=self.ref(store=place))
         return done
 
     def online(self, entity: Entity, *, store: Store | None = None) -> dict[str, Value]:
@@ -131,6 +132,10 @@ class FeatureView:
         if key not in _readers:
             _readers[key] = OnlineReader(FeatureStore(place), self.version(store=place), self.definition.entity)
         return _readers[key]
+
+    def __repr__(self) -> str:
+        features = ", ".join(f"{feature.name} = {feature.text}" for feature in self.definition.features)
+        return f"<FeatureView {self.name!r} of {self.definition.source} by {self.definition.entity}: {features}>"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, FeatureView) and other.digest == self.digest

@@ -3,13 +3,16 @@
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from stratal.core.errors import Misuse
 from stratal.tracking import flavors
 from stratal.tracking.flavors import FeatureUse, LoadedModel
 from stratal.tracking.loading import HoldsBlobs, load_by_digest
 from stratal.tracking.values import Model
+
+if TYPE_CHECKING:
+    from stratal.store.store import Store
 
 # The kind of statement that says which run holds a model, by its digest.
 STATEMENT = "model"
@@ -21,7 +24,7 @@ class FeatureDefinition(Protocol):
     @property
     def digest(self) -> str: ...
 
-    def ref(self) -> str:
+    def ref(self, *, store: "Store | None" = None) -> str:
         """Give the ref of this very definition, like 'features:customer@2'; it is registered if it was not."""
 
 
@@ -30,6 +33,9 @@ class SavesArtifacts(Protocol):
 
     @property
     def id(self) -> str: ...
+
+    @property
+    def store(self) -> "Store": ...
 
     def save_bytes(self, name: str, data: bytes) -> object: ...
 
@@ -48,7 +54,7 @@ def log_model(
     on them. Raises Misuse or Refused, and nothing is logged, if the format cannot keep the model."""
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise Misuse(f"{name!r} is no name for a folder of artifacts", hint="for example 'model'")
-    use = None if features is None else FeatureUse(ref=features.ref(), digest=features.digest)
+    use = None if features is None else FeatureUse(ref=features.ref(store=run.store), digest=features.digest)
     with tempfile.TemporaryDirectory(prefix="stratal-model-") as folder:
         manifest = flavors.save(model, Path(folder) / "model", sample, features=use)
         for file in manifest.files:

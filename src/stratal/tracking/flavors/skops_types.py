@@ -2,7 +2,8 @@
 
 What was asked of each type: building it from a file calls nothing that the file chooses, and its content is either checked by
 scikit-learn's own code before C code indexes with it, or by `trees.py`. Left out on purpose: whatever takes any callable
-(FunctionTransformer takes only the function below), libsvm models and neighbour trees (raw indices in C, unchecked).
+(FunctionTransformer takes only the function below), libsvm models, neighbour trees and sparse
+coefficients (raw indices in C, unchecked).
 """
 
 # How a node may be built. Left out: methods, operators, plain bytes.
@@ -25,7 +26,6 @@ LOADERS = frozenset(
         "RandomStateNode",
         "SetNode",
         "SliceNode",
-        "SparseMatrixNode",
         "TreeNode",
         "TupleNode",
         "TypeNode",
@@ -84,8 +84,6 @@ numpy.ma: MaskedArray
 numpy.random._generator: Generator
 numpy.random.mtrand: RandomState
 numpy.random: RandomState
-scipy.sparse._csr: csr_matrix csr_array
-scipy.sparse._csc: csc_matrix csc_array
 functools: partial
 collections: OrderedDict defaultdict
 """

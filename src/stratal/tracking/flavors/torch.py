@@ -8,6 +8,7 @@ A module is traced in evaluation mode, on the CPU, with one tensor of rows as it
 
 import copy
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -88,8 +89,10 @@ class _Torch:
 
 def _trace(model: torch.nn.Module, rows: torch.Tensor) -> tuple[dict[str, object], dict[str, np.ndarray]]:
     try:
-        program = torch.export.export(model, (rows,), dynamic_shapes=({0: torch.export.Dim("rows")},), strict=False)
-        program = program.run_decompositions()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # the tracer's own, of its own parts
+            program = torch.export.export(model, (rows,), dynamic_shapes=({0: torch.export.Dim("rows")},), strict=False)
+            program = program.run_decompositions()
     except Exception as error:  # whatever the user's forward raises, and the tracer's own many kinds
         raise Refused(
             f"{type(model).__name__} cannot be traced: {str(error).strip().splitlines()[0]}",
