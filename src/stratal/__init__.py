@@ -33,6 +33,9 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.data import timestamp as timestamp
     from stratal.evaluation import evaluate as evaluate
     from stratal.evaluation import kpi as kpi
+    from stratal.features import FeatureFrame as FeatureFrame
+    from stratal.features import FeatureView as FeatureView
+    from stratal.features import NotSeparable as NotSeparable
     from stratal.features import feature_view as feature_view
     from stratal.pipelines import Permanent as Permanent
     from stratal.pipelines import Temporary as Temporary
@@ -113,6 +116,9 @@ _HOMES = {
     "timestamp": "stratal.data",
     "infer_schema": "stratal.data",
     # features
+    "FeatureFrame": "stratal.features",
+    "FeatureView": "stratal.features",
+    "NotSeparable": "stratal.features",
     "feature_view": "stratal.features",
     # tuning
     "study": "stratal.tuning",
