@@ -41,7 +41,7 @@ class House:
         self.clock = clock or MovedClock()
         if template is not None:
             shutil.copytree(template, folder)
-        self.store: Store = open_store(folder, settings=Settings(user="ann"), clock=self.clock)
+        self.store: Store = open_store(folder, settings=Settings(user="ann", capture=False), clock=self.clock)
 
     def model(self, seed: str = "m", dataset: str | None = None) -> Model:
         content = f"weights of {seed}".encode()
@@ -85,7 +85,7 @@ class House:
 def template(tmp_path_factory):
     """An empty store whose tables are made: copying it is twenty times quicker than making them."""
     folder = tmp_path_factory.mktemp("template") / "store"
-    store = open_store(folder)
+    store = open_store(folder, settings=Settings(capture=False))
     store.settle()
     store.close()
     return folder

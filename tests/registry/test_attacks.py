@@ -9,7 +9,9 @@ from stratal.registry import registering
 from stratal.registry.assessing import TransitionRefused
 from stratal.registry.gates import Verdict
 from stratal.registry.policies import approvals, better_than_champion, gate, policy
+from stratal.registry.stages import Stage
 from stratal.registry.store import ModelStore, rows
+from stratal.registry.versions import Move
 
 STRICT = policy(staging=[gate("auc >= 0.80")], production=[gate("auc >= 0.81"), approvals(1)])
 
@@ -324,12 +326,14 @@ def test_the_database_refuses_to_change_or_delete_what_was_written_once(waiting,
                 connection.execute(statement)
 
 
-def test_the_database_refuses_a_second_version_in_production(waiting):
-    approve(waiting, "maria")
-    registering.promote("model:churn@1", "Production", store=waiting.store)
-    registering.register("churn", waiting.model("b"), store=waiting.store)
-    with sqlite3.connect(waiting.store.folder / "stratal.db") as connection, pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-        connection.execute("update registry_standing set stage = 'Production', slot = 1 where number = 2")
+def test_the_database_refuses_a_second_version_in_production(house):
+    for seed in "abc":
+        version = registering.register("churn", house.model(seed), policy=policy(), store=house.store)
+        registering.promote(version, "Staging", store=house.store)
+    registering.promote("model:churn@2", "Production", store=house.store)
+    for number in (1, 3):
+        with house.store.command() as tx, pytest.raises(Conflict):
+            rows.move_standing(tx, "churn", Move(number=number, source=Stage.STAGING, target=Stage.PRODUCTION, slot=1))
 
 
 @pytest.mark.parametrize("name", ["x'; drop table registry_version; --", "churn@1'", "%", "_", "a" * 10_000])

@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).with_name("crashing_script.py")
 
 @pytest.mark.slow
 def test_killed_at_any_write_the_store_is_as_before_or_as_after(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(Path(stratal.__file__).parents[1]), "STRATAL_USER": "ann"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(stratal.__file__).parents[1]), "STRATAL_USER": "ann", "STRATAL_CAPTURE": "off"}
     done = subprocess.run([sys.executable, str(SCRIPT), str(tmp_path)], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])

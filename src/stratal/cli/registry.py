@@ -60,13 +60,13 @@ def models(
         return print_json(
             [{"version": each, "standing": standings[each.number], "aliases": aliases.get(each.number, [])} for each in versions]
         )
-    shown = table("version", "stage", "aliases", "run", "digest", "by", "at (UTC)", title=f"model:{name}")
+    shown = table("version", "stage", "aliases", "run", "digest", "by", "at (UTC)")
     for version in versions:
         stage = standings[version.number].stage
         words = ", ".join(aliases.get(version.number, []))
         columns = (words or None, version.run[-8:], version.digest[:12], version.author, moment(version.at_ns))
         shown.add_row(cell(version.ref), cell(str(stage), _STAGE_COLOURS.get(stage, "")), *map(cell, columns))
-    return print_out(shown)
+    return print_out(cell(f"model:{name}", "bold"), shown)
 
 
 def register_model(
@@ -182,7 +182,7 @@ def verify(
 
 
 def _print_assessment(seen: Assessment) -> None:
-    shown = table("", "gate", "why", "next", title=f"{seen.ref}: {seen.stage} → {seen.target}")
+    shown = table("", "gate", "why", "next")
     for result in seen.results:
         next_step = "" if result.verdict is Verdict.PASS else result.todo
         shown.add_row(cell(str(result.verdict), _VERDICT_COLOURS[result.verdict]), *map(cell, (result.gate, result.why, next_step)))
@@ -190,4 +190,5 @@ def _print_assessment(seen: Assessment) -> None:
         shown.add_row(cell("missing", "yellow"), cell(missing), cell(""), cell(f"somebody else: stratal approve {seen.ref} {seen.target}"))
     for void in seen.ruling.void:
         shown.add_row(cell("void", "yellow"), cell("approval"), cell(void), cell(""))
-    print_out(shown, cell("clear" if seen.is_ready else "held back", "green" if seen.is_ready else "red"))
+    title = cell(f"{seen.ref}: {seen.stage} → {seen.target}", "bold")
+    print_out(title, shown, cell("clear" if seen.is_ready else "held back", "green" if seen.is_ready else "red"))

@@ -139,7 +139,9 @@ def _judge_metric(gate: MetricGate, facts: Facts, policy: Policy, used: list[Fac
     if end is None:
         reason = entry.get("reason")
         because = f" ({reason})" if isinstance(reason, str) and reason else ""
-        raise _Held(Verdict.MISSING, f"{gate.name} = {number.value:g} has no interval{because}, and its {edge} end has to hold the bound")
+        raise _Held(
+            Verdict.MISSING, f"{gate.name} = {_short(number.value)} has no interval{because}, and its {edge} end has to hold the bound"
+        )
     _check_confidence(number, policy.confidence, gate.name)
     holds = end >= gate.bound if gate.op == ">=" else end <= gate.bound
     relation = {(">=", True): "is at least", (">=", False): "is below", ("<=", True): "is at most", ("<=", False): "is above"}[
@@ -148,7 +150,7 @@ def _judge_metric(gate: MetricGate, facts: Facts, policy: Policy, used: list[Fac
     return GateResult(
         gate=gate.label,
         verdict=Verdict.PASS if holds else Verdict.FAIL,
-        why=f"{gate.name} = {_spell(number)}: the {edge} end {end:.4g} {relation} {gate.bound:g}",
+        why=f"{gate.name} = {_spell(number)}: the {edge} end {_short(end)} {relation} {_short(gate.bound)}",
         todo="" if holds else f"a better model, or more test rows for a narrower interval, can bring the {edge} end over the bound",
         value=number.value,
         low=number.low,
@@ -359,8 +361,13 @@ def _finite(value: object, name: str) -> float | None:
 
 def _spell(number: _Number) -> str:
     if number.low is None or number.high is None:
-        return f"{number.value:.4g}"
-    return f"{number.value:.4g} [{number.low:.4g}, {number.high:.4g}]"
+        return _short(number.value)
+    return f"{_short(number.value)} [{_short(number.low)}, {_short(number.high)}]"
+
+
+def _short(value: float) -> str:
+    """Write a number as people read it: 0.8445, 44,760."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def _ids(used: Sequence[Fact]) -> tuple[str, ...]:
