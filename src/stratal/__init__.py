@@ -43,11 +43,15 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.pipelines import step as step
     from stratal.recipes.steps import promote as promote
     from stratal.recipes.steps import register as register
+    from stratal.registry import Policy as Policy
+    from stratal.registry import Promotion as Promotion
     from stratal.registry import TransitionRefused as TransitionRefused
+    from stratal.registry import Version as Version
     from stratal.registry import alias as alias
     from stratal.registry import approvals as approvals
     from stratal.registry import approve as approve
     from stratal.registry import archive as archive
+    from stratal.registry import assess as assess
     from stratal.registry import better_than_champion as better_than_champion
     from stratal.registry import data_valid as data_valid
     from stratal.registry import gate as gate
@@ -149,6 +153,10 @@ _HOMES = {
     "data_valid": "stratal.registry",
     "better_than_champion": "stratal.registry",
     "approvals": "stratal.registry",
+    "Policy": "stratal.registry",
+    "Version": "stratal.registry",
+    "Promotion": "stratal.registry",
+    "assess": "stratal.registry",
     "approve": "stratal.registry",
     "rollback": "stratal.registry",
     "archive": "stratal.registry",
