@@ -1,6 +1,10 @@
 """`evaluate` against a real store: what is recorded, stated, found through lineage, and refused."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -8,6 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+import stratal
 from stratal.core.errors import Misuse, NotFound
 from stratal.evaluation import evaluate, kpi, read_results, write_report
 from stratal.evaluation.seen import count_shared
@@ -128,6 +133,38 @@ def test_the_same_seed_gives_the_same_results(store, train, test):
     assert first == second
 
 
+def test_no_rows_at_all_are_recorded_as_undefined(store, train, test):
+    model = trained(store, train)
+    body = body_of(ask(model, test.clear(), store, slices=["contract"], sensitive=["gender"], kpi=PROFIT), store).body
+    everything = [*body["metrics"].values(), *body["fairness"].values(), *body["kpis"].values()]
+    assert all(entry["value"] is None and entry["reason"] for entry in everything)
+    assert body["data"]["rows"] == 0
+
+
+@pytest.mark.slow
+def test_the_number_of_threads_changes_nothing(store, train, test, tmp_path):
+    """Law of the same seed, over processes that polars and BLAS give one thread, and three."""
+    model = trained(store, train)
+    test.write_parquet(tmp_path / "test.parquet")
+    code = (
+        "import json, sys; from stratal.evaluation import evaluate, kpi; from stratal.tracking.opening import open_store;"
+        "from stratal.tracking.reading import get_run;"
+        "store = open_store(sys.argv[1]);"
+        "found = evaluate(sys.argv[2], sys.argv[3], target='churn', positive='Yes', slices=['contract'], sensitive=['gender'],"
+        "kpi=kpi('profit', true_positive=110, false_positive=-15), store=store);"
+        "print(json.dumps(get_run(found.run, store=store).statements('evaluation')[0].body, sort_keys=True))"
+    )
+    said = []
+    for threads in ("1", "3"):
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), threads)
+        source = str(Path(stratal.__file__).parents[1])
+        command = [sys.executable, "-c", code, str(store.folder), f"run:{model.run}", str(tmp_path / "test.parquet")]
+        done = subprocess.run(command, env={**os.environ, **limits, "PYTHONPATH": source}, capture_output=True, text=True, check=True)
+        said.append(done.stdout)
+    assert said[0] == said[1]
+    assert '"auc"' in said[0]
+
+
 # --- rows that training has seen ---
 
 
@@ -156,6 +193,21 @@ def test_unknown_training_rows_are_null_with_a_reason(store, train, test):
     data = body_of(ask(model, test, store), store).body["data"]
     assert data["rows_shared_with_training"] is None
     assert "lineage" in data["reason"]
+
+
+def test_the_test_part_of_a_split_is_not_taken_for_training_rows(store, train, test):
+    with run("churn", store=store) as splitting:
+        digests = {"train": frame_digest(train), "test": frame_digest(test)}
+        blobs = {
+            name: splitting.save_bytes(f"split/{name}", frame_to_bytes(part)).digest for name, part in (("train", train), ("test", test))
+        }
+        for digest in digests.values():
+            splitting.state("split", {"parts": digests, "blobs": blobs}, subject=f"sha256:{digest}")
+    with run("churn", store=store) as training:
+        for digest in digests.values():
+            training.edge("used", f"sha256:{digest}", role="rows")
+        model = log_model(training, "model", fitted(train), sample=train.select(FEATURES).head(5))
+    assert body_of(ask(model, test, store), store).body["data"]["rows_shared_with_training"] == 0
 
 
 def test_rows_used_to_test_are_not_taken_for_training_rows(store, train, test):

@@ -67,6 +67,14 @@ def test_newcombe_solves_its_equation():
         assert abs(0.9 - t) == pytest.approx(z * math.sqrt(variance), abs=1e-6)
 
 
+def test_few_rows_of_a_class_take_newcombe_and_many_delong():
+    random = np.random.default_rng(1)
+    scores = random.random(200)
+    few, many = sample([1] * 12 + [0] * 188, scores), sample([1] * 60 + [0] * 140, scores)
+    assert intervals.auc_interval(few.cells, 0.95) == pytest.approx(intervals.newcombe(value("auc", few), 12, 188, 0.95), rel=1e-9)
+    assert intervals.auc_interval(many.cells, 0.95) != pytest.approx(intervals.newcombe(value("auc", many), 60, 140, 0.95), rel=1e-9)
+
+
 def test_a_perfect_ranking_is_not_called_certain():
     rows = sample([1] * 30 + [0] * 30, [0.9] * 30 + [0.1] * 30)
     found = estimate(METRICS["auc"], rows, TERMS)

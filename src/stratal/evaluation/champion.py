@@ -160,7 +160,7 @@ def _difference(both: Both, error: float | str, confidence: float) -> Difference
 def _placements(rows: Sample) -> Floats:
     """Give each row the weighted share of the other class that it is ranked right against, ties half."""
     cells = rows.cells
-    at = np.searchsorted(cells.scores, rows.scores)
+    _, at = rows.distinct
     below = (np.cumsum(cells.negatives) - cells.negatives / 2) / cells.negatives.sum()
     above = 1 - (np.cumsum(cells.positives) - cells.positives / 2) / cells.positives.sum()
     found: Floats = np.where(rows.labels, below[at], above[at])

@@ -67,11 +67,17 @@ class Sample:
         return round(float(self.weights.sum()))
 
     @cached_property
+    def distinct(self) -> tuple[Floats, npt.NDArray[np.int64]]:
+        """Give the distinct scores, ascending, and the place of each row's score among them. O(n log n), once."""
+        scores, places = np.unique(self.scores, return_inverse=True)
+        return scores, places.astype(np.int64, copy=False)
+
+    @cached_property
     def cells(self) -> Cells:
-        """Give the cells. O(n log n), once."""
-        scores, inverse = np.unique(self.scores, return_inverse=True)
+        """Give the cells."""
+        scores, places = self.distinct
         size = len(scores)
-        return Cells(scores, sums(inverse, self.weights * self.labels, size), sums(inverse, self.weights * ~self.labels, size))
+        return Cells(scores, sums(places, self.weights * self.labels, size), sums(places, self.weights * ~self.labels, size))
 
     def where(self, mask: Bools) -> "Sample":
         """Give the rows for which the mask holds."""
@@ -104,6 +110,5 @@ def sample(labels: npt.ArrayLike, scores: npt.ArrayLike, weights: npt.ArrayLike 
         )
     if not (np.isfinite(weight).all() and (weight >= 0).all()):
         raise Misuse("weights must be finite and not negative", hint="a weight says how many times its row counts")
-    # -0.0 and 0.0 are one score.
-    built = Sample(truth, points + 0.0, weight)
+    built = Sample(truth, points, weight)
     return built if (weight > 0).all() else built.where(weight > 0)

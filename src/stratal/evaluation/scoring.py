@@ -68,6 +68,8 @@ def scores_of(found: Subject, frame: pl.DataFrame) -> Floats:
     """Ask the model for the scores of all rows, (n,) float64. Raises Misuse if it does not give one per row."""
     if found.scorer is None:
         raise Misuse("there is nothing that gives scores", hint="pass a model, or scores=...")
+    if frame.is_empty():  # many models refuse to be asked about nothing
+        return np.zeros(0)
     given = np.asarray(found.scorer.scores(frame), dtype=np.float64)
     if given.shape != (len(frame),):
         raise Misuse(f"{found.title} gave scores of shape {given.shape} for {len(frame)} rows", hint="it must give one number per row")

@@ -20,7 +20,8 @@ def record(results: Results, ours: Subject, store: Store) -> Evaluation:
     params = {"target": results.target, "threshold": results.threshold, "confidence": results.confidence, "seed": results.seed}
     with run(results.title, name=f"evaluation of {ours.title}"[:200], kind="evaluation", params=params, store=store) as recorded:
         _record_edges(recorded, results, ours)
-        recorded.log(headline(results.metrics, results.kpis))
+        if defined := headline(results.metrics, results.kpis):
+            recorded.log(defined)
         recorded.save_bytes(DOCUMENT, to_json(results).encode())
         recorded.save_bytes(REPORT, render(results).encode())
         # Last: whoever finds the statement finds all that it rests on.
