@@ -184,6 +184,19 @@ def test_an_objective_that_fails_from_the_start_is_refused_before_the_budget_bur
         run_here(store, objective, trials=40)
 
 
+def test_when_what_the_objective_needs_is_there_again_the_study_goes_on(store, tmp_path):
+    def objective(trial, path):
+        return float(path.read_text()) + trial["x"]
+
+    with pytest.raises(Refused, match="No such file"):
+        run_here(store, objective, trials=12, data=tmp_path / "needed")
+    (tmp_path / "needed").write_text("1.5")
+    done = run_here(store, objective, trials=12, data=tmp_path / "needed")
+    assert [t.status for t in done.trials] == ["failed"] * 5 + ["finished"] * 7
+    assert done.version.version == 1
+    assert done.replay() == [t.params for t in done.trials]
+
+
 def test_median_stopping_ends_bad_trials_early_and_good_ones_never(store):
     def objective(trial):
         for step in range(4):

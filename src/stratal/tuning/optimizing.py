@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import replace
 
 import psutil
 
@@ -29,6 +30,7 @@ def bring_to_budget(store: Store, order: Order, *, workers: int, on_trial: OnTri
     fails from the start."""
     studies = StudyStore(store)
     free_the_dead(store, studies, order)
+    order = replace(order, started=_look(studies, order).told)
     before = _look(studies, order)
     if not is_done(before, order.trials):
         _begin_run(store, order)
@@ -104,17 +106,16 @@ def _tell_results(studies: StudyStore, order: Order, told: int, on_trial: OnTria
 
 
 def _refuse_the_hopeless(studies: StudyStore, order: Order) -> None:
-    snapshot = _look(studies, order)
+    snapshot = _look(studies, order, since=order.started)
     if snapshot.is_hopeless:
-        first = snapshot.ended[0].error
         raise Refused(
-            f"all of the first {len(snapshot.ended)} trials of study {order.version.name!r} failed: {first}",
-            hint="mend the objective and run again: that opens a new version with its own budget",
+            f"the first {len(snapshot.ended)} trials of study {order.version.name!r} all failed: {snapshot.ended[0].error}",
+            hint="mend the objective, or what it needs, and run again; a changed objective opens a new version with its own budget",
         )
 
 
 def _look(studies: StudyStore, order: Order, since: int = 0) -> Snapshot:
-    return studies.snapshot(name=order.version.name, version=order.version.version, since=since)
+    return studies.snapshot(name=order.version.name, version=order.version.version, since=since, started=order.started)
 
 
 def _state(snapshot: Snapshot) -> tuple[int, int, int]:

@@ -73,7 +73,11 @@ _LEASED_BY = (
     .join_from(study_trial, runs, runs.c.id == study_trial.c.run)
     .where(_of(study_trial), study_trial.c.status == "running", runs.c.holder == bindparam("who"))
 )
-_COUNTS = select(study_trial.c.status, func.count()).where(_of(study_trial)).group_by(study_trial.c.status)
+_COUNTS = (
+    select(study_trial.c.status, func.count())
+    .where(_of(study_trial), study_trial.c.told > bindparam("since"))
+    .group_by(study_trial.c.status)
+)
 _TRIAL = select(*_TRIAL_COLUMNS).where(_one(study_trial))
 _ADD_TRIAL = insert(study_trial)
 _TRY_AGAIN = update(study_trial).where(_one(study_trial)).values(attempts=study_trial.c.attempts + 1, step=None, value=None)
@@ -157,11 +161,14 @@ class StudyStore:
             return [_trial(row) for row in tx.rows(_TRIALS, on_study=name, on_version=version)]
 
     @operation(needs=Role.VIEWER, on="name")
-    def snapshot(self, *, name: str, version: int, since: int) -> Snapshot:
-        """Give the state of a version, with the results after number `since` of its sequence."""
+    def snapshot(self, *, name: str, version: int, since: int, started: int = 0) -> Snapshot:
+        """Give the state of a version, with the results after number `since` of its sequence.
+
+        started: the place in the sequence from which on failures speak for a broken objective.
+        """
         with self._store.query() as tx:
             at = self._get(tx, name, version)
-            counts: dict[str, int] = dict(tx.rows(_COUNTS, on_study=name, on_version=version))
+            counts: dict[str, int] = dict(tx.rows(_COUNTS, on_study=name, on_version=version, since=started))
             return Snapshot(
                 asked=at.asked,
                 told=at.told,
@@ -263,7 +270,6 @@ class StudyStore:
     def _end(self, tx: Transaction, name: str, version: int, number: int, run: str, token: int, result: Result) -> None:
         if result.value is not None and math.isnan(result.value):
             raise Misuse("NaN is no result of a trial", hint="tell it as failed")
-        leases.guard(tx, run, token)
         tx.run(_TELL, on_study=name, on_version=version)
         changed = tx.run(
             _END_TRIAL, on_study=name, on_version=version, on_number=number, new_status=result.status, new_value=result.value,
@@ -272,7 +278,7 @@ class StudyStore:
         )  # fmt: skip
         if changed != 1:
             raise leases.stale(run, token)
-        rows.end_leased(tx, RunId(run), token, result.status)
+        rows.end_leased(tx, RunId(run), token, result.status)  # refuses an old token, and all of this is undone
         tx.emit("trial", f"run:{run}", to_json({"study": name, "version": version, "number": number, "status": result.status}))
 
     def _get(self, tx: Transaction, name: str, version: int) -> StudyVersion:

@@ -30,7 +30,10 @@ LOOK_S = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a worker is to do: bring this version to `trials` trials in all. data: None if the objective takes none."""
+    """What a worker is to do: bring this version to `trials` trials in all. data: None if the objective takes none.
+
+    started: results that were there when the work was ordered: whether the objective is broken is judged by later ones.
+    """
 
     version: StudyVersion
     trials: int
@@ -38,6 +41,7 @@ class Order:
     stopper: Stopper | None
     objective: Objective
     data: object = None
+    started: int = 0
 
 
 def work_in_process(url: str, order: Order) -> None:
@@ -56,7 +60,7 @@ def work(store: Store, order: Order, on_trial: Callable[[Trial], None] | None = 
     sampler = order.sampler.build(space_of(order.version), order.version.seed)
     told, is_first = 0, True
     while True:
-        snapshot = studies.snapshot(name=name, version=number, since=told)
+        snapshot = studies.snapshot(name=name, version=number, since=told, started=order.started)
         sampler.tell(to_rows(order.version, snapshot.ended))
         if on_trial is not None and not is_first:
             for trial in snapshot.ended:
