@@ -11,14 +11,17 @@ from stratal.training.order import indices, share
 
 seeds = some.integers(-(2**70), 2**70)
 sizes = some.integers(1, 400)
+law = settings(deadline=None, max_examples=60)  # no law is about time
 
 
+@law
 @given(seed=seeds, epoch=some.integers(0, 10**6), size=sizes)
 def test_an_epoch_holds_each_sample_once(seed, epoch, size):
     order = indices(seed=seed, epoch=epoch, position=0, count=size, size=size)
     assert sorted(order.tolist()) == list(range(size))
 
 
+@law
 @given(seed=seeds, epoch=some.integers(0, 50), size=sizes, data=some.data())
 def test_any_stretch_is_a_slice_of_the_epoch(seed, epoch, size, data):
     position = data.draw(some.integers(0, size))
@@ -28,7 +31,7 @@ def test_any_stretch_is_a_slice_of_the_epoch(seed, epoch, size, data):
     assert np.array_equal(part, whole[position : position + count])
 
 
-@settings(max_examples=60)
+@law
 @given(seed=seeds, size=some.integers(1, 300), batch=some.integers(1, 40), ranks=some.lists(some.integers(1, 7), min_size=1, max_size=6))
 def test_ranks_that_come_and_go_see_each_sample_once_in_the_same_order(seed, size, batch, ranks):
     seen: list[int] = []
@@ -42,6 +45,7 @@ def test_ranks_that_come_and_go_see_each_sample_once_in_the_same_order(seed, siz
     assert seen == indices(seed=seed, epoch=0, position=0, count=size, size=size).tolist()
 
 
+@law
 @given(count=some.integers(0, 1000), world_size=some.integers(1, 50))
 def test_shares_differ_by_at_most_one_and_fill_the_batch(count, world_size):
     parts = [range(count)[share(count, rank, world_size)] for rank in range(world_size)]
@@ -49,6 +53,7 @@ def test_shares_differ_by_at_most_one_and_fill_the_batch(count, world_size):
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
+@law
 @given(seed=seeds)
 def test_epochs_and_seeds_give_other_orders(seed):
     def order(seed, epoch):

@@ -4,11 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from stratal.core.clock import to_utc
-from stratal.core.records import to_json
+from stratal.cli.printing import moment, print_json, print_out, table
 from stratal.tracking.opening import current_store
 from stratal.tracking.runs import find_id
 from stratal.training.failures import JobFailed
@@ -43,16 +40,18 @@ def checkpoints(run: RunRef, json: AsJson = False) -> None:
     store = current_store()
     found = CheckpointStore(store).checkpoints(run=find_id(store, run))
     if json:
-        typer.echo(to_json(found))
-        return
-    table = Table("step", "samples", "mesh", "size", "made (UTC)", "digest")
-    for checkpoint in found:
-        table.add_row(
-            f"{checkpoint.step:,}",
-            f"{checkpoint.samples:,}",
-            checkpoint.mesh,
-            f"{checkpoint.size_bytes:,} B",
-            to_utc(checkpoint.at_ns).strftime("%Y-%m-%d %H:%M:%S"),
-            checkpoint.digest[:12],
-        )
-    Console().print(table if found else "this run has no checkpoint")
+        print_json(found)
+    elif not found:
+        print_out("this run has no checkpoint")
+    else:
+        page = table("step", "samples", "mesh", "bytes", "made (UTC)", "digest", numbers=("step", "samples", "bytes"))
+        for checkpoint in found:
+            page.add_row(
+                f"{checkpoint.step:,}",
+                f"{checkpoint.samples:,}",
+                checkpoint.mesh,
+                f"{checkpoint.size_bytes:,}",
+                moment(checkpoint.at_ns),
+                checkpoint.digest[:12],
+            )
+        print_out(page)
