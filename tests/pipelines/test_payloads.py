@@ -30,9 +30,10 @@ def there_and_back(value, blobs):
     return decode(from_json(to_json(encode(value, blobs, what="value")), Payload), blobs)
 
 
+KEYS = st.text() | st.integers() | st.binary() | st.none() | st.booleans()
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text() | st.binary(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner) | st.sets(st.integers() | st.text()),
+    lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner) | st.tuples(inner, inner) | st.sets(st.integers() | st.text()),
     max_leaves=20,
 )
 

@@ -1,6 +1,7 @@
 """`stratal pipeline show | why | resume`, and what they read."""
 
 import importlib
+import io
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 from pipeline_victims import ThreadWorkers, chains
+from rich.console import Console
 from typer.testing import CliRunner
 
 from stratal.cli import pipelines
@@ -20,6 +22,7 @@ from stratal.pipelines.reopening import find_pipeline
 from stratal.pipelines.rows import Entry
 from stratal.pipelines.running import StepFailed, entry_of
 from stratal.pipelines.store import PipelineStore
+from stratal.store.operations import operations_of
 from stratal.tracking.opening import use_store
 
 
@@ -108,6 +111,23 @@ def test_why_says_what_came_from_the_cache_and_from_where(stratal, tmp_path):
     first = whole.run(str(tmp_path / "trace"), 1, 0.0)
     second = whole.run(str(tmp_path / "trace"), 1, 0.0)
     assert f"its result is that of run {first.steps[0].step_run[-8:]}" in stratal("why", second.id, "link")
+
+
+def test_all_operations_can_cross_a_wire():
+    found = operations_of(PipelineStore)
+    assert {name for name, one in found.items() if one.is_command} == {"begin", "take_over", "record", "renew", "end"}
+    assert {name for name, one in found.items() if not one.is_command} == {"pipeline_run", "recent", "steps", "look_up", "parts"}
+
+
+def test_the_live_table_follows_events(store, tmp_path):
+    done = chains.with_options(compute=ThreadWorkers).run(str(tmp_path / "trace"), 1, 0.0)
+    row = PipelineStore(store).pipeline_run(run=done.id)
+    screen = io.StringIO()
+    with pipelines.LiveTable(row, Console(file=screen, force_terminal=True, width=120)) as live:
+        chains.with_options(compute=ThreadWorkers, on_event=live).run(str(tmp_path / "trace"), 1, 0.0)
+    last = screen.getvalue().rsplit("chains", 1)[-1]
+    assert last.count("hit") == 3
+    assert "waiting" not in last
 
 
 def test_an_unknown_step_names_the_nearest(store, failed):

@@ -170,7 +170,7 @@ def test_a_run_with_a_living_coordinator_is_not_taken_over(coordinators, store, 
     try:
         until((tmp_path / "first.runs").exists)
         with pytest.raises(Conflict, match="is held by"):
-            waiting.with_options(store=store.url, compute=ThreadWorkers).resume(the_run(store))
+            PipelineStore(store).take_over(run=the_run(store), nodes=(), lease_s=30.0)
     finally:
         victim.kill()
 
@@ -186,6 +186,17 @@ def test_a_killed_coordinators_run_is_taken_over_before_its_lease_runs_out(coord
     assert left(str(tmp_path / "trace")) == ["first", "second"]
 
 
+def test_taking_over_ends_what_was_in_flight(coordinators, store, tmp_path):
+    victim = coordinators.start("pipeline_victims:run_waiting", store.url, str(tmp_path), 3600.0)
+    until((tmp_path / "first.runs").exists)
+    victim.kill()
+    rows = PipelineStore(store)
+    rows.take_over(run=the_run(store), nodes=(), lease_s=30.0)
+    (row,) = rows.steps(run=the_run(store))
+    assert row.state == "lost"
+    assert get_run(row.step_run, store=store).status == "lost"
+
+
 def test_a_coordinator_that_lost_its_lease_writes_nothing_more(coordinators, store, tmp_path):
     zombie = coordinators.start("pipeline_victims:run_waiting", store.url, str(tmp_path), 3600.0)
     until((tmp_path / "first.runs").exists)
@@ -193,6 +204,7 @@ def test_a_coordinator_that_lost_its_lease_writes_nothing_more(coordinators, sto
     with store.command() as tx:
         token = run_rows.resume(tx, store, run)  # as an administrator would: whoever holds it
     before = PipelineStore(store).steps(run=run)
+    (tmp_path / "second.go").touch()  # it would run to its end if nothing stopped it
     (tmp_path / "first.go").touch()
     assert zombie.wait() == 1
     assert left(str(tmp_path / "trace")) == ["first"]

@@ -13,6 +13,9 @@ from stratal.compute import LocalWorkers
 from stratal.core.errors import Misuse, NotFound, Refused
 from stratal.pipelines import Permanent, Temporary, step
 from stratal.pipelines import pipeline as plain_pipeline
+from stratal.pipelines.lookup import check_result
+from stratal.pipelines.payloads import encode
+from stratal.pipelines.rows import Result
 from stratal.pipelines.running import StepFailed
 from stratal.pipelines.store import PipelineStore
 from stratal.tracking import refs
@@ -534,3 +537,31 @@ def test_a_run_that_is_none_of_a_pipeline_is_not_found(store):
         pass
     with pytest.raises(NotFound, match="no run of a pipeline"):
         PipelineStore(store).pipeline_run(run=run.id)
+
+
+def test_a_ref_names_runs_of_a_pipeline_by_their_order(trace, store):
+    with pytest.raises(NotFound, match="no run of a pipeline 'adding'"):
+        refs.resolve("pipeline:adding", store)
+    runs = [adding.run(trace.path, count).id for count in (2, 4, 4)]
+    for selector, place in {"latest": 2, "previous": 1, "1": 0, "3": 2}.items():
+        assert refs.resolve(f"pipeline:adding@{selector}", store).value.run == runs[place]
+    assert refs.resolve("pipeline:adding", store).value.run == runs[2]
+    digests = [refs.resolve(f"pipeline:adding@{number}", store).digest for number in (1, 2, 3)]
+    assert digests[0] != digests[1] == digests[2]
+    assert refs.resolve(f"pipeline:adding@sha256:{digests[0]}", store).value.run == runs[0]
+    for missing in ("4", "0"):
+        with pytest.raises(NotFound, match="has 3 runs"):
+            refs.resolve(f"pipeline:adding@{missing}", store)
+    with pytest.raises(Misuse, match="no stages"):
+        refs.resolve("pipeline:adding@production", store)
+
+
+def test_a_ref_that_was_looked_for_in_vain_must_still_be_missing(tmp_path, store, monkeypatch):
+    monkeypatch.setattr(refs, "_resolvers", {})
+    pointer = tmp_path / "pointer"
+    refs.register_resolver("study", pointed_by(str(pointer)))
+    output = encode(1, store.blobs, what="x")
+    result = Result(key="k", refs=(("study:churn", ""),), output=output, step_run="7" * 32, at_ns=0)
+    assert check_result(result, store) is None
+    pointer.write_text("a" * 64)
+    assert "looked for study:churn in vain, which is there now" in check_result(result, store)

@@ -80,10 +80,10 @@ def resume(run: RunName, workers: Annotated[int | None, typer.Option(help="Worke
 class LiveTable:
     """A table of steps on standard error that follows events; pass it as `on_event`."""
 
-    def __init__(self, row: PipelineRow) -> None:
+    def __init__(self, row: PipelineRow, console: Console | None = None) -> None:
         self._row = row
         self._events: dict[str, StepEvent] = {}
-        self._live = Live(self._drawn(), console=Console(stderr=True), refresh_per_second=8)
+        self._live = Live(self._drawn(), console=console or Console(stderr=True), refresh_per_second=8)
 
     def __enter__(self) -> "LiveTable":
         self._live.start()

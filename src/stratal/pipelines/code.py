@@ -179,7 +179,7 @@ class _Walk:
                 continue
             try:
                 source = importlib.import_module(module)
-            except ImportError:  # the step will say so itself, if it gets there
+            except Exception:  # noqa: BLE001  whatever the user's module raises: the step will say so itself, if it gets there
                 continue
             self.visit(name or module, getattr(source, name, None) if name else source, source)
 

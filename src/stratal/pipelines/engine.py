@@ -32,7 +32,6 @@ from stratal.pipelines.states import DONE, FAILED, FINISHED, HIT, LOST, RUNNING,
 from stratal.pipelines.store import PipelineStore
 from stratal.pipelines.working import Attempt, Report, error_of, perform
 from stratal.store.store import Store
-from stratal.tracking.facts import Start
 
 # A worker ends its own process at a step's timeout. If it cannot (it holds the interpreter's lock), it is killed from here that much later:
 # longer than a cold worker needs to start.
@@ -219,7 +218,7 @@ class Coordinator:
         if missing := next((blob for blob in blobs_in(row.output) if not self._store.blobs.has(blob)), None):
             self._whys[path] = (f"its output was lost: blob {missing[:12]} is gone",)
             return False
-        self._done(row, is_new=False)
+        self._done(row)
         return True
 
     def _take_hit(self, path: str, found: Found) -> bool:
@@ -256,16 +255,8 @@ class Coordinator:
         free = self._assignment.workers - len(self._flights)
         for path in self._schedule.ready(self._now_s())[: max(0, free)]:
             row = self._row(path, RUNNING, key=self._keys[path].digest, step_run=new_id(self._store.clock), why=self._whys.get(path, ()))
-            start = Start(
-                experiment=self._assignment.experiment,
-                name=path,
-                kind="step",
-                parent=self._assignment.run,
-                params=self._given.params(self._inputs[path]),
-                tags={"pipeline": self._graph.name, "attempt": str(row.attempt)},
-                user=self._store.actor().name,
-            )
-            self._pending.begun.append(Beginning(row=row, start=start))
+            params = self._given.params(self._inputs[path])
+            self._pending.begun.append(Beginning(row=row, experiment=self._assignment.experiment, params=params))
             self._schedule.begin(path)
             self._tell(row)
 
@@ -352,12 +343,11 @@ class Coordinator:
 
     # -- small things
 
-    def _done(self, row: StepRow, *, is_new: bool = True) -> None:
+    def _done(self, row: StepRow) -> None:
         assert row.output is not None  # the callers have looked
         self._given.outputs[row.path] = row.output
         self._schedule.done(row.path)
-        if is_new:
-            self._tell(row)
+        self._tell(row)
 
     def _row(self, path: str, state: str, *, key: str, step_run: str, why: tuple[str, ...]) -> StepRow:
         attempt = self._attempts[path] = self._attempts.get(path, 0) + 1

@@ -1,7 +1,7 @@
 """What a node is given: its arguments as payloads, with the outputs of other nodes in their places."""
 
 from stratal.pipelines.graph import Output, outputs_in
-from stratal.pipelines.payloads import Blobs, Payload, decode, encode, item, tuple_of
+from stratal.pipelines.payloads import Blobs, Payload, container_of, decode, encode, item
 from stratal.tracking.values import Scalar
 
 # Texts longer than this are no parameters for a table of runs.
@@ -43,9 +43,9 @@ class Given:
         if not any(True for _ in outputs_in(value)):
             return encode(value, self._blobs, what=what)
         if isinstance(value, dict):
-            return tuple_of([self._fill(one, what) for one in value.values()], "dict", tuple(value))
+            return container_of([self._fill(one, what) for one in value.values()], "dict", value)
         assert isinstance(value, list | tuple)  # outputs_in looks into nothing else
-        return tuple_of([self._fill(one, what) for one in value], type(value).__name__)
+        return container_of([self._fill(one, what) for one in value], type(value).__name__)
 
 
 def _name(output: Output) -> str:

@@ -1,6 +1,6 @@
 """Whether a found result may serve: its blobs are there, and its refs still stand for what they stood for."""
 
-from stratal.core.errors import StratalError
+from stratal.core.errors import NotFound
 from stratal.core.ids import short
 from stratal.pipelines.payloads import blobs_in
 from stratal.pipelines.rows import Result
@@ -15,10 +15,20 @@ def check_result(result: Result, store: Store) -> str | None:
         if not store.blobs.has(blob):
             return f"{made_by} is lost: blob {blob[:12]} is gone"
     for ref, digest in result.refs:
-        try:
-            now = resolve(ref, store).digest
-        except StratalError as error:
-            return f"{made_by} used {ref}, which is not to be found now: {error.message}"
-        if now != digest:
-            return f"{made_by} used {ref}, which was {digest[:8]} and is {now[:8]} now"
+        now, message = _digest_now(ref, store)
+        if now == digest:
+            continue
+        if not now:
+            return f"{made_by} used {ref}, which is not to be found now: {message}"
+        if not digest:
+            return f"{made_by} looked for {ref} in vain, which is there now"
+        return f"{made_by} used {ref}, which was {digest[:8]} and is {now[:8]} now"
     return None
+
+
+def _digest_now(ref: str, store: Store) -> tuple[str, str]:
+    """Give the digest that a ref stands for, or "" and why there is none: as refs are recorded that were looked for in vain."""
+    try:
+        return resolve(ref, store).digest, ""
+    except NotFound as error:
+        return "", error.message

@@ -50,7 +50,7 @@ class Blobs(Sink, Protocol):
 
 
 class Payload(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """A value as bytes. `data` or, if large, `blob` holds them; `items` those of a container, named by `keys` in a dict.
+    """A value as bytes. `data` or, if large, `blob` holds them; `items` those of a container; `keys` are a dict's, as msgpack.
 
     type: "module:qualname" of a record, the name of a file. shown: short text for people. target: what lineage calls it.
     """
@@ -61,7 +61,7 @@ class Payload(Record, frozen=True, kw_only=True, omit_defaults=True):
     blob: str = ""
     type: str = ""
     items: tuple["Payload", ...] = ()
-    keys: tuple[object, ...] = ()
+    keys: bytes = b""
     shown: str = ""
     target: str = ""
 
@@ -81,7 +81,7 @@ def decode(payload: Payload, blobs: Blobs) -> object:
         case "tuple":
             return tuple(decode(item, blobs) for item in payload.items)
         case "dict":
-            return {key: decode(item, blobs) for key, item in zip(payload.keys, payload.items, strict=True)}
+            return {key: decode(item, blobs) for key, item in zip(_keys(payload), payload.items, strict=True)}
         case "file":
             return File(path=str(blobs.path(payload.blob)), digest=payload.digest, size_bytes=int(payload.shown or -1), name=payload.type)
         case "frame":
@@ -120,8 +120,8 @@ def targets_in(payload: Payload) -> Iterator[tuple[str, str]]:
     if payload.target:
         yield "", payload.target
     elif payload.items:
-        for position, one in enumerate(payload.items):
-            place = payload.keys[position] if payload.kind == "dict" else position
+        places = _keys(payload) if payload.kind == "dict" else list(range(len(payload.items)))
+        for place, one in zip(places, payload.items, strict=True):
             yield from ((f"[{place}]{inner}", target) for inner, target in targets_in(one))
     elif payload.kind in ("file", "frame", "series", "array", "pickle"):
         yield "", f"sha256:{payload.digest}"
@@ -132,11 +132,11 @@ def content_digest(value: object) -> str:
     return encode(value, _Nowhere(), what="a value").digest
 
 
-def tuple_of(items: Iterable[Payload], kind: str = "tuple", keys: tuple[object, ...] = ()) -> Payload:
+def container_of(items: Iterable[Payload], kind: str, keys: Iterable[object] = ()) -> Payload:
     """Make the payload of a container from those of its items."""
-    held = tuple(items)
-    digest = _digest(kind, repr(keys), *(one.digest for one in held))
-    return Payload(kind=kind, digest=digest, items=held, keys=keys, shown=f"{kind} of {len(held)}")
+    held, named = tuple(items), msgspec.msgpack.encode(list(keys)) if kind == "dict" else b""
+    digest = _digest(kind, named, *(one.digest for one in held))
+    return Payload(kind=kind, digest=digest, items=held, keys=named, shown=f"{kind} of {len(held)}")
 
 
 def _encode(value: object, blobs: Sink, what: str, depth: int) -> Payload:
@@ -144,10 +144,9 @@ def _encode(value: object, blobs: Sink, what: str, depth: int) -> Payload:
         data = msgspec.msgpack.encode(value)
         return _held("plain", data, _digest("plain", data), blobs, shown=_short(value))
     if depth < _DEEPEST and type(value) in (list, tuple):
-        return tuple_of((_encode(one, blobs, what, depth + 1) for one in value), type(value).__name__)  # type: ignore[attr-defined]
+        return container_of((_encode(one, blobs, what, depth + 1) for one in value), type(value).__name__)  # type: ignore[attr-defined]
     if depth < _DEEPEST and type(value) is dict and all(_is_plain(key, 0) for key in value):
-        keys = tuple(value)
-        return tuple_of((_encode(one, blobs, what, depth + 1) for one in value.values()), "dict", keys)
+        return container_of((_encode(one, blobs, what, depth + 1) for one in value.values()), "dict", value)
     if isinstance(value, File):
         return _file(value, blobs)
     if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
@@ -253,6 +252,10 @@ def _held(kind: str, data: bytes, digest: str, blobs: Sink, *, type: str = "", s
     if len(data) <= INLINE_BYTES:
         return Payload(kind=kind, digest=digest, data=data, type=type, shown=shown, target=target)
     return Payload(kind=kind, digest=digest, blob=blobs.put(data), type=type, shown=shown, target=target)
+
+
+def _keys(payload: Payload) -> list[object]:
+    return msgspec.msgpack.decode(payload.keys, type=list[object])
 
 
 def _bytes(payload: Payload, blobs: Blobs) -> bytes:

@@ -3,7 +3,7 @@
 from stratal.core.records import Record
 from stratal.pipelines.cache import KeyPart
 from stratal.pipelines.payloads import Payload
-from stratal.tracking.facts import Start
+from stratal.tracking.values import Scalar
 
 
 class Entry(Record, frozen=True, kw_only=True):
@@ -68,10 +68,11 @@ class StepRow(Record, frozen=True, kw_only=True):
 
 
 class Beginning(Record, frozen=True, kw_only=True):
-    """A new attempt, and how its own run begins. A hit and a skipped step have none (`start` is None)."""
+    """A new attempt. One that runs begins a run of its own, in `experiment` with `params`; hits and skipped steps have none."""
 
     row: StepRow
-    start: Start | None = None
+    experiment: str = ""
+    params: dict[str, Scalar] = {}
 
 
 class Ending(Record, frozen=True, kw_only=True):

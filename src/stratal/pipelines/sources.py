@@ -139,7 +139,7 @@ def _file_of(module: str) -> str | None:
         return getattr(sys.modules[module], "__file__", None)
     try:
         spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError, AttributeError):
+    except Exception:  # noqa: BLE001  looking for a submodule imports its package, which is the user's code
         return None
     return spec.origin if spec is not None else None
 

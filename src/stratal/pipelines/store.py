@@ -178,7 +178,7 @@ class PipelineStore:
 
     @operation(needs=Role.VIEWER)
     def recent(self, *, pipeline: str = "", limit: int = 20) -> tuple[str, ...]:
-        """Give the ids of the newest runs, of one pipeline if named."""
+        """Give the ids of the newest runs, newest first, of one pipeline if named."""
         with self._read() as tx:
             found = tx.rows(_RECENT_OF, of_pipeline=pipeline, at_most=limit) if pipeline else tx.rows(_RECENT, at_most=limit)
         return tuple(str(run) for (run,) in found)
@@ -221,8 +221,11 @@ def _lose(tx: Transaction, store: Store, row: StepRow, message: str) -> None:
 def _begin(tx: Transaction, store: Store, beginning: Beginning, lease_s: float) -> StepRow:
     row = beginning.row
     check_transition(None, row.state)
-    if beginning.start is not None:
-        start = beginning.start
+    if row.state == RUNNING:
+        start = Start(
+            experiment=beginning.experiment, name=row.path, kind="step", parent=row.run, params=beginning.params,
+            tags={"pipeline": row.pipeline, "attempt": str(row.attempt)}, user=tx.actor.name,
+        )  # fmt: skip
         _, epoch = runs.insert_leased(tx, store, start, ttl_s=lease_s, run_id=RunId(row.step_run))
         row = msgspec.structs.replace(row, step_epoch=epoch)
     tx.run(
