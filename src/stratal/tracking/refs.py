@@ -171,11 +171,17 @@ def register_resolver(kind: str, resolver: Resolver | str) -> None:
 
 
 def resolve(ref: Ref | str, store: "Store") -> Resolved:
-    """Find what a ref stands for now. Raises NotFound if it is not there, Misuse if the ref is wrong or ambiguous."""
+    """Find what a ref stands for now. Raises NotFound if it is not there, Misuse if the ref is wrong or ambiguous.
+
+    Watchers hear of it too when it is not there, with the digest "": what was done without it may be done otherwise later."""
     parsed = parse_ref(ref) if isinstance(ref, str) else ref
-    resolved = _resolver(parsed.kind)(parsed, store)
-    for seen in _watchers.get():
-        seen.append((format_ref(parsed), resolved.digest))
+    digest = ""
+    try:
+        resolved = _resolver(parsed.kind)(parsed, store)
+        digest = resolved.digest
+    finally:
+        for seen in _watchers.get():
+            seen.append((format_ref(parsed), digest))
     return resolved
 
 
@@ -195,7 +201,7 @@ def watching_resolutions() -> Iterator[list[tuple[str, str]]]:
 def _resolver(kind: str) -> Resolver:
     found = _resolvers.get(kind)
     if found is None:
-        raise NotFound(f"nothing here resolves {kind} refs", hint="`import stratal` registers all kinds; import it first")
+        raise Misuse(f"nothing here resolves {kind} refs", hint="`import stratal` registers all kinds; import it first")
     if isinstance(found, str):
         module, _, name = found.partition(":")
         found = _resolvers[kind] = cast(Resolver, getattr(importlib.import_module(module), name))
