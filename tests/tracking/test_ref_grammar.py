@@ -140,7 +140,7 @@ def test_a_ref_is_resolved_by_the_one_who_registered(table: list[Ref]) -> None:
 
     assert resolved.value == "the store"
     assert table == [parse_ref("dataset:churn@1")]
-    with pytest.raises(NotFound, match="nothing here resolves model refs"):
+    with pytest.raises(Misuse, match="nothing here resolves model refs"):
         resolve("model:churn@1", "the store")  # type: ignore[arg-type]
     with pytest.raises(Misuse, match="no known kind"):
         register_resolver("datasets", lambda ref, store: Resolved(ref=ref, digest="", value=store))
