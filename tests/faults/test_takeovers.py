@@ -221,3 +221,10 @@ def test_end_of_a_leased_run_is_refused_to_the_old_token(store: Store):
     with store.command() as tx:
         rows.end_leased(tx, leased.id, token, "finished")
     assert get_run(leased.id, store=store).status == "finished"
+
+
+def test_a_leased_run_that_failed_says_of_what(store: Store):
+    with pytest.raises(ValueError), start_leased("e", store=store, kind="job") as leased:
+        raise ValueError("no data")
+    read = get_run(leased.id, store=store)
+    assert (read.status, read.error) == ("failed", "ValueError: no data")

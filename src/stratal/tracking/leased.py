@@ -55,10 +55,8 @@ class LeasedRun(Run):
 
     def _end(self, status: str, error: str) -> None:
         self._stopping.set()
-        if error:
-            self.set_tags({"error": error[:500]})
         with self.store.command(runs=[self.id]) as tx:
-            rows.end_leased(tx, self.id, self.token, status)
+            rows.end_leased(tx, self.id, self.token, status, error=error)
 
 
 def start_leased(

@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, select, update
 
 from stratal.core.errors import NotFound
 from stratal.core.ids import SHORT, RunId, new_id, short, to_bytes
-from stratal.core.records import Record, from_json
+from stratal.core.records import Record, from_json, to_json
 from stratal.store import leases
 from stratal.store.database import Row, Transaction
 from stratal.store.names import ensure_run
@@ -34,6 +34,7 @@ _END = (
     .where(run.c.id == bindparam("run_id"), run.c.epoch == bindparam("token"))
     .values(status=bindparam("new_status"), ended_ns=bindparam("at"), holder=None, expires_ns=None)
 )
+_SET_DOC = update(run).where(run.c.id == bindparam("run_id")).values(doc=bindparam("new_doc"))
 _METRICS = (
     select(key.c.name, metric.c.value, metric.c.is_nan, metric.c.step, metric.c.time_ns, metric.c.low, metric.c.high, metric.c.points)
     .join_from(metric, key, key.c.id == metric.c.key)
@@ -227,10 +228,13 @@ def insert_leased(tx: Transaction, store: Store, start: Start, *, ttl_s: float, 
     return id, token
 
 
-def end_leased(tx: Transaction, run_id: str, token: int, status: str) -> None:
-    """End a leased run and give the lease back. Raises StaleLease if it was taken over."""
+def end_leased(tx: Transaction, run_id: str, token: int, status: str, *, error: str = "") -> None:
+    """End a leased run and give the lease back. error: what a failed one died of. Raises StaleLease if it was taken over."""
     if tx.run(_END, run_id=to_bytes(run_id), token=token, new_status=status, at=tx.now_ns) != 1:
         raise leases.stale(run_id, token)
+    if error:
+        doc = {**get_record(tx, run_id).doc, "error": error}
+        tx.run(_SET_DOC, run_id=to_bytes(run_id), new_doc=to_json(doc))
     tx.emit("run", run_id)
 
 
