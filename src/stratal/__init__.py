@@ -38,6 +38,8 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.features import NotSeparable as NotSeparable
     from stratal.features import feature_view as feature_view
     from stratal.pipelines import Permanent as Permanent
+    from stratal.pipelines import PipelineRun as PipelineRun
+    from stratal.pipelines import StepFailed as StepFailed
     from stratal.pipelines import Temporary as Temporary
     from stratal.pipelines import pipeline as pipeline
     from stratal.pipelines import step as step
@@ -74,6 +76,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.values import File as File
     from stratal.tracking.values import Model as Model
     from stratal.tracking.values import Params as Params
+    from stratal.training import JobFailed as JobFailed
     from stratal.training import job as job
     from stratal.tuning import TPE as TPE
     from stratal.tuning import Median as Median
@@ -137,7 +140,10 @@ _HOMES = {
     "TrialStopped": "stratal.tuning",
     # training
     "job": "stratal.training",
+    "JobFailed": "stratal.training",
     # pipelines
+    "StepFailed": "stratal.pipelines",
+    "PipelineRun": "stratal.pipelines",
     "step": "stratal.pipelines",
     "pipeline": "stratal.pipelines",
     "Temporary": "stratal.pipelines",

@@ -192,3 +192,9 @@ def test_the_trunk_resolves_its_own_kinds(store: Store) -> None:
             get(ref, store=store)
     with pytest.raises(Misuse, match="names no file"):
         get(f"artifact:{made.id}", store=store)
+
+
+def test_watchers_hear_of_refs_that_were_looked_for_in_vain(store):
+    with watching_resolutions() as seen, pytest.raises(NotFound):
+        resolve("run:0123456789abcdef0123456789abcdef", store)
+    assert seen == [("run:0123456789abcdef0123456789abcdef", "")]

@@ -175,14 +175,18 @@ def resolve(ref: Ref | str, store: "Store") -> Resolved:
 
     Watchers hear of it too when it is not there, with the digest "": what was done without it may be done otherwise later."""
     parsed = parse_ref(ref) if isinstance(ref, str) else ref
-    digest = ""
     try:
         resolved = _resolver(parsed.kind)(parsed, store)
-        digest = resolved.digest
-    finally:
-        for seen in _watchers.get():
-            seen.append((format_ref(parsed), digest))
+    except NotFound:
+        _tell(parsed, "")
+        raise
+    _tell(parsed, resolved.digest)
     return resolved
+
+
+def _tell(ref: Ref, digest: str) -> None:
+    for seen in _watchers.get():
+        seen.append((format_ref(ref), digest))
 
 
 @contextmanager
