@@ -62,7 +62,7 @@ def table(data: object, store: Store) -> Table:
     if isinstance(data, ToPolars):
         return _of_frame(data.to_polars())
     if type(data).__module__.partition(".")[0] == "pandas":
-        return _of_frame(from_pandas(data))  # type: ignore[arg-type]  # known by its module: pandas is not imported here
+        return _of_frame(from_pandas(data))
     raise Misuse(f"{type(data).__name__} is not a table", hint="pass a frame, a dataset, or the path of a CSV or Parquet file")
 
 

@@ -213,7 +213,7 @@ def _polars_column(name: str, column: "pd.Series[Any]") -> pl.Series:
     word = str(column.dtype)
     if word.startswith("datetime64") and getattr(column.dtype, "tz", None) is not None:
         utc = column.dt.tz_convert("UTC").dt.tz_localize(None)
-        return _polars_column(name, utc).dt.replace_time_zone("UTC").dt.convert_time_zone(str(column.dtype.tz))  # type: ignore[union-attr]
+        return _polars_column(name, utc).dt.replace_time_zone("UTC").dt.convert_time_zone(str(column.dtype.tz))
     if word == "category":
         known = column.cat.categories.tolist()
         texts = [None if code < 0 else str(known[code]) for code in column.cat.codes.tolist()]
