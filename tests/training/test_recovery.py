@@ -117,7 +117,7 @@ def test_a_death_before_the_first_checkpoint_fails_the_job_and_its_run(tmp_path)
         launch(tmp_path, at_step=die_once(tmp_path, 0, 2))
     assert "no checkpoint to go back to" in caught.value.hint
     found = only_run(tmp_path)
-    assert (found.status, found.tags["error"]) == ("failed", "rank 0 was killed by signal 9 (SIGKILL)")
+    assert (found.status, found.error) == ("failed", "rank 0 was killed by signal 9 (SIGKILL)")
 
 
 def test_an_exception_on_another_rank_ends_the_run_as_failed(tmp_path):
