@@ -62,7 +62,7 @@ class FactApplier(Protocol):
     @property
     def kinds(self) -> Collection[str]: ...
 
-    def apply(self, tx: Transaction, facts: Sequence[PlacedFact]) -> Sequence[Fact]: ...
+    def apply(self, tx: Transaction, facts: Sequence[PlacedFact], names: Names) -> Sequence[Fact]: ...
 
 
 class Settler:
@@ -72,7 +72,7 @@ class Settler:
         self.folder = folder
         self._database = database
         self._applier = applier
-        self._names = Names()
+        self.names = Names()
 
     def settle(self) -> int:
         """Settle everything that journals hold now, and give the number of frames."""
@@ -142,7 +142,7 @@ class Settler:
             with self._database.write(actor) as tx:
                 yield tx
         except BaseException:
-            self._names.forget()
+            self.names.forget()
             raise
 
     def sweep(self, *, at_once: bool = False) -> int:
@@ -194,7 +194,7 @@ class Settler:
         for tail in tails:
             for frame in tail.read.frames:
                 if frame.kind == NAMED:
-                    self._names.define(tx, *read_names(tail.data, frame))
+                    self.names.define(tx, *read_names(tail.data, frame))
 
     def _facts(self, tx: Transaction, tail: Tail) -> list[Fact]:
         found = []
@@ -215,7 +215,7 @@ class Settler:
         points: dict[tuple[bytes, int, str], list[Rows]] = {}
         for tail in tails:
             frames: list[Frame] = [frame for frame in tail.read.frames if frame.kind in (POINTS, NAMED)]
-            found, nameless = gather(tail.data, frames, lambda shape: self._names.keys_of(tx, shape))
+            found, nameless = gather(tail.data, frames, lambda shape: self.names.keys_of(tx, shape))
             self._note_damage(tx, tail, [(frame.start, frame.stop) for frame in nameless])
             for (run, epoch), rows in found.items():
                 points.setdefault((run, epoch, tail.writer), []).extend(rows)
@@ -234,7 +234,7 @@ class Settler:
                 counted.append(PlacedFact(fact, run))
             tx.run(_ADD_PARTICIPANT, run=fact.run, writer=fact.writer)
         self._database.fault("before facts")
-        for fact in self._applier.apply(tx, counted):
+        for fact in self._applier.apply(tx, counted, self.names):
             self._keep(tx, fact, encode_fact(fact.what, fact.at_ns, fact.value), "unreadable")
 
     def _apply_points(self, tx: Transaction, run: RunRow, epoch: int, groups: list[Rows]) -> None:
@@ -283,6 +283,6 @@ class Meaningless:
 
     kinds: Collection[str] = ()
 
-    def apply(self, tx: Transaction, facts: Sequence[PlacedFact]) -> Sequence[Fact]:
+    def apply(self, tx: Transaction, facts: Sequence[PlacedFact], names: Names) -> Sequence[Fact]:
         """Is never given one."""
         return [placed.fact for placed in facts]

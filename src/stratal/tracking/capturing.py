@@ -99,21 +99,18 @@ class _Reading(NamedTuple):
 _capturer = Capturer()
 
 
-_quick: list[tuple[tuple[str, str, int], Capture]] = []
+_quick: list[tuple[tuple[str, str, int], Capture, dict[str, object]]] = []
 
 
-def quick_capture(store: Store) -> Capture:
-    """Say who started what, where: once per process and working folder, for a loop of runs has one answer to it."""
+def quick_capture(store: Store) -> tuple[Capture, dict[str, object]]:
+    """Say who started what, where, also as the document that a run's start holds.
+
+    Once per process and working folder: a loop of runs has one answer to it."""
     place = (store.settings.user, working_folder(), os.getpid())
     if not _quick or _quick[0][0] != place:
-        _quick[:] = [(place, quick(user=store.settings.user, now_ns=store.clock.now_ns()))]
-    return _quick[0][1]
-
-
-def quick_document(start: Capture) -> dict[str, object]:
-    """Give what a run's start says of a quick capture."""
-    document: dict[str, object] = msgspec.to_builtins({name: getattr(start, name) for name in _QUICK})
-    return document
+        made = quick(user=store.settings.user, now_ns=store.clock.now_ns())
+        _quick[:] = [(place, made, msgspec.to_builtins({name: getattr(made, name) for name in _QUICK}))]
+    return _quick[0][1:]
 
 
 def request_capture(run: OpenRun, start: Capture) -> None:

@@ -1,7 +1,9 @@
-"""Runs with a lease: their start and end are commands, a thread renews them, and whoever loses one is told to stop."""
+"""Runs with a lease: their start and end are commands, one thread per process renews them, and whoever loses one is told to stop."""
 
 import logging
+import os
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 
@@ -26,10 +28,7 @@ class LeasedRun(Run):
         super().__init__(store, id, experiment, epoch=token, kind=kind)
         self.ttl_s = ttl_s
         self.is_lost = False
-        self._stopping = threading.Event()
-        threading.Thread(
-            target=_renew, args=(weakref.ref(self), self._stopping, ttl_s / 3), name=f"lease-{self.short}", daemon=True
-        ).start()
+        _renewer.add(self)
 
     @property
     def token(self) -> int:
@@ -43,18 +42,18 @@ class LeasedRun(Run):
                 rows.renew(tx, self.id, self.token, self.ttl_s)
         except StaleLease:
             self.is_lost = True
-            self._stopping.set()
+            _renewer.drop(self)
             raise
 
     def let_go(self) -> None:
         """Stop renewing, after a room's own command has ended the run."""
-        self._stopping.set()
+        _renewer.drop(self)
         if self.is_open:
             self.is_open = False
             active.pop(self)
 
     def _end(self, status: str, error: str) -> None:
-        self._stopping.set()
+        _renewer.drop(self)
         with self.store.command(runs=[self.id]) as tx:
             rows.end_leased(tx, self.id, self.token, status, error=error)
 
@@ -99,15 +98,63 @@ def adopt(store: Store, id: RunId, experiment: str, token: int, *, kind: str, tt
     return leased
 
 
-def _renew(leased: "weakref.ref[LeasedRun]", stopping: threading.Event, every_s: float) -> None:
-    while not stopping.wait(every_s):
-        run = leased()
-        if run is None:
-            return
-        try:
-            run.renew()
-        except StaleLease:
-            log.warning("lease lost run=%s", run.short)
-        except StratalError as error:
-            log.warning("lease not renewed run=%s error=%s", run.short, error.message)
-        del run
+class _Renewer:
+    """One thread per process that renews all its leases, each after a third of its time; started by the first one."""
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._due: dict[str, tuple[float, weakref.ref[LeasedRun]]] = {}
+        self._thread: threading.Thread | None = None
+
+    def add(self, run: LeasedRun) -> None:
+        with self._change:
+            self._due[run.id] = (time.monotonic() + run.ttl_s / 3, weakref.ref(run))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="stratal-leases", daemon=True)
+                self._thread.start()
+            if len(self._due) == 1 or run.ttl_s < TTL_S:
+                self._change.notify()
+
+    def drop(self, run: LeasedRun) -> None:
+        with self._change:
+            self._due.pop(run.id, None)
+
+    def _serve(self) -> None:
+        while True:
+            with self._change:
+                soonest = min((at_s for at_s, _ in self._due.values()), default=None)
+                now_s = time.monotonic()
+                if soonest is None or soonest > now_s:
+                    self._change.wait(None if soonest is None else soonest - now_s)
+                    continue
+                due = [(id, run()) for id, (at_s, run) in self._due.items() if at_s <= now_s]
+                for id, run in due:
+                    if run is None:  # nobody holds the run any more: its lease may run out
+                        del self._due[id]
+                    else:
+                        self._due[id] = (now_s + run.ttl_s / 3, weakref.ref(run))
+            for _, run in due:
+                if run is not None:
+                    _renew(run)
+            due.clear()
+            run = None
+
+
+def _renew(run: LeasedRun) -> None:
+    try:
+        run.renew()
+    except StaleLease:
+        log.warning("lease lost run=%s", run.short)
+    except StratalError as error:
+        log.warning("lease not renewed run=%s error=%s", run.short, error.message)
+
+
+_renewer = _Renewer()
+
+
+def _after_fork() -> None:
+    global _renewer
+    _renewer = _Renewer()  # a child holds no lease of its parent's
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -13,7 +13,7 @@ from stratal.core.errors import Conflict, Misuse, NotFound
 from stratal.core.ids import RunId, new_id, short, to_bytes
 from stratal.store.store import Store
 from stratal.tracking import active
-from stratal.tracking.capturing import quick_capture, quick_document, request_capture
+from stratal.tracking.capturing import quick_capture, request_capture
 from stratal.tracking.facts import (
     ARTIFACT,
     EDGE,
@@ -231,13 +231,13 @@ def run(
         params=to_params(params or {}),
         tags={key: str(value) for key, value in (tags or {}).items()},
         user=store.actor().name,
-        capture=quick_document(captured) if captured else {},
+        capture=captured[1] if captured else {},
     )
     made = Run(store, new_id(store.clock), experiment, kind=kind)
     made.say(START, start)
     active.push(made)
     if captured:
-        request_capture(made, captured)
+        request_capture(made, captured[0])
     if note:
         made.note(note)
     return made

@@ -254,7 +254,8 @@ class StudyStore:
         run = new_id(self._store.clock)
         params: Params = {"metric": wanted.metric, "goal": "maximize" if wanted.is_maximized else "minimize", "seed": wanted.seed}
         start = self._start(wanted.name, "study", f"study {wanted.name} version {version}", params, parent)
-        TrunkFacts().start(tx, ensure_run(tx, to_bytes(run)), start, tx.now_ns, 0)
+        names = self._store.settler.names
+        TrunkFacts().start(tx, ensure_run(tx, to_bytes(run)), start, at_ns=tx.now_ns, epoch=0, names=names)
         rows.join(tx, self._store, run)
         tx.run(
             _ADD_STUDY, name=wanted.name, version=version, run=to_bytes(run), metric=wanted.metric, is_maximized=int(wanted.is_maximized),

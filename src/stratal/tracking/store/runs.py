@@ -222,7 +222,7 @@ def insert_leased(tx: Transaction, store: Store, start: Start, *, ttl_s: float, 
     id = run_id or new_id(store.clock)
     row = ensure_run(tx, to_bytes(id))
     token = leases.claim(tx, id, store.holder, ttl_s=ttl_s)
-    TrunkFacts().start(tx, row, start, tx.now_ns, token)
+    TrunkFacts().start(tx, row, start, at_ns=tx.now_ns, epoch=token, names=store.settler.names)
     leases.join(tx, id, store.writer.id)
     tx.emit("run", id)
     return id, token

@@ -5,7 +5,7 @@ follows the highest (epoch, time); the rest is only ever added.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import and_, bindparam, or_, select, update
@@ -87,29 +87,27 @@ _PARAM_COLUMNS = tuple(c.name for c in param.columns)
 
 
 class TrunkFacts:
-    """Applies the trunk's facts. One per process and store: it remembers ids of names."""
+    """Applies the trunk's facts."""
 
     kinds = frozenset((START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, END))
 
     def __init__(self) -> None:
-        self._names = Names()
-        self._verbs: dict[str, Callable[[Transaction, PlacedFact], None]] = {
+        self._verbs: dict[str, Callable[[Transaction, PlacedFact, Names], None]] = {
             START: self._start, PARAMS: self._params, TAGS: self._tags, NOTE: self._note, ARTIFACT: self._artifact,
             EDGE: self._edge, STATE: self._state, CAPTURE: self._capture, END: self._end,
         }  # fmt: skip
 
-    def apply(self, tx: Transaction, facts: Sequence[PlacedFact]) -> list[Fact]:
+    def apply(self, tx: Transaction, facts: Sequence[PlacedFact], names: Names) -> list[Fact]:
         """Apply facts in the order given, and give those whose bodies are not what they should be."""
-        self._names.forget()  # a transaction before this one may have been rolled back
         unreadable = []
         for placed in facts:
             try:
-                self._verbs[placed.fact.what](tx, placed)
+                self._verbs[placed.fact.what](tx, placed, names)
             except (Damaged, msgspec.ValidationError):  # raised before anything is written
                 unreadable.append(placed.fact)
         return unreadable
 
-    def start(self, tx: Transaction, row: RunRow, start: Start, at_ns: int, epoch: int) -> None:
+    def start(self, tx: Transaction, row: RunRow, start: Start, *, at_ns: int, epoch: int, names: Names) -> None:
         """Begin a run: by a fact, or by a command that makes a leased run."""
         doc = {
             "name": start.name, "group": start.group, "user": start.user,
@@ -122,38 +120,38 @@ class TrunkFacts:
         if not row.is_new:  # points or params of another writer came first
             tx.run(_NAME_METRICS, run_no=row.no, new_experiment=start.experiment)
             tx.run(_NAME_PARAMS, run_no=row.no, new_experiment=start.experiment)
-        self._write_params(tx, row, start.experiment, start.params, epoch, at_ns)
-        self._write_tags(tx, row, start.tags, epoch, at_ns)
+        _write_params(tx, row, start.experiment, start.params, _Said(epoch, at_ns, names))
+        _write_tags(tx, row, start.tags, _Said(epoch, at_ns, names))
 
-    def _start(self, tx: Transaction, placed: PlacedFact) -> None:
+    def _start(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
         fact, row = placed
-        self.start(tx, row, _body(fact.value, Start), fact.at_ns, fact.epoch)
+        self.start(tx, row, _body(fact.value, Start), at_ns=fact.at_ns, epoch=fact.epoch, names=names)
 
-    def _end(self, tx: Transaction, placed: PlacedFact) -> None:
+    def _end(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         end = _body(placed.fact.value, End)
         if placed.fact.epoch < placed.run.epoch:
             return  # how an epoch ended says nothing about the one that took over
         if tx.run(_END, run_no=placed.run.no, new_status=end.status, new_ended_ns=placed.fact.at_ns) and end.error:
             _change_doc(tx, placed.run.no, {"error": end.error})
 
-    def _params(self, tx: Transaction, placed: PlacedFact) -> None:
+    def _params(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
         fact, row = placed
         params = msgspec.convert(fact.value, dict[str, Scalar])
         newer = {name: (epoch, at_ns) for name, epoch, at_ns in tx.rows(_PARAM_TIMES, run_no=row.no)}
-        self._write_params(tx, row, str(tx.value(_EXPERIMENT, run_no=row.no)), params, fact.epoch, fact.at_ns)
+        _write_params(tx, row, str(tx.value(_EXPERIMENT, run_no=row.no)), params, _Said(fact.epoch, fact.at_ns, names))
         counting = {name: value for name, value in params.items() if newer.get(name, (-1, 0)) <= (fact.epoch, fact.at_ns)}
         _merge_doc(tx, row.no, "params", _document(counting))
 
-    def _tags(self, tx: Transaction, placed: PlacedFact) -> None:
+    def _tags(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
         fact, row = placed
-        self._write_tags(tx, row, msgspec.convert(fact.value, dict[str, str | None]), fact.epoch, fact.at_ns)
+        _write_tags(tx, row, msgspec.convert(fact.value, dict[str, str | None]), _Said(fact.epoch, fact.at_ns, names))
         _change_doc(tx, row.no, {"tags": {name: value for name, value in tx.rows(_TAGS, run_no=row.no) if value is not None}})
 
-    def _note(self, tx: Transaction, placed: PlacedFact) -> None:
+    def _note(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         body = _body(placed.fact.value, Note)
         tx.run(_NOTE, run=placed.run.no, author=body.author, at_ns=placed.fact.at_ns, text=body.text)
 
-    def _artifact(self, tx: Transaction, placed: PlacedFact) -> None:
+    def _artifact(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         fact, body = placed.fact, _body(placed.fact.value, ArtifactFact)
         tx.run(
             _ARTIFACT, run=placed.run.no, path=body.path, digest=body.digest, size_bytes=body.size_bytes, epoch=fact.epoch,
@@ -161,18 +159,18 @@ class TrunkFacts:
         )  # fmt: skip
         blob_use(tx, body.digest, f"run:{placed.run.id.hex()}")
 
-    def _edge(self, tx: Transaction, placed: PlacedFact) -> None:
+    def _edge(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         body = _body(placed.fact.value, EdgeFact)
         tx.run(_EDGE, run=placed.run.no, verb=body.verb, target=body.target, role=body.role, at_ns=placed.fact.at_ns)
 
-    def _state(self, tx: Transaction, placed: PlacedFact) -> None:
+    def _state(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         body = _body(placed.fact.value, StateFact)
         tx.run(
             _STATEMENT, run=placed.run.no, kind=body.kind, subject=body.subject, author=body.author, at_ns=placed.fact.at_ns,
             body=_json(body.body),
         )  # fmt: skip
 
-    def _capture(self, tx: Transaction, placed: PlacedFact) -> None:
+    def _capture(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         captured = _body(placed.fact.value, CaptureFact)
         holder = f"capture:{captured.thorough.digest}"
         blob_use(tx, captured.thorough.digest, f"run:{placed.run.id.hex()}")
@@ -180,15 +178,27 @@ class TrunkFacts:
             blob_use(tx, digest, holder)
         _merge_doc(tx, placed.run.no, "capture", {"thorough": captured.thorough.digest})
 
-    def _write_params(self, tx: Transaction, row: RunRow, experiment: str, params: Mapping[str, Scalar], epoch: int, at_ns: int) -> None:
-        ids = self._names.key_ids(tx, list(params))
-        rows = [(row.no, id, experiment, _number(v), _text(v), epoch, at_ns) for id, v in zip(ids, params.values(), strict=True)]
-        tx.many_tuples(_PARAM, _PARAM_COLUMNS, rows)
 
-    def _write_tags(self, tx: Transaction, row: RunRow, tags: Mapping[str, str | None], epoch: int, at_ns: int) -> None:
-        ids = self._names.key_ids(tx, list(tags))
-        rows = [{"run": row.no, "key": id, "value": v, "epoch": epoch, "at_ns": at_ns} for id, v in zip(ids, tags.values(), strict=True)]
-        tx.many(_TAG, rows)
+class _Said(NamedTuple):
+    """When something was said, and the ids of names to say it with."""
+
+    epoch: int
+    at_ns: int
+    names: Names
+
+
+def _write_params(tx: Transaction, row: RunRow, experiment: str, params: Mapping[str, Scalar], said: _Said) -> None:
+    ids = said.names.key_ids(tx, list(params))
+    rows = [(row.no, id, experiment, _number(v), _text(v), said.epoch, said.at_ns) for id, v in zip(ids, params.values(), strict=True)]
+    tx.many_tuples(_PARAM, _PARAM_COLUMNS, rows)
+
+
+def _write_tags(tx: Transaction, row: RunRow, tags: Mapping[str, str | None], said: _Said) -> None:
+    ids = said.names.key_ids(tx, list(tags))
+    rows = [
+        {"run": row.no, "key": id, "value": v, "epoch": said.epoch, "at_ns": said.at_ns} for id, v in zip(ids, tags.values(), strict=True)
+    ]
+    tx.many(_TAG, rows)
 
 
 def _body(value: object, type: type[T]) -> T:
