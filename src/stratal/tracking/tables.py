@@ -1,6 +1,6 @@
 """Tables of the trunk: what is said about runs, beside the run row, its metrics and its points, which the store keeps."""
 
-from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, Table, Text
+from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, Table, Text, text
 
 from stratal.store.tables import Number, metadata, numbered
 
@@ -14,10 +14,11 @@ param = Table(
     Column("txt", Text),  # of everything, as it is shown
     Column("epoch", Integer, nullable=False),
     Column("at_ns", BigInteger, nullable=False),
-    Index(None, "key", "experiment", "num", "run"),
-    Index(None, "key", "experiment", "txt", "run"),
-    Index(None, "key", "num", "run"),
-    Index(None, "key", "txt", "run"),
+    # Two are enough: each one more costs a page per param and commit, which is what a trial's commit mostly consists of.
+    Index(
+        "param_by_number", "key", "experiment", "num", "run", sqlite_where=text("num IS NOT NULL"), postgresql_where=text("num IS NOT NULL")
+    ),
+    Index("param_by_text", "key", "experiment", "txt", "run"),
     sqlite_with_rowid=False,
 )
 

@@ -233,10 +233,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run", "key", name="param_key"),
         sqlite_with_rowid=False,
     )
-    op.create_index("param_by_key_experiment_num_run", "param", ["key", "experiment", "num", "run"], unique=False)
-    op.create_index("param_by_key_experiment_txt_run", "param", ["key", "experiment", "txt", "run"], unique=False)
-    op.create_index("param_by_key_num_run", "param", ["key", "num", "run"], unique=False)
-    op.create_index("param_by_key_txt_run", "param", ["key", "txt", "run"], unique=False)
+    numbers = sa.text("num IS NOT NULL")
+    op.create_index("param_by_number", "param", ["key", "experiment", "num", "run"], sqlite_where=numbers, postgresql_where=numbers)
+    op.create_index("param_by_text", "param", ["key", "experiment", "txt", "run"])
     op.create_table(
         "statement",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(always=False), nullable=False),
