@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from stratal.store.frames import NO_STEP, Frame, read_points
 from stratal.store.series import Floats, Ints, Keys, Points
 
+LAST_STEP = 2**63 - 1
+
 
 class Rows(NamedTuple):
     """Rows of one tuple of names: keys (n,), steps (R,), times (R,), values (R, n), sequence (R,)."""
@@ -83,7 +85,7 @@ def sort_series(groups: Sequence[Rows]) -> Sorted:
 
 
 def number_steps(rows: Sorted, next_step: Mapping[int, int]) -> Sorted:
-    """Give steps to points that came without: one more than the highest of their series so far.
+    """Give steps to points that came without: one more than the highest of their series so far, as long as there is one.
 
     next_step: key to the next free step; a series that is missing starts at 0.
     """
@@ -93,11 +95,11 @@ def number_steps(rows: Sorted, next_step: Mapping[int, int]) -> Sorted:
     for start, end, key in zip(rows.starts.tolist(), rows.ends.tolist(), rows.series, strict=True):
         here, following = steps[start:end], next_step.get(key, 0)
         if (here == NO_STEP).all():
-            here[:] = np.arange(following, following + len(here))
+            here[:] = following + np.minimum(np.arange(len(here)), min(LAST_STEP - following, len(here)))
             continue
         for i, step in enumerate(here.tolist()):
             here[i] = following if step == NO_STEP else step
-            following = max(following, int(here[i]) + 1)
+            following = min(max(following, int(here[i]) + 1), LAST_STEP)
     return rows._replace(points=rows.points._replace(steps=steps))
 
 

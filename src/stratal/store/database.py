@@ -3,7 +3,7 @@
 Statements are compiled once per object and run through `sqlite3` directly: 58 against 382 µs for a small command.
 Laws: 1 a `write` block is one transaction: all of it, or nothing. 2 a `read` block is one snapshot. 3 writers of all
 processes wait in the kernel's queue (`flock` on write.lock) and not in SQLite's polling, which starves some of them.
-4 after a fork the child opens connections of its own.
+4 after a fork the child has connections and locks of its own.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -145,39 +146,48 @@ class Database:
         self.clock = clock or SystemClock()
         # Called at named points of the write protocol; fault tests kill or raise there.
         self.fault: Callable[[str], None] = _no_fault
+        # Called when a write was rolled back, before anybody else may write.
+        self.on_rollback: list[Callable[[], None]] = []
         self._fresh()
+        _living.add(self)
 
     @contextlib.contextmanager
     def write(self, actor: Identity) -> Iterator[Transaction]:
         """Open the one write transaction of the store. Raises StoreDown if the database cannot be written."""
-        with self._one_writer, self._gate():
-            connection = self._writer()
-            with _errors():
-                connection.execute("begin immediate")
-            tx = Transaction(connection, now_ns=self.clock.now_ns(), actor=actor, is_write=True)
-            try:
-                yield tx
-                self.fault("before commit")
-                with _errors():
-                    connection.execute("commit")
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("rollback")
-                raise
-            self.fault("after commit")
+        with self._one_writer:
+            if self._connection is not None and self._connection.in_transaction:
+                raise Bug("a transaction was opened inside another one", hint="pass the outer one on")
+            with self._gate():
+                connection = self._writer()
+                try:
+                    with _errors():
+                        connection.execute("begin immediate")
+                    yield Transaction(connection, now_ns=self.clock.now_ns(), actor=actor, is_write=True)
+                    self.fault("before commit")
+                    if self._connection is not connection:
+                        raise Bug("this process was forked inside a transaction, which is its parent's", hint="fork before or after it")
+                    with _errors():
+                        connection.execute("commit")
+                except BaseException:  # also an interrupt right after `begin`
+                    if self._connection is connection and connection.in_transaction:
+                        connection.execute("rollback")
+                    for forget in self.on_rollback:
+                        forget()
+                    raise
+                self.fault("after commit")
 
     @contextlib.contextmanager
     def read(self, actor: Identity) -> Iterator[Transaction]:
         """Open a read snapshot; it begins with the first statement. Snapshots of threads are apart from each other."""
-        connection = self._take_reader()
+        readers, connection = self._readers, self._take_reader()
         try:
             with _errors():
                 connection.execute("begin")
             yield Transaction(connection, now_ns=self.clock.now_ns(), actor=actor, is_write=False)
         finally:
-            if connection.in_transaction:
+            if self._readers is readers and connection.in_transaction:
                 connection.execute("rollback")
-            self._readers.append(connection)
+            readers.append(connection)  # not to those of a child that was forked meanwhile
 
     def checkpoint(self) -> bool:
         """Move the write-ahead log into the database file; True if all of it is there, and synced."""
@@ -216,45 +226,74 @@ class Database:
         return connection
 
     def _fresh(self) -> None:
-        self._pid = os.getpid()
         self._one_writer = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._readers: list[sqlite3.Connection] = []
         self._gate_fd = -1
 
-    def _own_process(self) -> None:
-        if self._pid != os.getpid():  # forked: the parent's connections are left alone, closing them would drop its locks
-            _orphans.extend((self._connection, *self._readers))
-            if self._gate_fd >= 0:
-                os.close(self._gate_fd)
-            self._fresh()
+    def _after_fork(self) -> None:
+        """Start anew in a child. Copies of the parent's idle connections are closed: SQLite counts locks per process, and
+        would take those that only the parent holds for the child's own. Busy ones are left alone and never closed.
+        """
+        for connection in (*self._readers, self._connection):
+            if connection is not None and not connection.in_transaction:
+                connection.close()
+            _orphans.append(connection)
+        _orphans.append(self._readers)
+        if self._gate_fd >= 0:
+            os.close(self._gate_fd)
+        self._fresh()
 
     def _writer(self) -> sqlite3.Connection:
-        self._own_process()
         if self._connection is None:
             self._connection = self.connect()
         return self._connection
 
     def _take_reader(self) -> sqlite3.Connection:
-        self._own_process()
         with contextlib.suppress(IndexError):
             return self._readers.pop()
         return self.connect()
 
     @contextlib.contextmanager
     def _gate(self) -> Iterator[None]:
-        self._own_process()
         if self._gate_fd < 0:
             with _errors():
                 self._gate_fd = os.open(self.path.parent / "write.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(self._gate_fd, fcntl.LOCK_EX)
+        gate = self._gate_fd
         try:
+            with _errors():
+                fcntl.flock(gate, fcntl.LOCK_EX)
             yield
         finally:
-            fcntl.flock(self._gate_fd, fcntl.LOCK_UN)
+            if self._gate_fd == gate:  # else this is a child that was forked inside: it has none
+                fcntl.flock(gate, fcntl.LOCK_UN)
 
 
-_orphans: list[sqlite3.Connection | None] = []
+_living: "weakref.WeakSet[Database]" = weakref.WeakSet()
+_orphans: list[object] = []
+
+
+_forking: list["Database"] = []
+
+
+def _before_fork() -> None:
+    """Wait for writes of other threads: a child would inherit half a transaction, and a lock that nobody gives back."""
+    for database in sorted(_living, key=id):
+        database._one_writer.acquire()
+        _forking.append(database)
+
+
+def _after_fork_in_parent() -> None:
+    while _forking:
+        _forking.pop()._one_writer.release()
+
+
+def _after_fork_in_child() -> None:
+    while _forking:
+        _forking.pop()._after_fork()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def _no_fault(point: str) -> None:

@@ -75,7 +75,7 @@ class Writer:
         _living.add(self)
 
     def log(self, run: bytes, epoch: int, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write one row of metrics. run: 16 bytes; step: int64, None for the next one of each series.
+        """Write one row of metrics. run: 16 bytes; step: int64 above -2^63, None for the next one of each series.
 
         Raises Misuse for names or values that cannot be, StoreDown if the bytes cannot be written.
         """
@@ -86,6 +86,8 @@ class Writer:
                 body = shape.body(shape.id, NO_STEP if step is None else step, time.time_ns(), *metrics.values())
             except struct.error as error:
                 raise _bad_value(metrics, step) from error
+            if step == NO_STEP:
+                raise _bad_value(metrics, step)
             if self._fd < 0 or self._size > SEGMENT_BYTES:
                 self._open_segment()
             if shape.uses < 2 or shape.uses % NAME_AGAIN == 0:
@@ -291,7 +293,7 @@ def _bad_value(metrics: Mapping[str, float], step: int | None) -> Misuse:
             struct.pack("<d", value)
         except struct.error:
             return Misuse(f"metric {name!r} is {type(value).__name__}, not a number", hint="pass a float or an int")
-    return Misuse(f"step {step!r} is not a whole number of 64 bits", hint="pass an int, or leave it out")
+    return Misuse(f"step {step!r} is not a whole number of 64 bits, or is the lowest of them", hint="pass an int, or leave it out")
 
 
 def _cannot_write(folder: Path, error: OSError) -> StoreDown:

@@ -22,7 +22,11 @@ _RAISE = (
     .values(epoch=bindparam("token"), holder=bindparam("who"), expires_ns=bindparam("until"))
 )
 _ADD_EPOCH = insert(epoch)
-_RENEW = update(run).where(run.c.id == bindparam("run_id"), run.c.epoch == bindparam("token")).values(expires_ns=bindparam("until"))
+_RENEW = (
+    update(run)
+    .where(run.c.id == bindparam("run_id"), run.c.epoch == bindparam("token"), run.c.holder.is_not(None))
+    .values(expires_ns=bindparam("until"))
+)
 _RELEASE = update(run).where(run.c.id == bindparam("run_id"), run.c.epoch == bindparam("token")).values(holder=None, expires_ns=None)
 _ADD_PARTICIPANT = insert(participant).on_conflict_do_nothing()
 _EXPIRED = select(run.c.id).where(run.c.expires_ns < bindparam("now"), run.c.kind == bindparam("of_kind")).order_by(run.c.expires_ns)
@@ -78,9 +82,9 @@ def join(tx: Transaction, run_id: str, writer: str) -> None:
 
 
 def renew(tx: Transaction, run_id: str, token: int, ttl_s: float) -> None:
-    """Hold the lease for another `ttl_s` seconds. Raises StaleLease if it was taken over."""
+    """Hold the lease for another `ttl_s` seconds; one that was given back stays free. Raises StaleLease if it was taken over."""
     if tx.run(_RENEW, run_id=to_bytes(run_id), token=token, until=tx.now_ns + int(ttl_s * SECOND_NS)) != 1:
-        raise stale(run_id, token)
+        guard(tx, run_id, token)
 
 
 def guard(tx: Transaction, run_id: str, token: int) -> None:

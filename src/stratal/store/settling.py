@@ -11,7 +11,7 @@ applied, and the database file itself holds the outcome.
 
 import contextlib
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -73,19 +73,22 @@ class Settler:
         self._database = database
         self._applier = applier
         self.names = Names()
+        database.on_rollback.append(self.names.forget)  # ids that it gave are void
 
     def settle(self) -> int:
-        """Settle everything that journals hold now, and give the number of frames."""
+        """Settle everything that journals hold now, and give the number of frames; what comes meanwhile is left to the next."""
         total = 0
-        while frames := self.tick():
+        with open_segments(self.folder, segments(self.folder)) as opened:
+            sizes = {name: os.fstat(fd).st_size for name, fd in opened.items()}
+        while frames := self.tick(sizes):  # not until nothing is left: beside a busy writer there always is
             total += frames
         self.catch_up()
         return total
 
-    def tick(self) -> int:
-        """Settle at most a window of each segment; 0 if there was nothing."""
-        with open_segments(self.folder, segments(self.folder)) as opened:
-            tails = [tail for tail in self._read_tails(opened, whole=False) if tail.read.frames]
+    def tick(self, sizes: Mapping[str, int] | None = None) -> int:
+        """Settle at most a window of each segment; 0 if there was nothing. sizes: how far to go in which, None: in all."""
+        with open_segments(self.folder, segments(self.folder) if sizes is None else sizes) as opened:
+            tails = [tail for tail in self._read_tails(opened, whole=False, sizes=sizes) if tail.read.frames]
             if not tails:
                 return 0
             with self.transaction() as tx:
@@ -137,13 +140,9 @@ class Settler:
 
     @contextlib.contextmanager
     def transaction(self, actor: Identity = SYSTEM) -> Iterator[Transaction]:
-        """Open a write transaction in which journals may be settled: ids that it gave are forgotten if it is rolled back."""
-        try:
-            with self._database.write(actor) as tx:
-                yield tx
-        except BaseException:
-            self.names.forget()
-            raise
+        """Open a write transaction in which journals may be settled."""
+        with self._database.write(actor) as tx:
+            yield tx
 
     def sweep(self, *, at_once: bool = False) -> int:
         """Unlink dead segments if there are enough of them (or `at_once`); give how many went."""
@@ -169,12 +168,13 @@ class Settler:
                 self._database.fault("after unlink")
             return len(dead)
 
-    def _read_tails(self, opened: dict[str, int], *, whole: bool) -> list[Tail]:
+    def _read_tails(self, opened: dict[str, int], *, whole: bool, sizes: Mapping[str, int] | None = None) -> list[Tail]:
         with self._database.read(SYSTEM) as tx:
             offsets = {name: int(tx.value(_OFFSET, segment_name=name) or 0) for name in opened}
         tails = []
         for name, fd in opened.items():
-            if whole or os.fstat(fd).st_size > offsets[name]:
+            size = os.fstat(fd).st_size if sizes is None else sizes[name]
+            if whole or size > offsets[name]:
                 tails.append(read_tail(name, fd, offsets[name], whole=whole))
         return tails
 

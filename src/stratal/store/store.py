@@ -64,9 +64,7 @@ class Store:
     def writer(self) -> Writer:
         """This process's writer: one per folder, shared by all its threads and Store objects."""
         place = (self.journals, self.is_power_safe)
-        if place not in _writers:
-            _writers[place] = Writer(self.journals, power=self.is_power_safe)
-        return _writers[place]
+        return _writers.get(place) or _writers.setdefault(place, Writer(self.journals, power=self.is_power_safe))
 
     @property
     def holder(self) -> str:

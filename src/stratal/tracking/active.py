@@ -3,6 +3,7 @@
 Each thread and task sees the run that it entered last; one that entered none sees the process's newest open run.
 """
 
+import contextlib
 from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path
@@ -59,14 +60,14 @@ _open: list[OpenRun] = []
 
 def push(run: OpenRun) -> None:
     """Make a run the active one."""
-    _entered.set((*_entered.get(), run))
+    _entered.set((*(other for other in _entered.get() if other.is_open), run))  # some may have ended in other threads
     _open.append(run)
 
 
 def pop(run: OpenRun) -> None:
     """Forget a run that has ended."""
     _entered.set(tuple(other for other in _entered.get() if other is not run))
-    if run in _open:
+    with contextlib.suppress(ValueError):
         _open.remove(run)
 
 
@@ -75,7 +76,7 @@ def active_run() -> OpenRun | None:
     for run in reversed(_entered.get()):
         if run.is_open:
             return run
-    return _open[-1] if _open else None
+    return next(reversed(_open), None)
 
 
 def open_runs() -> list[OpenRun]:

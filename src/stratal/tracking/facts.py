@@ -92,6 +92,25 @@ class CaptureFact(Record, frozen=True, kw_only=True):
     holds: list[str] = []
 
 
+# What settling reads each body as.
+BODIES: dict[str, object] = {
+    START: Start, PARAMS: dict[str, Scalar], TAGS: dict[str, str | None], NOTE: Note, ARTIFACT: ArtifactFact, EDGE: EdgeFact,
+    STATE: StateFact, CAPTURE: CaptureFact, END: End,
+}  # fmt: skip
+_decoders: dict[str, msgspec.msgpack.Decoder[object]] = {what: msgspec.msgpack.Decoder(body) for what, body in BODIES.items()}
+
+
+def check_body(what: str, value: object) -> None:
+    """Refuse a body that could not be read back from a journal, or not be held by a document. Raises Misuse."""
+    try:
+        read = _decoders[what].decode(msgspec.msgpack.encode(value))
+        msgspec.json.encode(read)
+    except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
+        raise Misuse(
+            f"a {what} fact cannot hold this: {error}", hint="use texts for names, and texts, numbers, lists and dicts in it"
+        ) from error
+
+
 def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Join the names of nested mappings by '/'."""
     flat: dict[str, object] = {}
@@ -114,10 +133,10 @@ def to_params(values: Mapping[str, object]) -> dict[str, Scalar]:
     return params
 
 
-def check_name(what: str, name: str) -> None:
+def check_name(what: str, name: object) -> None:
     """Refuse names that nobody could type or print. Raises Misuse."""
-    if not name or len(name) > 500 or not name.isprintable():
-        raise Misuse(f"{name[:60]!r} is not a name for a {what}", hint="a name has 1 to 500 printable characters")
+    if not isinstance(name, str) or not name or len(name) > 500 or not name.isprintable():
+        raise Misuse(f"{str(name)[:60]!r} is not a name for a {what}", hint="a name has 1 to 500 printable characters")
 
 
 def check_artifact_path(path: str) -> str:

@@ -53,9 +53,9 @@ class LeasedRun(Run):
             active.pop(self)
 
     def _end(self, status: str, error: str) -> None:
-        _renewer.drop(self)
         with self.store.command(runs=[self.id]) as tx:
             rows.end_leased(tx, self.id, self.token, status, error=error)
+        _renewer.drop(self)
 
 
 def start_leased(

@@ -9,13 +9,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from stratal.core.errors import Conflict, Misuse, NotFound
+from stratal.core.errors import Conflict, Misuse, NotFound, StoreDown
 from stratal.core.ids import RunId, new_id, short, to_bytes
 from stratal.store.store import Store
 from stratal.tracking import active
 from stratal.tracking.capturing import quick_capture, request_capture
 from stratal.tracking.facts import (
     ARTIFACT,
+    BODIES,
     EDGE,
     END,
     KINDS,
@@ -32,6 +33,7 @@ from stratal.tracking.facts import (
     Start,
     StateFact,
     check_artifact_path,
+    check_body,
     check_name,
     flatten,
     to_params,
@@ -70,7 +72,7 @@ class Run:
     def log(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
         """Log numbers. On return they survive kill -9 of any process. Microseconds.
 
-        metrics: name to number; nested mappings are joined by '/'. step: any int64, repeated and out of order is fine;
+        metrics: name to number; nested mappings are joined by '/'. step: any int64 but the lowest, repeated and out of order is fine;
         without it each metric takes the next step of its own series.
         Raises Misuse for what is no number, StoreDown if the journal cannot be written.
         """
@@ -141,13 +143,17 @@ class Run:
         self.say(STATE, StateFact(kind=kind, subject=subject, body=dict(body), author=self.store.actor().name))
 
     def finish(self, status: str = "finished", *, error: str = "") -> None:
-        """End the run. Ending it twice does nothing."""
+        """End the run. Ending it twice does nothing, unless the first time raised StoreDown."""
         if status not in STATUSES[1:4]:
             raise Misuse(f"a run cannot end as {status!r}", hint=f"choose one of: {', '.join(STATUSES[1:4])}")
         if self.is_open:
             self.is_open = False
             active.pop(self)
-            self._end(status, error)
+            try:
+                self._end(status, error)
+            except StoreDown:
+                self.is_open = True  # nothing was written: it can be said again
+                raise
 
     def leave(self) -> None:
         """Stop writing to the run without ending it: others go on with it."""
@@ -172,7 +178,9 @@ class Run:
         self.say(END, End(status=status, error=error))
 
     def say(self, what: str, value: object) -> None:
-        """Write a fact of any kind about the run."""
+        """Write a fact of any kind about the run. Raises Misuse for what settling could not read back."""
+        if what in BODIES:
+            check_body(what, value)
         self._writer.fact(self._bytes, self.epoch, what, value)
 
     def _save_file(self, source: Path, name: str) -> "SavedArtifact":
@@ -221,6 +229,9 @@ def run(
     check_name("experiment", experiment)
     if kind not in KINDS:
         raise Misuse(f"{kind!r} is no kind of run", hint=f"choose one of: {', '.join(KINDS)}")
+    user = store.actor().name
+    remark = Note(text=note, author=user)
+    check_body(NOTE, remark)  # before anything is written
     captured = quick_capture(store) if store.settings.capture else None
     start = Start(
         experiment=experiment,
@@ -230,7 +241,7 @@ def run(
         parent=parent.id if parent is not None and parent.store.folder == store.folder else None,
         params=to_params(params or {}),
         tags={key: str(value) for key, value in (tags or {}).items()},
-        user=store.actor().name,
+        user=user,
         capture=captured[1] if captured else {},
     )
     made = Run(store, new_id(store.clock), experiment, kind=kind)
@@ -239,7 +250,7 @@ def run(
     if captured:
         request_capture(made, captured[0])
     if note:
-        made.note(note)
+        made.say(NOTE, remark)
     return made
 
 

@@ -7,14 +7,14 @@ from sqlalchemy import bindparam, select, update
 
 from stratal.core.errors import NotFound
 from stratal.core.ids import SHORT, RunId, new_id, short, to_bytes
-from stratal.core.records import Record, from_json, to_json
+from stratal.core.records import Record, from_json
 from stratal.store import leases
 from stratal.store.database import Row, Transaction
 from stratal.store.names import ensure_run
 from stratal.store.store import Store
 from stratal.store.tables import key, metric, participant, run
 from stratal.tracking.facts import Start
-from stratal.tracking.store.settling import TrunkFacts
+from stratal.tracking.store.settling import TrunkFacts, say_error
 from stratal.tracking.tables import artifact, edge, note, statement
 
 _COLUMNS = (
@@ -34,7 +34,6 @@ _END = (
     .where(run.c.id == bindparam("run_id"), run.c.epoch == bindparam("token"))
     .values(status=bindparam("new_status"), ended_ns=bindparam("at"), holder=None, expires_ns=None)
 )
-_SET_DOC = update(run).where(run.c.id == bindparam("run_id")).values(doc=bindparam("new_doc"))
 _METRICS = (
     select(key.c.name, metric.c.value, metric.c.is_nan, metric.c.step, metric.c.time_ns, metric.c.low, metric.c.high, metric.c.points)
     .join_from(metric, key, key.c.id == metric.c.key)
@@ -232,9 +231,7 @@ def end_leased(tx: Transaction, run_id: str, token: int, status: str, *, error: 
     """End a leased run and give the lease back. error: what a failed one died of. Raises StaleLease if it was taken over."""
     if tx.run(_END, run_id=to_bytes(run_id), token=token, new_status=status, at=tx.now_ns) != 1:
         raise leases.stale(run_id, token)
-    if error:
-        doc = {**get_record(tx, run_id).doc, "error": error}
-        tx.run(_SET_DOC, run_id=to_bytes(run_id), new_doc=to_json(doc))
+    say_error(tx, ensure_run(tx, to_bytes(run_id)).no, error)
     tx.emit("run", run_id)
 
 
@@ -243,6 +240,7 @@ def take_over(tx: Transaction, store: Store, run_id: str, *, ttl_s: float, from_
     token = leases.claim(tx, run_id, store.holder, ttl_s=ttl_s, from_step=from_step)
     leases.join(tx, run_id, store.writer.id)
     tx.run(_REOPEN, run_id=to_bytes(run_id))
+    say_error(tx, ensure_run(tx, to_bytes(run_id)).no, "")
     tx.emit("run", run_id)
     return token
 
@@ -262,6 +260,7 @@ def resume(tx: Transaction, store: Store, run_id: str) -> int:
     epoch = leases.take_over(tx, run_id, store.holder, from_step=None)
     leases.join(tx, run_id, store.writer.id)
     tx.run(_RESUME, run_id=to_bytes(run_id))
+    say_error(tx, ensure_run(tx, to_bytes(run_id)).no, "")
     tx.emit("run", run_id)
     return epoch
 

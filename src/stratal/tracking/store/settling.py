@@ -103,25 +103,34 @@ class TrunkFacts:
         for placed in facts:
             try:
                 self._verbs[placed.fact.what](tx, placed, names)
-            except (Damaged, msgspec.ValidationError):  # raised before anything is written
+            except (Damaged, msgspec.MsgspecError, TypeError, ValueError, OverflowError):
+                # Raised before anything of it is written. One odd body must not stop the journals of a whole store.
                 unreadable.append(placed.fact)
         return unreadable
 
     def start(self, tx: Transaction, row: RunRow, start: Start, *, at_ns: int, epoch: int, names: Names) -> None:
         """Begin a run: by a fact, or by a command that makes a leased run."""
-        doc = {
+        doc: dict[str, object] = {
             "name": start.name, "group": start.group, "user": start.user,
             "params": _document(start.params), "tags": start.tags, "capture": start.capture,
         }  # fmt: skip
+        said = str(tx.value(_DOC, run_no=row.no))
         tx.run(
             _BEGIN, run_no=row.no, new_experiment=start.experiment, new_kind=start.kind, new_started_ns=at_ns, new_doc=_json(doc),
             new_parent=bytes.fromhex(start.parent) if start.parent else None,
         )  # fmt: skip
-        if not row.is_new:  # points or params of another writer came first
-            tx.run(_NAME_METRICS, run_no=row.no, new_experiment=start.experiment)
-            tx.run(_NAME_PARAMS, run_no=row.no, new_experiment=start.experiment)
         _write_params(tx, row, start.experiment, start.params, _Said(epoch, at_ns, names))
         _write_tags(tx, row, start.tags, _Said(epoch, at_ns, names))
+        if row.is_new and said == "{}":
+            return
+        # Points or facts of another writer came first.
+        tx.run(_NAME_METRICS, run_no=row.no, new_experiment=start.experiment)
+        tx.run(_NAME_PARAMS, run_no=row.no, new_experiment=start.experiment)
+        earlier = msgspec.json.decode(said)
+        doc["params"] = {**_document(start.params), **earlier.get("params", {})}
+        doc["capture"] = {**start.capture, **earlier.get("capture", {})}
+        doc["tags"] = {name: value for name, value in tx.rows(_TAGS, run_no=row.no) if value is not None}
+        tx.run(_SET_DOC, run_no=row.no, new_doc=_json({**earlier, **doc}))
 
     def _start(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
         fact, row = placed
@@ -131,8 +140,8 @@ class TrunkFacts:
         end = _body(placed.fact.value, End)
         if placed.fact.epoch < placed.run.epoch:
             return  # how an epoch ended says nothing about the one that took over
-        if tx.run(_END, run_no=placed.run.no, new_status=end.status, new_ended_ns=placed.fact.at_ns) and end.error:
-            _change_doc(tx, placed.run.no, {"error": end.error})
+        if tx.run(_END, run_no=placed.run.no, new_status=end.status, new_ended_ns=placed.fact.at_ns):
+            say_error(tx, placed.run.no, end.error)
 
     def _params(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
         fact, row = placed
@@ -199,6 +208,12 @@ def _write_tags(tx: Transaction, row: RunRow, tags: Mapping[str, str | None], sa
         {"run": row.no, "key": id, "value": v, "epoch": said.epoch, "at_ns": said.at_ns} for id, v in zip(ids, tags.values(), strict=True)
     ]
     tx.many(_TAG, rows)
+
+
+def say_error(tx: Transaction, no: int, error: str) -> None:
+    """Say of what a run failed; '' takes it back."""
+    if msgspec.json.decode(str(tx.value(_DOC, run_no=no))).get("error", "") != error:
+        _change_doc(tx, no, {"error": error})
 
 
 def _body(value: object, type: type[T]) -> T:

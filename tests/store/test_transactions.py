@@ -1,0 +1,203 @@
+"""Transactions under interrupts, forks, failed commits and other threads. Excludes what is written in them."""
+
+import fcntl
+import os
+import signal
+import sqlite3
+import threading
+
+import pytest
+
+from stratal.core.errors import Bug, StoreDown
+from stratal.core.ids import new_id, to_bytes
+from stratal.store import settling, tables
+from stratal.store.database import Database, insert
+from stratal.store.journal import Writer
+from stratal.store.names import Names
+from stratal.store.store import Store
+from stratal.tracking.opening import open_store
+from stratal.tracking.reading import get_run
+from stratal.tracking.runs import run
+
+_ADD = insert(tables.key)
+
+
+class Connection(sqlite3.Connection):
+    """A connection that calls `after` when a statement has run, and `before` before it does."""
+
+    def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
+        self.before(sql)
+        done = super().execute(sql, *values)
+        self.after(sql)
+        return done
+
+    @staticmethod
+    def before(sql: str) -> None: ...
+
+    @staticmethod
+    def after(sql: str) -> None: ...
+
+
+@pytest.fixture
+def watched(store: Store, monkeypatch: pytest.MonkeyPatch) -> type[Connection]:
+    """A class of connections to the store's database whose statements the test watches."""
+
+    class Watched(Connection): ...
+
+    whole = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: whole(*a, **k, factory=Watched))
+    return Watched
+
+
+@pytest.mark.parametrize("statement", ["begin immediate", "commit"])
+def test_an_interrupt_right_after_a_statement_leaves_no_transaction_and_no_gate(store: Store, watched: type[Connection], statement: str):
+    def interrupt(sql: str) -> None:
+        if sql == statement:
+            watched.after = staticmethod(lambda _: None)
+            signal.raise_signal(signal.SIGINT)
+
+    watched.after = staticmethod(interrupt)
+    with pytest.raises(KeyboardInterrupt), store.command():
+        pass
+    other = open_store(store.url)
+    with other.command() as tx:
+        tx.run(_ADD, name="other process")
+    with store.command() as tx:
+        tx.run(_ADD, name="this one")
+    other.close()
+
+
+def test_a_forked_child_goes_on_while_a_thread_of_its_parent_is_in_a_transaction(store: Store):
+    inside = threading.Event()
+
+    def write() -> None:
+        for number in range(30):
+            with store.command() as tx:
+                inside.set()
+                tx.run(_ADD, name=f"parent {number}")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    inside.wait()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)  # dies of it where a lock is held for ever
+        try:
+            with store.query() as tx:
+                tx.value(tables.key.select())
+            with store.command() as tx:
+                tx.run(_ADD, name="child")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    thread.join()
+    assert os.waitpid(pid, 0)[1] == 0
+    with store.query() as tx:
+        assert {name for _, name in tx.rows(tables.key.select())} == {"child", *(f"parent {number}" for number in range(30))}
+
+
+def test_what_a_forked_child_commits_outlives_its_parents_connections(store: Store):
+    """SQLite removes the write-ahead log when the last connection closes; a child's must count as one."""
+    store.settle()
+    here, there = os.pipe()
+    back, forth = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            with store.command() as tx:
+                tx.run(_ADD, name="before")
+            os.write(there, b"x")
+            os.read(back, 1)
+            with store.command() as tx:
+                tx.run(_ADD, name="after")
+        finally:
+            os._exit(0)  # with its connections open, as killed processes end
+    os.read(here, 1)
+    store.close()
+    os.write(forth, b"x")
+    os.waitpid(pid, 0)
+    with store.query() as tx:
+        assert [name for _, name in tx.rows(tables.key.select())] == ["before", "after"]
+
+
+def test_a_transaction_inside_another_one_of_its_thread_is_our_bug_and_harms_neither(store: Store):
+    with store.command() as tx:
+        tx.run(_ADD, name="outer")
+        with pytest.raises(Bug, match="inside another"), store.command():
+            pass
+        with pytest.raises(BlockingIOError):
+            _try_gate(store)
+    with store.query() as tx:
+        assert [name for _, name in tx.rows(tables.key.select())] == ["outer"]
+    _try_gate(store)
+
+
+def _try_gate(store: Store) -> None:
+    with (store.folder / "write.lock").open() as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_commit_that_fails_raises_changes_nothing_and_forgets_the_ids_that_it_gave(store: Store, watched: type[Connection]):
+    def fail(sql: str) -> None:
+        if sql == "commit":
+            watched.before = staticmethod(lambda _: None)
+            raise sqlite3.OperationalError("disk I/O error")
+
+    with run("e", store=store) as opened:
+        opened.log({"first": 1.0}, step=0)
+    watched.before = staticmethod(fail)
+    with pytest.raises(StoreDown, match="disk I/O"):
+        store.settle()
+    with store.database.read(store.actor()) as tx:
+        assert tx.rows(tables.key.select()) == []
+    other = open_store(store.url)
+    with other.command() as tx:
+        tx.run(_ADD, name="takes the id that the first one had")
+    other.close()
+    read = get_run(opened.id, store=store)
+    assert read.metrics == {"first": 1.0}
+    assert read.series("first").values.tolist() == [1.0]
+
+
+def test_ids_of_a_transaction_that_was_rolled_back_are_forgotten_before_another_thread_goes_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    """The next thread waits for the lock; it goes on the moment the failing one gives it back."""
+    id = new_id()
+    writer = Writer(store.journals)
+    writer.log(to_bytes(id), 0, {"mine": 1.0}, 0)
+    forgotten = []
+
+    def fail(point: str) -> None:
+        if point == "after points":
+            store.database.fault = lambda _: None
+            raise RuntimeError
+
+    class Watched(Names):
+        def forget(self) -> None:
+            assert not _lock_is_free(store.database), "another thread could use the ids before they are forgotten"
+            forgotten.append(1)
+            super().forget()
+
+    monkeypatch.setattr(settling, "Names", Watched)
+    store.database.fault = fail
+    with pytest.raises(RuntimeError):
+        store.settle()
+    assert forgotten == [1]
+    with store.command() as tx:
+        tx.run(_ADD, name="takes the id")
+    assert get_run(id, store=store).metrics == {"mine": 1.0}
+
+
+def _lock_is_free(database: Database) -> bool:
+    free = []
+
+    def look() -> None:
+        if database._one_writer.acquire(blocking=False):
+            free.append(True)
+            database._one_writer.release()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    return bool(free)
