@@ -36,7 +36,8 @@ class Sorted(NamedTuple):
     @property
     def series(self) -> list[int]:
         """The keys, once each."""
-        return [int(key) for key in self.keys[self.starts]]
+        keys: list[int] = self.keys[self.starts].tolist()
+        return keys
 
 
 class Takeover(NamedTuple):

@@ -15,7 +15,7 @@ from sqlalchemy import and_, bindparam, case, delete, or_, select, update
 from stratal.core.records import number_to_json
 from stratal.store.columns import Sorted, Takeover, hidden_from, newest
 from stratal.store.database import Row, Transaction, insert
-from stratal.store.names import RunRow
+from stratal.store.names import Names, RunRow
 from stratal.store.series import Points, decode, decode_block
 from stratal.store.tables import block, chunk, key, metric, run
 
@@ -50,7 +50,6 @@ _NEXT_STEPS = select(metric.c.key, metric.c.epoch, metric.c.next_step).where(met
 _DOCUMENT = select(run.c.metrics).where(run.c.no == bindparam("run_no"))
 _SET_DOCUMENT = update(run).where(run.c.no == bindparam("run_no")).values(metrics=bindparam("document"), is_lagging=bindparam("lagging"))
 _LAGGING = select(run.c.id).where(run.c.is_lagging == 1)
-_KEY_NAMES = select(key.c.id, key.c.name)
 _CHUNKS = select(
     chunk.c.key, chunk.c.epoch, chunk.c.n, chunk.c.first_step, chunk.c.last_step, chunk.c.last_time,
     chunk.c.low, chunk.c.high, chunk.c.last, chunk.c.is_ascending, chunk.c.id,
@@ -59,11 +58,11 @@ _CHUNK_DATA = select(chunk.c.data).where(chunk.c.id == bindparam("id"))
 _BLOCKS = select(block.c.epoch, block.c.data).where(block.c.run == bindparam("run_no")).order_by(block.c.id)
 
 
-def update_values(tx: Transaction, run: RunRow, epoch: int, rows: Sorted) -> None:
+def update_values(tx: Transaction, run: RunRow, epoch: int, rows: Sorted, names: Names) -> None:
     """Bring last values up to date with points that count."""
     last = newest(rows)
     if len(last) > WIDE or run.is_lagging:
-        _merge_document(tx, run, rows, last)
+        _merge_document(tx, run, rows, last, names)
         return
     tx.many_tuples(_MERGE, _COLUMNS, _metric_rows(run, epoch, rows, last))
     _write_document(tx, run.no)
@@ -112,11 +111,11 @@ def _write_document(tx: Transaction, no: int) -> None:
     tx.run(_SET_DOCUMENT, run_no=no, document=msgspec.json.encode(values).decode(), lagging=0)
 
 
-def _merge_document(tx: Transaction, run: RunRow, rows: Sorted, last: "np.typing.NDArray[np.int64]") -> None:
+def _merge_document(tx: Transaction, run: RunRow, rows: Sorted, last: "np.typing.NDArray[np.int64]", names: Names) -> None:
     document = msgspec.json.decode(str(tx.value(_DOCUMENT, run_no=run.no)))
-    names: dict[int, str] = dict(tx.rows(_KEY_NAMES))
-    for k, value in zip(rows.series, rows.points.values[last].tolist(), strict=True):
-        document[names[k]] = number_to_json(value)
+    values = rows.points.values[last]
+    plain = values.tolist() if bool(np.isfinite(values).all()) else [number_to_json(value) for value in values.tolist()]
+    document.update(zip(names.names_of(tx, rows.series), plain, strict=True))
     tx.run(_SET_DOCUMENT, run_no=run.no, document=msgspec.json.encode(document).decode(), lagging=1)
 
 

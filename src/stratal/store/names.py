@@ -47,11 +47,13 @@ class Names:
 
     def __init__(self) -> None:
         self._keys: dict[str, int] = {}
+        self._names: dict[int, str] = {}
         self._shapes: dict[int, Keys] = {}
 
     def forget(self) -> None:
         """Drop everything: some of it may never have been committed."""
         self._keys.clear()
+        self._names.clear()
         self._shapes.clear()
 
     def key_ids(self, tx: Transaction, names: Sequence[str]) -> list[int]:
@@ -65,6 +67,13 @@ class Names:
                 for name in missing:
                     self._keys[name] = tx.value(_KEY, name=name)
         return [self._keys[name] for name in names]
+
+    def names_of(self, tx: Transaction, ids: Sequence[int]) -> list[str]:
+        """Give the names of ids, reading the table only when one is not known yet."""
+        if len(self._names) != len(self._keys) or any(id not in self._names for id in ids):
+            self._names = {id: name for name, id in all_keys(tx).items()}
+            self._keys = {name: id for id, name in self._names.items()}
+        return [self._names[id] for id in ids]
 
     def define(self, tx: Transaction, shape_id: int, names: tuple[str, ...]) -> None:
         """Remember the names of a shape."""

@@ -7,7 +7,6 @@ rewound are left out, and readable as superseded.
 
 import contextlib
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from stratal.store.database import Database, Transaction
 from stratal.store.frames import NAMED, POINTS, read_names
 from stratal.store.journal import Tail, open_segments, read_tail, segments
 from stratal.store.names import RunRow, all_keys, find_run, names_of_shape
-from stratal.store.series import Envelope, Keys, Points, coarsen, decode, decode_block, empty, envelope_of, unpack_marks
+from stratal.store.series import MARK, Envelope, Keys, Points, coarsen, decode, decode_block, empty, envelope_of, unpack_marks
 from stratal.store.tables import block, chunk, key, metric, segment
 
 _OFFSET = select(segment.c.offset).where(segment.c.name == bindparam("segment_name"))
@@ -95,16 +94,31 @@ class Snapshot:
                     yield epoch, columns.points
 
     def _marks(self, row: RunRow, name: str) -> Envelope | None:
-        """Put the marks of all chunks together, if the chunks are in order, whole and all there is."""
+        """Put the marks of all chunks, and of the points still in blocks, together; None unless all of it is in order."""
         id = self.tx.value(_KEY, name=name)
-        if id is None or row.takeovers or self.tx.row(_BLOCKS, run_no=row.no) is not None:
+        if id is None or row.takeovers:
             return None
-        chunks = self.tx.rows(_CHUNKS, run_no=row.no, key=id)
-        ordered = all(a[2] <= b[1] for a, b in pairwise(chunks)) and all(c[3] for c in chunks)
-        if not chunks or not ordered:
-            return None
-        parts = [unpack_marks(c[4]) for c in chunks]
-        return Envelope(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        parts = []
+        reached = -(2**63)
+        for _, first, last, is_ascending, marks, _ in self.tx.rows(_CHUNKS, run_no=row.no, key=id):
+            if not is_ascending or first < reached:
+                return None
+            reached = last
+            parts.append(unpack_marks(marks))
+        for points in self._in_blocks(row, id):
+            if points.n == 0:
+                continue
+            if points.steps[0] < reached or not bool((points.steps[1:] >= points.steps[:-1]).all()):
+                return None
+            reached = int(points.steps[-1])
+            parts.append(envelope_of(points, 0, MARK))
+        return Envelope(*(np.concatenate(columns) for columns in zip(*parts, strict=True))) if parts else None
+
+    def _in_blocks(self, row: RunRow, id: int) -> Iterator[Points]:
+        for _, data in self.tx.rows(_BLOCKS, run_no=row.no):
+            keys, points = decode_block(data)
+            start, stop = np.searchsorted(keys, [id, id + 1]).tolist()
+            yield points.cut(start, stop)
 
     def _numbered(self, row: RunRow | None, epoch: int, columns: Sorted) -> Sorted:
         takeovers = row.takeovers if row else ()

@@ -8,6 +8,7 @@ Laws (tested): 1 decode(encode(p)) == p, bit for bit, NaN payloads included. 2 s
 statistics. 3 an envelope holds the minimum, maximum and last value of each bucket.
 """
 
+import math
 import struct
 from typing import NamedTuple, TypeVar
 
@@ -22,6 +23,7 @@ CODEC = 1
 FULL = 4096
 MARK = 512
 _PREFIX = struct.Struct("<BI")  # codec, points
+_ONE_MARK = struct.Struct("<qddd")
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -130,26 +132,17 @@ def decode_block(data: bytes) -> tuple[Keys, Points]:
 
 def statistics(points: Points) -> Statistics:
     """Describe a chunk; it has at least one point. O(n)."""
-    values = points.values
-    finite = np.isfinite(values)
-    good = values if (all_good := bool(finite.all())) else values[finite]
-    nans = 0 if all_good else int(np.isnan(values).sum())
-    low, high, total = (float(good.min()), float(good.max()), float(good.sum())) if len(good) else (None, None, None)
-    return Statistics(
-        n=points.n,
-        first_step=int(points.steps.min()),
-        last_step=int(points.steps.max()),
-        first_time=int(points.times.min()),
-        last_time=int(points.times.max()),
-        low=low,
-        high=high,
-        total=total,
-        last=float(values[-1]),
-        nans=nans,
-        infs=0 if all_good else len(values) - len(good) - nans,
-        is_ascending=int(bool((points.steps[1:] >= points.steps[:-1]).all())),
-        marks=pack_marks(envelope_of(points, -(-points.n // MARK), MARK)),
-    )
+    values, n = points.values, points.n
+    low, high, total, nans, infs = _summary(values)
+    first_step, last_step, is_ascending = _span(points.steps)
+    first_time, last_time, _ = _span(points.times)
+    last = float(values[-1])
+    if n <= MARK:
+        lowest, highest = (low, high) if not nans and not infs else (float(np.fmin.reduce(values)), float(np.fmax.reduce(values)))
+        marks = _ONE_MARK.pack(int(points.steps[0]), lowest, highest, last)
+    else:
+        marks = pack_marks(envelope_of(points, -(-n // MARK), MARK))
+    return Statistics(n, first_step, last_step, first_time, last_time, low, high, total, last, nans, infs, int(is_ascending), marks)
 
 
 def pack_marks(marks: Envelope) -> bytes:
@@ -187,6 +180,27 @@ def coarsen(marks: Envelope, buckets: int) -> Envelope:
     edges = np.unique(np.linspace(0, n, buckets, endpoint=False).astype(np.int64))
     ends = np.append(edges[1:], n) - 1
     return Envelope(marks.steps[edges], np.fmin.reduceat(marks.low, edges), np.fmax.reduceat(marks.high, edges), marks.last[ends])
+
+
+def _span(column: Ints) -> tuple[int, int, bool]:
+    """Give lowest and highest of a column, and whether it never descends."""
+    if bool((column[1:] >= column[:-1]).all()):
+        return int(column[0]), int(column[-1]), True
+    return int(column.min()), int(column.max()), False
+
+
+def _summary(values: Floats) -> tuple[float | None, float | None, float | None, int, int]:
+    """Give low, high, total of what is finite, and how many are NaN and infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = float(values.sum())
+    if math.isfinite(total):  # then all values are: the usual case takes three passes
+        return float(values.min()), float(values.max()), total, 0, 0
+    good = values[np.isfinite(values)]
+    nans = int(np.isnan(values).sum())
+    if not len(good):
+        return None, None, None, nans, len(values) - nans
+    with np.errstate(over="ignore"):
+        return float(good.min()), float(good.max()), float(good.sum()), nans, len(values) - len(good) - nans
 
 
 def _open(data: bytes, width: int) -> tuple[int, bytes]:

@@ -245,7 +245,7 @@ class Settler:
         limit = hidden_from(epoch, run.takeovers)
         counting = rows if limit is None else keep(rows, rows.points.steps < limit)
         if counting is not None:
-            update_values(tx, run, epoch, counting)
+            update_values(tx, run, epoch, counting, self.names)
 
     def _keep(self, tx: Transaction, fact: Fact, body: bytes, reason: str) -> None:
         tx.run(
