@@ -37,22 +37,19 @@ class Blobs:
         return digest
 
     def put_file(self, path: Path) -> Digest:
-        """Store a file's bytes, whatever its size. Raises NotFound if there is no such file."""
+        """Store a file's bytes, whatever its size. Raises NotFound if there is no such file, Misuse if it cannot be read."""
         incoming = self._incoming()
-        try:
-            with path.open("rb") as source, incoming.open("xb") as aside:
-                digest = _copy(source, aside)
-                self._finish(aside)
-            self._rename(incoming, digest)
-        except FileNotFoundError as error:
-            raise NotFound(f"there is no file {path}") from error
-        except IsADirectoryError as error:
-            raise Misuse(f"{path} is a folder", hint="save its files, or the folder as an artifact") from error
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from error
-        finally:
-            with contextlib.suppress(OSError):
-                incoming.unlink(missing_ok=True)
+        with _open(path) as source:
+            try:
+                with incoming.open("xb") as aside:
+                    digest = _copy(source, aside)
+                    self._finish(aside)
+                self._rename(incoming, digest)
+            except OSError as error:
+                raise _cannot_write(self.folder, error) from error
+            finally:
+                with contextlib.suppress(OSError):
+                    incoming.unlink(missing_ok=True)
         return digest
 
     def read(self, digest: str) -> bytes:
@@ -131,6 +128,17 @@ def digest_of_file(path: Path) -> Digest:
 def is_digest(text: str) -> bool:
     """Tell whether a text is a digest."""
     return _DIGEST.fullmatch(text) is not None
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {path}") from error
+    except IsADirectoryError as error:
+        raise Misuse(f"{path} is a folder", hint="save its files, or the folder as an artifact") from error
+    except OSError as error:
+        raise Misuse(f"the file {path} cannot be read: {error.strerror}", hint="mend its rights, or name another one") from error
 
 
 def _copy(source: BinaryIO, target: BinaryIO | None) -> Digest:

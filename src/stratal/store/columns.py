@@ -122,7 +122,9 @@ def starts_at(epoch: int, last_epoch: int, takeovers: Sequence[Takeover]) -> int
 def newest(rows: Sorted) -> Ints:
     """Give the index of the last point of each series: the highest (step, time, arrival)."""
     last = rows.ends - 1
-    ascending = np.append(rows.points.steps[1:] >= rows.points.steps[:-1], True)
+    steps, times = rows.points.steps, rows.points.times
+    repeats = steps[1:] == steps[:-1]
+    ascending = np.append((steps[1:] > steps[:-1]) | (repeats & (times[1:] >= times[:-1])), True)
     ascending[last] = True
     if ascending.all():
         return last

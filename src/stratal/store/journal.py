@@ -68,7 +68,8 @@ class Writer:
     def __init__(self, folder: Path, *, power: bool = False) -> None:
         self.folder = folder
         self.power = power
-        self._lock = threading.Lock()
+        # A signal handler may call in the middle of a call of its own thread; it is refused, and must not wait for itself.
+        self._lock, self._is_writing = threading.RLock(), False
         self._fd, self._number, self._sequence, self._size, self._salt = -1, -1, 0, 0, 0
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         self.id = ""
@@ -82,6 +83,8 @@ class Writer:
         """
         names = tuple(metrics)
         with self._lock:
+            if self._is_writing:
+                raise _inside_another()
             shape = self._shapes.get(names) or self._new_shape(metrics)
             try:
                 body = shape.body(shape.id, NO_STEP if step is None else step, time.time_ns(), *metrics.values())
@@ -89,13 +92,17 @@ class Writer:
                 raise _bad_value(metrics, step) from error
             if step == NO_STEP:
                 raise _bad_value(metrics, step)
-            if self._fd < 0 or self._size > SEGMENT_BYTES:
-                self._open_segment()
-            if shape.uses < 2 or shape.uses % NAME_AGAIN == 0:
-                self._append(NAMED, run, epoch, SIZE.pack(len(shape.names)) + shape.names + body)
-            else:
-                self._append(POINTS, run, epoch, body)
-            shape.uses += 1
+            try:
+                self._is_writing = True
+                if self._fd < 0 or self._size > SEGMENT_BYTES:
+                    self._open_segment()
+                if shape.uses < 2 or shape.uses % NAME_AGAIN == 0:
+                    self._append(NAMED, run, epoch, SIZE.pack(len(shape.names)) + shape.names + body)
+                else:
+                    self._append(POINTS, run, epoch, body)
+                shape.uses += 1
+            finally:
+                self._is_writing = False
 
     def fact(self, run: bytes, epoch: int, what: str, value: object) -> None:
         """Write a fact. value: what msgpack holds. Raises Misuse if it does not, StoreDown if it cannot be written."""
@@ -104,9 +111,15 @@ class Writer:
         except (TypeError, ValueError, OverflowError) as error:
             raise Misuse(f"a {what} fact cannot be stored: {error}", hint="use texts, numbers, lists and dicts") from error
         with self._lock:
-            if self._fd < 0 or self._size > SEGMENT_BYTES:
-                self._open_segment()
-            self._append(FACT, run, epoch, body)
+            if self._is_writing:
+                raise _inside_another()
+            try:
+                self._is_writing = True
+                if self._fd < 0 or self._size > SEGMENT_BYTES:
+                    self._open_segment()
+                self._append(FACT, run, epoch, body)
+            finally:
+                self._is_writing = False
 
     def sync(self) -> None:
         """Bring everything that was written onto the disk."""
@@ -118,11 +131,6 @@ class Writer:
         """Close the segment; the next call opens another one."""
         with self._lock:
             self._close_segment()
-
-    @property
-    def segments_opened(self) -> int:
-        """How many segments this writer has opened so far."""
-        return self._number + 1
 
     def _append(self, kind: int, run: bytes, epoch: int, body: bytes) -> None:
         frame = pack(kind, epoch, self._sequence, run, body, self._salt)
@@ -143,11 +151,11 @@ class Writer:
     def _recover(self, before: int, sequence: int, width: int) -> None:
         """Make file and counters agree after a call that was broken off: the frame is whole, or gone."""
         try:
-            if os.fstat(self._fd).st_size == before + width and not self.power:
+            if os.fstat(self._fd).st_size == before + width:
+                if self.power:  # after a failed sync nobody knows what the disk holds
+                    raise OSError
                 self._size, self._sequence = before + width, sequence + 1
                 return
-            if self.power:  # after a failed sync nobody knows what the disk holds
-                raise OSError
             os.ftruncate(self._fd, before)
             self._size, self._sequence = before, sequence
         except OSError:
@@ -164,8 +172,8 @@ class Writer:
 
     def _open_segment(self) -> None:
         """Create aside, lock, then rename: nobody ever sees an unlocked segment of a living writer."""
-        self._close_segment()
-        name = f"{self.id}-{self._number + 1:06d}.log"
+        self._number += 1  # also for one that fails: somebody may have seen its name
+        name = f"{self.id}-{self._number:06d}.log"
         aside = self.folder / f"{name}.new"
         fd = -1
         try:
@@ -174,13 +182,17 @@ class Writer:
             aside.rename(self.folder / name)
             if self.power:
                 sync_folder(self.folder)
-        except OSError as error:
+        except BaseException as error:
             if fd >= 0:
                 os.close(fd)
-                with contextlib.suppress(OSError):
-                    aside.unlink()
-            raise _cannot_write(self.folder, error) from error
-        self._fd, self._number, self._size, self._salt = fd, self._number + 1, 0, salt_of(name)
+                for left in (aside, self.folder / name):
+                    with contextlib.suppress(OSError):
+                        left.unlink()
+            if isinstance(error, OSError):
+                raise _cannot_write(self.folder, error) from error
+            raise
+        self._close_segment()  # not before: in between the writer would pass for dead
+        self._fd, self._size, self._salt = fd, 0, salt_of(name)
         for shape in self._shapes.values():
             shape.uses = 0
 
@@ -197,7 +209,7 @@ class Writer:
         self._shapes = {}
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._lock, self._is_writing = threading.RLock(), False  # another thread of the parent may have held it
         self._become_new()
 
 
@@ -295,6 +307,13 @@ def _bad_value(metrics: Mapping[str, float], step: int | None) -> Misuse:
         except struct.error:
             return Misuse(f"metric {name!r} is {type(value).__name__}, not a number", hint="pass a float or an int")
     return Misuse(f"step {step!r} is not a whole number of 64 bits, or is the lowest of them", hint="pass an int, or leave it out")
+
+
+def _inside_another() -> StoreDown:
+    return StoreDown(
+        "the journal cannot be written from inside another call of the same thread",
+        hint="in a signal handler, set a flag or raise, and log when the call that it interrupted has returned",
+    )
 
 
 def _cannot_write(folder: Path, error: OSError) -> StoreDown:

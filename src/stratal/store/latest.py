@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import and_, bindparam, case, delete, or_, select, update
 
 from stratal.core.records import number_to_json
-from stratal.store.columns import Sorted, Takeover, hidden_from, newest
+from stratal.store.columns import LAST_STEP, Sorted, Takeover, hidden_from, newest
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.names import Names, RunRow
 from stratal.store.series import Points, decode, decode_block
@@ -96,7 +96,7 @@ def _metric_rows(run: RunRow, epoch: int, rows: Sorted, last: "np.typing.NDArray
     finite = np.where(np.isfinite(p.values), p.values, np.nan)
     low, high = np.fmin.reduceat(finite, starts), np.fmax.reduceat(finite, starts)
     following = np.maximum.reduceat(p.steps, starts)
-    following = np.where(following < np.iinfo(np.int64).max, following + 1, following)
+    following = np.maximum(np.where(following < LAST_STEP, following + 1, following), 0)  # a series without steps starts at 0
     return [
         (run.no, k, run.experiment, None if v != v else v, int(v != v), s, t, epoch, f, None if a != a else a, None if b != b else b, n)
         for k, v, s, t, f, a, b, n in zip(
@@ -126,7 +126,7 @@ def _from_chunks(tx: Transaction, run: RunRow) -> list[MetricRow]:
         if limit is not None and first >= limit:
             continue
         if is_ascending and (limit is None or last_step < limit):
-            following = min(last_step + 1, 2**63 - 1)
+            following = max(min(last_step + 1, LAST_STEP), 0)
             found.append((run.no, k, run.experiment, last, int(last is None), last_step, last_time, e, following, low, high, n))
             continue
         points = decode(tx.value(_CHUNK_DATA, id=id))

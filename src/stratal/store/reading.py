@@ -13,24 +13,32 @@ import numpy as np
 from sqlalchemy import bindparam, select
 
 from stratal.core.people import Identity
-from stratal.store.columns import Rows, Sorted, Takeover, gather, hidden_from, in_order, newest, number_steps, sort_series, starts_at
+from stratal.store.columns import LAST_STEP, Rows, Sorted, Takeover, gather, hidden_from, in_order, number_steps, sort_series, starts_at
 from stratal.store.database import Database, Transaction
-from stratal.store.frames import NAMED, POINTS, read_names
+from stratal.store.frames import NAMED, NO_STEP, POINTS, read_names
 from stratal.store.journal import Tail, open_segments, read_tail, segments
 from stratal.store.names import RunRow, all_keys, find_run, names_of_shape
-from stratal.store.series import MARK, Envelope, Keys, Points, coarsen, decode, decode_block, empty, envelope_of, unpack_marks
-from stratal.store.tables import block, chunk, key, metric, segment
+from stratal.store.series import MARK, Envelope, Keys, Points, coarsen, decode, decode_block, empty, envelope_of, is_ascending, unpack_marks
+from stratal.store.tables import block, chunk, key, segment
 
 _OFFSET = select(segment.c.offset).where(segment.c.name == bindparam("segment_name"))
 _KEY = select(key.c.id).where(key.c.name == bindparam("name"))
 _CHUNKS = (
-    select(chunk.c.epoch, chunk.c.first_step, chunk.c.last_step, chunk.c.is_ascending, chunk.c.marks, chunk.c.id)
+    select(
+        chunk.c.id,
+        chunk.c.epoch,
+        chunk.c.first_step,
+        chunk.c.first_time,
+        chunk.c.last_step,
+        chunk.c.last_time,
+        chunk.c.is_ascending,
+        chunk.c.marks,
+    )
     .where(chunk.c.run == bindparam("run_no"), chunk.c.key == bindparam("key"))
     .order_by(chunk.c.epoch, chunk.c.id)
 )
 _CHUNK_DATA = select(chunk.c.data).where(chunk.c.id == bindparam("id"))
 _BLOCKS = select(block.c.epoch, block.c.data).where(block.c.run == bindparam("run_no")).order_by(block.c.id)
-_LAST = select(metric.c.epoch, metric.c.next_step).where(metric.c.run == bindparam("run_no"), metric.c.key == bindparam("key"))
 
 
 class Snapshot:
@@ -40,7 +48,7 @@ class Snapshot:
         self.tx = tx
         self._tails = tails
         self._ids: dict[str, int] | None = None
-        self._points: dict[tuple[bytes, int], list[Rows]] | None = None
+        self._points: dict[tuple[bytes, int, str], list[Rows]] | None = None
 
     def series(self, run_id: bytes, name: str, *, superseded: bool = False) -> Points:
         """Give all points of a series in order of (step, time); or those that takeovers hid. Empty if there are none."""
@@ -59,39 +67,27 @@ class Snapshot:
             return coarsen(marks, buckets)
         return envelope_of(self.series(run_id, name), buckets)
 
-    def fresh_values(self, run_id: bytes) -> dict[str, float]:
-        """Give the last values of those series of a run that have points in journals which are not settled yet."""
-        tail = self._tail_points()
-        names = {id: name for name, id in self._keys().items()}
-        row = find_run(self.tx, run_id)
-        found: dict[str, tuple[int, int, int, float]] = {}
-        for (id, epoch), rows in tail.items():
-            if id != run_id:
-                continue
-            columns = self._numbered(row, epoch, sort_series(rows))
-            for k, i in zip(columns.series, newest(columns).tolist(), strict=True):
-                p, name = columns.points, names[k]
-                found[name] = max(found.get(name, (-1, 0, 0, 0.0)), (epoch, int(p.steps[i]), int(p.times[i]), float(p.values[i])))
-        return {name: value for name, (_, _, _, value) in found.items()}
-
-    def _parts(self, run_id: bytes, row: RunRow | None, name: str) -> Iterator[tuple[int, Points]]:
+    def _parts(self, run_id: bytes, row: RunRow | None, name: str) -> list[tuple[int, Points]]:
+        parts: list[tuple[int, Points]] = []
         tail = self._tail_points()  # first: it gives ids to names that the database has not seen
         id = self._keys().get(name) if self._tails else self.tx.value(_KEY, name=name)
         if id is None:
-            return
+            return parts
         if row is not None:
-            for epoch, _, _, _, _, chunk_id in self.tx.rows(_CHUNKS, run_no=row.no, key=id):
-                yield epoch, decode(self.tx.value(_CHUNK_DATA, id=chunk_id))
+            for chunk_id, epoch, *_ in self.tx.rows(_CHUNKS, run_no=row.no, key=id):
+                parts.append((epoch, decode(self.tx.value(_CHUNK_DATA, id=chunk_id))))
             for epoch, data in self.tx.rows(_BLOCKS, run_no=row.no):
                 keys, points = decode_block(data)
                 start, stop = np.searchsorted(keys, [id, id + 1]).tolist()
-                yield epoch, points.cut(start, stop)
-        for (other, epoch), rows in sorted(tail.items(), key=lambda item: item[0]):
-            if other == run_id:
-                mine = [group for group in rows if (group.keys == id).any()]
-                if mine:
-                    columns = self._numbered(row, epoch, _only(sort_series(mine), id))
-                    yield epoch, columns.points
+                parts.append((epoch, points.cut(start, stop)))
+        for (other, epoch, _), rows in tail.items():  # in the order in which a tick applies them
+            mine = [group for group in rows if (group.keys == id).any()] if other == run_id else []
+            if mine:
+                columns = _only(sort_series(mine), id)
+                if (columns.points.steps == NO_STEP).any():
+                    columns = number_steps(columns, {id: _free_step(parts, epoch, row.takeovers if row else ())})
+                parts.append((epoch, columns.points))
+        return parts
 
     def _marks(self, row: RunRow, name: str) -> Envelope | None:
         """Put the marks of all chunks, and of the points still in blocks, together; None unless all of it is in order."""
@@ -99,18 +95,18 @@ class Snapshot:
         if id is None or row.takeovers:
             return None
         parts = []
-        reached = -(2**63)
-        for _, first, last, is_ascending, marks, _ in self.tx.rows(_CHUNKS, run_no=row.no, key=id):
-            if not is_ascending or first < reached:
+        reached = (-(2**63), -(2**63))
+        for row_of_chunk in self.tx.rows(_CHUNKS, run_no=row.no, key=id):
+            if not row_of_chunk[6] or row_of_chunk[2:4] < reached:
                 return None
-            reached = last
-            parts.append(unpack_marks(marks))
+            reached = row_of_chunk[4:6]
+            parts.append(unpack_marks(row_of_chunk[7]))
         for points in self._in_blocks(row, id):
             if points.n == 0:
                 continue
-            if points.steps[0] < reached or not bool((points.steps[1:] >= points.steps[:-1]).all()):
+            if (int(points.steps[0]), int(points.times[0])) < reached or not is_ascending(points):
                 return None
-            reached = int(points.steps[-1])
+            reached = (int(points.steps[-1]), int(points.times[-1]))
             parts.append(envelope_of(points, 0, MARK))
         return Envelope(*(np.concatenate(columns) for columns in zip(*parts, strict=True))) if parts else None
 
@@ -120,33 +116,23 @@ class Snapshot:
             start, stop = np.searchsorted(keys, [id, id + 1]).tolist()
             yield points.cut(start, stop)
 
-    def _numbered(self, row: RunRow | None, epoch: int, columns: Sorted) -> Sorted:
-        takeovers = row.takeovers if row else ()
-        following = {}
-        for k in columns.series:
-            last = self.tx.row(_LAST, run_no=row.no, key=k) if row else None
-            last_epoch, free = last or (-1, 0)
-            restart = starts_at(epoch, last_epoch, takeovers)
-            following[k] = free if restart is None else restart
-        return number_steps(columns, following)
-
     def _has_tail(self, run_id: bytes) -> bool:
-        return any(id == run_id for id, _ in self._tail_points())
+        return any(id == run_id for id, _, _ in self._tail_points())
 
     def _keys(self) -> dict[str, int]:
         if self._ids is None:
             self._ids = all_keys(self.tx)
         return self._ids
 
-    def _tail_points(self) -> dict[tuple[bytes, int], list[Rows]]:
+    def _tail_points(self) -> dict[tuple[bytes, int, str], list[Rows]]:
         if self._points is None:
             self._points = {}
             known = self._tail_shapes()
             for tail in self._tails:
                 frames = [frame for frame in tail.read.frames if frame.kind in (POINTS, NAMED)]
                 found, _ = gather(tail.data, frames, lambda shape: self._keys_of(shape, known))
-                for place, rows in found.items():
-                    self._points.setdefault(place, []).extend(rows)
+                for (run, epoch), rows in found.items():
+                    self._points.setdefault((run, epoch, tail.writer), []).extend(rows)
         return self._points
 
     def _tail_shapes(self) -> dict[int, Keys]:
@@ -184,6 +170,15 @@ def _visible(points: Points, epoch: int, takeovers: tuple[Takeover, ...], supers
         return empty() if superseded else points
     seen = points.steps < limit
     return points.take(~seen if superseded else seen)
+
+
+def _free_step(parts: list[tuple[int, Points]], epoch: int, takeovers: tuple[Takeover, ...]) -> int:
+    """Give the step that a value without one takes in `epoch`, after these parts of its series. As settling numbers it."""
+    seen = [(e, p) for e, p in ((e, _visible(p, e, takeovers, False)) for e, p in parts) if p.n]
+    restart = starts_at(epoch, max((e for e, _ in seen), default=-1), takeovers)
+    if restart is not None:
+        return restart
+    return min(max((0, *(int(p.steps.max()) + 1 for _, p in seen))), LAST_STEP)
 
 
 def _only(columns: Sorted, id: int) -> Sorted:

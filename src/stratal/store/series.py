@@ -58,7 +58,7 @@ class Points(NamedTuple):
 class Statistics(NamedTuple):
     """What is known of a chunk without decoding it. low, high, total: of finite values, None if there are none.
 
-    is_ascending: steps never descend inside. marks: per 512 points (step i64, low, high, last f64), packed.
+    is_ascending: (step, time) never descends inside. marks: per 512 points (step i64, low, high, last f64), packed.
     """
 
     n: int
@@ -134,15 +134,25 @@ def statistics(points: Points) -> Statistics:
     """Describe a chunk; it has at least one point. O(n)."""
     values, n = points.values, points.n
     low, high, total, nans, infs = _summary(values)
-    first_step, last_step, is_ascending = _span(points.steps)
-    first_time, last_time, _ = _span(points.times)
+    in_order = is_ascending(points)
+    first_step, last_step = (int(points.steps[0]), int(points.steps[-1])) if in_order else _span(points.steps)
+    first_time, last_time = _span(points.times)
     last = float(values[-1])
     if n <= MARK:
         lowest, highest = (low, high) if not nans and not infs else (float(np.fmin.reduce(values)), float(np.fmax.reduce(values)))
         marks = _ONE_MARK.pack(int(points.steps[0]), lowest, highest, last)
     else:
         marks = pack_marks(envelope_of(points, -(-n // MARK), MARK))
-    return Statistics(n, first_step, last_step, first_time, last_time, low, high, total, last, nans, infs, int(is_ascending), marks)
+    return Statistics(n, first_step, last_step, first_time, last_time, low, high, total, last, nans, infs, int(in_order), marks)
+
+
+def is_ascending(points: Points) -> bool:
+    """Tell whether (step, time) never descends: the last point is then the newest."""
+    steps, times = points.steps, points.times
+    if bool((steps[1:] > steps[:-1]).all()):
+        return True
+    repeats = steps[1:] == steps[:-1]
+    return bool(((steps[1:] > steps[:-1]) | (repeats & (times[1:] >= times[:-1]))).all())
 
 
 def pack_marks(marks: Envelope) -> bytes:
@@ -182,11 +192,8 @@ def coarsen(marks: Envelope, buckets: int) -> Envelope:
     return Envelope(marks.steps[edges], np.fmin.reduceat(marks.low, edges), np.fmax.reduceat(marks.high, edges), marks.last[ends])
 
 
-def _span(column: Ints) -> tuple[int, int, bool]:
-    """Give lowest and highest of a column, and whether it never descends."""
-    if bool((column[1:] >= column[:-1]).all()):
-        return int(column[0]), int(column[-1]), True
-    return int(column.min()), int(column.max()), False
+def _span(column: Ints) -> tuple[int, int]:
+    return int(column.min()), int(column.max())
 
 
 def _summary(values: Floats) -> tuple[float | None, float | None, float | None, int, int]:
