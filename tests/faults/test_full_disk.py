@@ -12,6 +12,7 @@ import pytest
 from stratal.core.errors import StoreDown
 from stratal.core.ids import new_id, to_bytes
 from stratal.store import journal
+from stratal.store.frames import salt_of, scan
 from stratal.store.journal import Writer, segments
 from stratal.tracking.opening import open_store
 from stratal.tracking.runs import run
@@ -66,6 +67,8 @@ def test_a_short_write_is_cut_back_and_the_next_call_works(tmp_path: Path, monke
         writer.log(to_bytes(id), 0, {"a": 1.0}, room)
         good.append(room)
     writer.close()
+    [name] = segments(folder / "journal")
+    assert scan((folder / "journal" / name).read_bytes(), salt_of(name)).damage == [], "nothing is left of a refused call"
     assert read_back(folder, id) == good
 
 

@@ -123,6 +123,14 @@ def test_a_blob_is_never_seen_in_part(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [file for file in blobs.folder.rglob("*") if file.is_file()] == []
 
 
+def test_a_power_safe_blob_is_on_the_disk_with_each_folder_that_leads_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
+    blobs = Blobs(tmp_path / "blobs", power=True)
+    digest = blobs.put(b"x")
+    assert synced[-2:] == [str(tmp_path / "blobs" / digest[:2]), str(tmp_path / "blobs")]
+
+
 def test_uses_say_who_needs_a_blob(store: Store):
     digest = store.blobs.put(b"x")
     with store.command() as tx:

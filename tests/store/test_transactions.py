@@ -137,6 +137,16 @@ def _try_gate(store: Store) -> None:
         fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def test_an_insert_that_is_run_with_more_columns_writes_them_all(store: Store):
+    add = insert(tables.segment)
+    with store.command() as tx:
+        tx.run(add, name="a", offset=1, state="live")
+        tx.run(add, name="b", offset=1, state="done", torn=7)
+        tx.many(add, [{"name": "c", "offset": 1, "state": "done", "torn": 9}])
+    with store.database.read(store.actor()) as tx:
+        assert tx.rows(tables.segment.select()) == [("a", 1, "live", 0), ("b", 1, "done", 7), ("c", 1, "done", 9)]
+
+
 def test_a_commit_that_fails_raises_changes_nothing_and_forgets_the_ids_that_it_gave(store: Store, watched: type[Connection]):
     def fail(sql: str) -> None:
         if sql == "commit":

@@ -112,6 +112,7 @@ class Blobs:
         incoming.rename(place)
         if self.power:
             sync_folder(place.parent)
+            sync_folder(self.folder)  # which may have got that folder just now
 
 
 def digest_of(data: bytes) -> Digest:

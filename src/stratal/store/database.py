@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ClauseElement
+from sqlalchemy import ClauseElement, Insert
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import insert as insert  # noqa: PLC0414  # its ON CONFLICT compiles for SQLite too, not the other way round
 from sqlalchemy.engine import Dialect
@@ -57,13 +57,15 @@ class Compiled(NamedTuple):
 
 # Called with every statement that is compiled; the tests compile each for PostgreSQL, too.
 on_compile: list[Callable[[ClauseElement], None]] = []
-_compiled: "OrderedDict[int, Compiled]" = OrderedDict()
+_compiled: "OrderedDict[tuple[int, tuple[str, ...]], Compiled]" = OrderedDict()
 _compiling = threading.Lock()
 
 
 def compile_statement(statement: ClauseElement, columns: tuple[str, ...] = ()) -> Compiled:
-    """Compile for SQLite, once per statement object. columns: names of the rows' values, for inserts without VALUES."""
-    found = _compiled.get(id(statement))
+    """Compile for SQLite, once per statement (and columns, for inserts). columns: names of the rows' values, for inserts without VALUES."""
+    # One insert may be run with other columns, too; all other statements name theirs.
+    place = (id(statement), columns if isinstance(statement, Insert) else ())
+    found = _compiled.get(place)
     if found is not None:
         return found
     for watch in on_compile:
@@ -74,7 +76,7 @@ def compile_statement(statement: ClauseElement, columns: tuple[str, ...] = ()) -
     given = (made.construct_params(_check=False) if order else None) or {}  # type: ignore[call-arg]
     compiled = Compiled(str(made), order, {name: value for name, value in given.items() if name not in required}, statement)
     with _compiling:
-        _compiled[id(statement)] = compiled
+        _compiled[place] = compiled
         while len(_compiled) > MOST_COMPILED:
             _compiled.popitem(last=False)
     return compiled

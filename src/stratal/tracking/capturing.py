@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from stratal.core.errors import StratalError
 from stratal.core.records import to_json
 from stratal.core.settings import working_folder
 from stratal.store.store import Store
@@ -68,8 +67,8 @@ class Capturer:
             for run, start in waiting:
                 try:
                     run.say(CAPTURE, self._reading(run.store, start))
-                except StratalError as error:  # the run goes on without: its start says the most important
-                    log.warning("capture lost run=%s error=%s", run.short, error.message)
+                except Exception as error:  # noqa: BLE001  # the edge of this thread; the run goes on without: its start says the most
+                    log.warning("capture lost run=%s error=%r", run.short, error)
 
     def _reading(self, store: Store, start: Capture) -> dict[str, object]:
         if self._last is not None and self._serves(self._last, store.url):
