@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 
 from stratal.cli.app import COMMANDS, main
 from stratal.cli.printing import lasted, plain, shown, signed, span, sparkline
+from stratal.cli.tracking_pages import runs_table, value_page
 from stratal.core.ids import short
 from stratal.core.settings import Settings
 from stratal.store.store import Store
 from stratal.tracking.capturing import wait_for_captures
+from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import open_store, use_store
 from stratal.tracking.runs import Run, run
 from stratal.version import __version__
@@ -103,6 +106,23 @@ def test_a_wrong_call_ends_with_two_and_a_missing_thing_with_one(default_store: 
     assert "there is no run" in said
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("policy", "churn", "--set", "none.toml"), ("data", "infer", "rows.csv", "--output", "none/schema.toml")],
+    ids=lambda words: words[0],
+)
+def test_a_path_that_the_system_refuses_is_named_without_a_traceback(
+    default_store: Store, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    Path("rows.csv").write_text("a\n1\n")
+
+    code, said = failure(capsys, *words)
+
+    assert code == 1
+    assert f"{words[-1]}: No such file" in said
+    assert "check the path" in said
+
+
 def test_runs_are_listed_filtered_and_sorted(default_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = train("first", lr=0.1), train("second", lr=0.2)
 
@@ -118,6 +138,33 @@ def test_runs_are_listed_filtered_and_sorted(default_store: Store, capsys: pytes
     assert short(first.id) in table
     assert "0.99" in table
     assert output(capsys, "runs", "-e", "none").strip() == "No run passes the filter."
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_the_table_of_runs_keeps_one_line_per_run_and_says_what_did_not_fit(default_store: Store, width: int) -> None:
+    with run("churn", name="a try", kind="step") as made:
+        made.log({f"a/metric/with/a/very/long/name/{number}": 123456.789 for number in range(30)})
+    console = Console(width=width)
+
+    with console.capture() as printed:
+        console.print(runs_table(find_runs(), width))
+
+    head, row, rest = printed.get().rstrip("\n").split("\n")
+    assert head.startswith("run       experiment  name")
+    assert row.startswith(f"{short(made.id)}  churn       a try")
+    assert all(len(line) <= width for line in (head, row, rest))
+    assert rest.startswith(f"{30 - row.count('123457')} more metrics; --json gives all")
+
+
+def test_a_ref_of_something_nested_is_shown_without_its_insides() -> None:
+    page = value_page("pipeline:churn@1", "0" * 64, {"digest": "0" * 64, "columns": ["a", "b"], "nodes": [{"path": "load"}]})
+
+    console = Console(width=100)
+    with console.capture() as printed:
+        console.print(*page)
+
+    lines = [line.rstrip() for line in printed.get().rstrip().split("\n")]
+    assert lines == ["ref      pipeline:churn@1", f"digest   {'0' * 64}", "columns  a, b", "nodes    1 part; --json gives all"]
 
 
 def test_a_run_is_shown_with_all_that_is_known_of_it(default_store: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,16 @@ def test_drift_names_the_columns_that_moved(folder):
     assert "0 of 3 columns" in call("drift", folder / "good.csv", folder / "bad.parquet", "--skip", "tenure")
 
 
+def test_drift_names_columns_that_only_one_side_has_and_refuses_to_skip_none(folder):
+    data.read_frame(folder / "good.csv").rename({"plan": "contract"}).write_csv(folder / "renamed.csv")
+    output = call("drift", folder / "good.csv", folder / "renamed.csv")
+    assert "0 of 3 columns have moved" in output
+    said = [line.split("is only in")[0].split() for line in output.splitlines() if "is only in" in line]
+    assert said == [["!", "plan"], ["!", "contract"]]
+    with pytest.raises(Misuse, match="no column 'tenrue' to skip"):
+        call("drift", folder / "good.csv", folder / "renamed.csv", "--skip", "tenrue")
+
+
 def test_versions_are_listed_and_can_be_read_by_ref(folder):
     data.dataset("churn", folder / "good.csv")
     data.dataset("churn", folder / "bad.parquet")

@@ -308,6 +308,13 @@ def test_a_run_ref_finds_its_model_and_a_file_its_rows(store, train, test, tmp_p
     assert values == pytest.approx([values[0]] * 4, abs=1e-12)
 
 
+def test_a_bare_id_is_that_of_a_run(store, train, test):
+    model = trained(store, train)
+    found = ask(model.run[-8:], test, store)
+    assert found.subject == f"sha256:{model.digest}"
+    assert read_results(model.run[-8:], store=store) == read_results(found, store=store)
+
+
 def test_weights_count_rows_and_zero_leaves_them_out(store, train, test):
     model = trained(store, train)
     weighted = test.with_columns(w=pl.Series([2.0, 0.0, 1.0] * 100))

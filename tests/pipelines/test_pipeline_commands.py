@@ -80,6 +80,11 @@ def test_show_draws_each_step_with_its_state(stratal, failed):
     assert "ValueError: [red]boom[/]" in "\n".join(lines)
 
 
+def test_a_run_is_found_by_the_ref_of_its_pipeline_too(stratal, failed):
+    assert stratal("show", "pipeline:half") == stratal("show", failed)
+    assert stratal("why", "pipeline:half@latest", "begun") == stratal("why", failed, "begun")
+
+
 def test_show_as_json_is_the_graph_with_states(stratal, failed):
     document = json.loads(stratal("show", failed, "--json"))
     assert document["pipeline"] == "half"

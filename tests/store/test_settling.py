@@ -309,6 +309,20 @@ def test_a_segment_fills_up_and_the_next_one_goes_on(store: Store, monkeypatch: 
     assert series(store, opened.id, "m")[0] == list(range(100))
 
 
+def test_points_without_steps_are_numbered_in_order_over_segments(store: Store, monkeypatch: pytest.MonkeyPatch):
+    from stratal.store import journal
+
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 3000)
+    monkeypatch.setattr(journal, "WINDOW_BYTES", 500)
+    with run("e", store=store) as opened:
+        for value in range(200):
+            opened.log({"m": float(value)})
+    assert len(segments(store.journals)) > 3
+    assert store.settler.tick() > 0, "the first window of the first segment, and of no other"
+    store.settle()
+    assert series(store, opened.id, "m") == (list(range(200)), [float(value) for value in range(200)])
+
+
 def test_swept_segments_stay_away_and_living_ones_stay(store: Store):
     with run("e", store=store) as opened:
         opened.log({"m": 1.0})

@@ -198,3 +198,18 @@ def test_watchers_hear_of_refs_that_were_looked_for_in_vain(store):
     with watching_resolutions() as seen, pytest.raises(NotFound):
         resolve("run:0123456789abcdef0123456789abcdef", store)
     assert seen == [("run:0123456789abcdef0123456789abcdef", "")]
+
+
+def test_a_misspelt_kind_is_no_run_but_named_with_the_nearest_kind() -> None:
+    with pytest.raises(Misuse, match="did you mean model:churn"):
+        parse_ref("modle:churn", default_kind="run")
+    assert parse_ref("7c41e09b", default_kind="run") == Ref(kind="run", name="7c41e09b")
+    assert parse_ref("team:churn@1", default_kind="dataset") == Ref(kind="dataset", name="team:churn", selector=Number(value=1))
+
+
+def test_a_digest_stands_for_the_stored_bytes_and_is_not_found_without_them(store: Store) -> None:
+    digest = store.blobs.put(b"weights")
+
+    assert resolve(f"sha256:{digest}", store).value == b"weights"
+    with pytest.raises(NotFound, match="no file in this store has the digest 000000000000"):
+        resolve("sha256:" + "0" * 64, store)

@@ -4,6 +4,7 @@ Only the file of the command that was typed is imported, so that `stratal --help
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
@@ -59,8 +60,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     except StratalError as error:
         print_error(error)
         sys.exit(2 if isinstance(error, Misuse) else 1)
+    except BrokenPipeError:  # who read us has left: `stratal runs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        print_error(in_plain_words(error))
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def in_plain_words(error: OSError) -> StratalError:
+    """Give what the system refused as an error of ours."""
+    reason = error.strerror or str(error)
+    if error.filename is None:
+        return StratalError(f"the system refused: {reason}", hint="check that the working folder is still there, and may be read")
+    return StratalError(f"{error.filename}: {reason}", hint="check the path, and that you may read and write there")
 
 
 def build(words: Sequence[str]) -> typer.Typer:

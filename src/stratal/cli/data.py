@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 
 from stratal.cli.printing import cell, moment, print_json, print_out, table
+from stratal.core.errors import Misuse
 from stratal.core.records import number_from_json
 from stratal.data import (
     ColumnDrift,
@@ -94,7 +95,11 @@ def drift(
     as_json: AsJson = False,
 ) -> None:
     """Show which columns have moved since a reference."""
-    found = compare(profile_table([reference]), profile_table([current]), skip=skip or ())
+    before, now = profile_table([reference]), profile_table([current])
+    for name in skip or ():
+        if name not in before.columns and name not in now.columns:
+            raise Misuse(f"there is no column {name!r} to skip", hint=f"there are: {', '.join(now.columns)}")
+    found = compare(before, now, skip=skip or ())
     if as_json:
         print_json([{"is_moved": one.is_moved, **{name: getattr(one, name) for name in one.__struct_fields__}} for one in found])
         return
@@ -104,6 +109,10 @@ def drift(
     for one in found:
         measures = (_measure(one, name) for name in ("psi", "ks", "nulls"))
         shown.add_row(cell("!" if one.is_moved else "", "yellow"), cell(one.column), *(cell(m) for m in measures), cell(_verdict(one)))
+    for here, there, where in ((before, now, reference), (now, before, current)):
+        for name in here.columns:
+            if name not in there.columns and name not in (skip or ()):
+                shown.add_row(cell("!", "yellow"), cell(name), "", "", "", cell(f"is only in {where}: not compared"))
     print_out(shown)
 
 

@@ -11,7 +11,7 @@ from stratal.core.errors import Misuse, Refused
 from stratal.features import FeatureStore, Parity, find_features, view_of
 from stratal.tracking.opening import current_store
 
-commands = typer.Typer(help="Look at feature views, serve rows, prove that online equals offline.", no_args_is_help=True)
+commands = typer.Typer(help="Feature views: list, show, read from the online store, prove parity.", no_args_is_help=True)
 
 View = Annotated[str, typer.Argument(help="A feature view: its name, or features:customer@2.", metavar="VIEW")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

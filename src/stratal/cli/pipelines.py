@@ -12,16 +12,17 @@ from rich.table import Table
 from stratal.cli.printing import STATUS_COLOURS, cell, moment, print_json, print_out, span, table
 from stratal.core.ids import short
 from stratal.pipelines.progress import LinePrinter, StepEvent
-from stratal.pipelines.reading import explain_step, ranks, read_pipeline
+from stratal.pipelines.reading import explain_step, find_pipeline_run, ranks, read_pipeline
 from stratal.pipelines.reopening import find_pipeline
 from stratal.pipelines.rows import Explanation, PipelineRow, StepRow
 from stratal.pipelines.store import PipelineStore
 from stratal.tracking.opening import current_store
-from stratal.tracking.runs import find_id
 
 COLOURS = {**STATUS_COLOURS, "hit": "blue", "skipped": "dim", "waiting": "dim"}
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-RunName = Annotated[str, typer.Argument(help="The run: its id, short form or ref.", show_default=False)]
+RunName = Annotated[
+    str, typer.Argument(help="The run: its id, short form or ref, as run:7c41e09b or pipeline:churn@latest.", show_default=False)
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +67,7 @@ def why(
 def resume(run: RunName, workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None, as_json: AsJson = False) -> None:
     """Go on with a run that was killed, stopped or failed: what it finished and is unchanged is not run again."""
     store = current_store()
-    row = PipelineStore(store).pipeline_run(run=find_id(store, run))
+    row = PipelineStore(store).pipeline_run(run=find_pipeline_run(run, store))
     found = find_pipeline(row.entry)
     if sys.stderr.isatty():
         with LiveTable(row) as live:

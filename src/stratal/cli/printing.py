@@ -19,15 +19,29 @@ from stratal.core.errors import StratalError
 from stratal.core.records import number_to_json
 
 _BARS = "▁▂▃▄▅▆▇█"
-_PIPE_WIDTH = 160  # of tables that no terminal shows, where rich would cut at 80
+PIPE_WIDTH = 160  # of tables that no terminal shows, where rich would cut at 80
 STATUS_COLOURS = {"running": "cyan", "finished": "green", "failed": "red", "stopped": "yellow", "lost": "magenta"}
 
 
 def print_out(*parts: RenderableType) -> None:
     """Print for people."""
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    console = _console()
     for part in parts:
         console.print(part)
+
+
+def page_width() -> int:
+    """Give how many characters a line of output may have."""
+    return _console().width
+
+
+def measured(made: Table) -> int:
+    """Give how wide a table is if nobody squeezes it."""
+    return Console(width=10_000).measure(made).maximum
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
 
 
 def print_json(value: object) -> None:

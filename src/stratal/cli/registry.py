@@ -191,4 +191,5 @@ def _print_assessment(seen: Assessment) -> None:
     for void in seen.ruling.void:
         shown.add_row(cell("void", "yellow"), cell("approval"), cell(void), cell(""))
     title = cell(f"{seen.ref}: {seen.stage} → {seen.target}", "bold")
-    print_out(title, shown, cell("clear" if seen.is_ready else "held back", "green" if seen.is_ready else "red"))
+    parts = [title, shown] if shown.row_count else [title]
+    print_out(*parts, cell("clear" if seen.is_ready else "held back", "green" if seen.is_ready else "red"))

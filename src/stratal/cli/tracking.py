@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from stratal.cli.printing import print_json, print_out
+from stratal.cli.printing import page_width, print_json, print_out
 from stratal.cli.tracking_pages import brief, brief_value, comparison_page, lineage_page, run_page, runs_table, value_page, whole
 from stratal.tracking.explaining import compare_runs, explain
 from stratal.tracking.finding import find_runs
@@ -42,7 +42,7 @@ def runs(
     if not found:
         print_out("No runs." if not query and not experiment else "No run passes the filter.")
         return
-    print_out(runs_table(found))
+    print_out(runs_table(found, page_width()))
     if found.next:
         print_out(Text(f"The first {len(found)}; --limit gives more.", style="dim"))
 
@@ -67,7 +67,7 @@ def show(
     if json:
         print_json({"ref": named, "digest": resolved.digest, "value": brief_value(resolved.value)})
     else:
-        print_out(*value_page(named, resolved.digest, resolved.value))
+        print_out(*value_page(named, resolved.digest, resolved.value, page_width()))
 
 
 def compare(

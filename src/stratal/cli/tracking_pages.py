@@ -1,13 +1,27 @@
 """What the commands of the trunk print: tables, trees and JSON documents of runs, comparisons and lineage."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from stratal.cli.printing import cell, moment, pairs, plain, section, shown, signed, span, sparkline, status_cell, table
+from stratal.cli.printing import (
+    PIPE_WIDTH,
+    cell,
+    measured,
+    moment,
+    pairs,
+    plain,
+    section,
+    shown,
+    signed,
+    span,
+    sparkline,
+    status_cell,
+    table,
+)
 from stratal.core.ids import short
 from stratal.tracking.capture import Capture
 from stratal.tracking.compare import MAXIMIZE, MINIMIZE, Comparison, MetricRow, Row
@@ -64,38 +78,70 @@ def brief_value(value: object) -> object:
     return plain(value)
 
 
-def value_page(ref: str, digest: str, value: object) -> list[RenderableType]:
-    """Show what a ref stands for that is no run."""
+def value_page(ref: str, digest: str, value: object, width: int = PIPE_WIDTH) -> list[RenderableType]:
+    """Show what a ref stands for that is no run. What is nested is only counted: --json gives it."""
     page = pairs()
     page.add_row("ref", cell(ref, "bold"))
     page.add_row("digest", cell(digest))
     if isinstance(value, Runs):
-        return [page, "", runs_table(value)]
+        return [page, "", runs_table(value, width)]
     document = brief_value(value)
     for name, item in document.items() if isinstance(document, dict) else [("value", document)]:
-        page.add_row(str(name), cell(item))
+        if name not in ("ref", "digest"):
+            page.add_row(str(name), cell(_unfolded(item)))
     return [page]
 
 
-def runs_table(found: Sequence[ReadRun]) -> Table:
-    """Give a table whose metric columns are those that most of these runs have, at most five."""
+def _unfolded(item: object) -> object:
+    if isinstance(item, list) and not any(isinstance(each, list | dict) for each in item):
+        return ", ".join(shown(each) for each in item)
+    return f"{len(item)} part{'' if len(item) == 1 else 's'}; --json gives all" if isinstance(item, list | dict) else item
+
+
+def runs_table(found: Sequence[ReadRun], width: int = PIPE_WIDTH) -> Table:
+    """Give a table as wide as `width`: the metrics that most of these runs have, at most five, as far as they fit.
+
+    Where it is narrow the kind and the duration give way too; the first metric goes last."""
     counts: dict[str, int] = {}
     for run in found:
         for name in run.metrics:
             counts[name] = counts.get(name, 0) + 1
     metrics = sorted(counts, key=lambda name: (-counts[name], name))[:5]
-    page = table("run", "experiment", "name", "kind", "status", "started", "took", *metrics, numbers=["took", *metrics])
+    kinds = ["kind"] if any(run.kind != "train" for run in found) else []
+    giving_way = [*reversed(metrics[1:]), *kinds, "took", *metrics[:1]]
+    for given in range(len(giving_way) + 1):
+        left = set(giving_way[given:])
+        page = _runs_table(found, left - set(metrics), [name for name in metrics if name in left])
+        if measured(page) <= width:
+            break
+    hidden = len(counts) - len(left & set(metrics))
+    if hidden:
+        page.caption = f"{hidden:,} more metric{'s' if hidden > 1 else ''}; --json gives all"
+    return page
+
+
+def _runs_table(found: Sequence[ReadRun], parts: Container[str], metrics: Sequence[str]) -> Table:
+    columns: dict[str, Callable[[ReadRun], Text]] = {
+        "run": lambda run: cell(run.short, "bold"),
+        "experiment": lambda run: cell(run.experiment),
+        "name": lambda run: cell(run.name),
+        "kind": lambda run: cell(run.kind),
+        "status": lambda run: status_cell(run.status),
+        "started (UTC)": lambda run: cell(moment(run.record.started_ns)[:16]),
+        "took": lambda run: cell(span(run.duration_s)),
+    }
+    skipped = {name for name in ("kind", "took") if name not in parts}
+    skipped |= {"name"} if not any(run.name for run in found) else set()
+    heads = [name for name in columns if name not in skipped]
+    page = table(*heads, *metrics, numbers=["took", *metrics])
+    page.caption_justify, page.caption_style = "left", "dim"
+    for column in page.columns:
+        if column.header in ("experiment", "name"):
+            column.max_width = 28  # longer ones go on in the next line
+        else:
+            column.no_wrap, column.max_width, column.overflow = True, 20, "ellipsis"
     for run in found:
-        page.add_row(
-            cell(run.short, "bold"),
-            cell(run.experiment),
-            cell(run.name),
-            cell(run.kind),
-            status_cell(run.status),
-            cell(moment(run.record.started_ns)),
-            cell(span(run.duration_s)),
-            *(cell(run.metrics.get(name)) for name in metrics),
-        )
+        page.add_row(*(columns[name](run) for name in heads), *(cell(run.metrics.get(name)) for name in metrics))
     return page
 
 

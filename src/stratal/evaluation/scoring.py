@@ -77,7 +77,7 @@ def scores_of(found: Subject, frame: pl.DataFrame) -> Floats:
 
 
 def _of_ref(text: str, store: Store) -> Subject:
-    if text.startswith("run:"):
+    if text.startswith("run:") or ":" not in text:
         return _of_run(text, store)
     resolved = resolve(text, store)
     found = subject(resolved.value, store)

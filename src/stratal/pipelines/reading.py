@@ -1,6 +1,7 @@
 """Runs of pipelines as they are read: how a run stands, and why a step ran. Values for the command line and for people."""
 
 import difflib
+from typing import cast
 
 from stratal.core.errors import NotFound
 from stratal.core.ids import short
@@ -8,15 +9,23 @@ from stratal.pipelines.rows import Explanation, PipelineRow, StepRow
 from stratal.pipelines.states import SKIPPED
 from stratal.pipelines.store import PipelineStore
 from stratal.store.store import Store
+from stratal.tracking.refs import resolve
 from stratal.tracking.runs import find_id
 
 
 def read_pipeline(run: str, store: Store) -> tuple[PipelineRow, dict[str, StepRow]]:
     """Give a run's graph, and the last attempt at each step that has one. Raises NotFound if it is no run of a pipeline."""
     rows = PipelineStore(store)
-    row = rows.pipeline_run(run=find_id(store, run))
+    row = rows.pipeline_run(run=find_pipeline_run(run, store))
     last = {step.path: step for step in sorted(rows.steps(run=row.run), key=lambda step: step.attempt)}
     return row, last
+
+
+def find_pipeline_run(run: str, store: Store) -> str:
+    """Give the id of a run by its id, short form or ref: run:7c41e09b, or pipeline:churn@latest."""
+    if run.startswith("pipeline:"):
+        return cast(PipelineRow, resolve(run, store).value).run
+    return find_id(store, run)
 
 
 def explain_step(run: str, path: str, store: Store) -> Explanation:

@@ -6,6 +6,7 @@ RESOLVERS = {
     "run": "stratal.tracking.resolving:resolve_run",
     "experiment": "stratal.tracking.resolving:resolve_experiment",
     "artifact": "stratal.tracking.resolving:resolve_artifact",
+    "sha256": "stratal.tracking.resolving:resolve_sha256",
     "dataset": "stratal.data.datasets:resolve_dataset",
     "features": "stratal.features.resolving:resolve_features",
     "study": "stratal.tuning.studies:resolve_study",

@@ -171,11 +171,15 @@ class Settler:
     def _read_tails(self, opened: dict[str, int], *, whole: bool, sizes: Mapping[str, int] | None = None) -> list[Tail]:
         with self._database.read(SYSTEM) as tx:
             offsets = {name: int(tx.value(_OFFSET, segment_name=name) or 0) for name in opened}
-        tails = []
+        tails: list[Tail] = []
+        behind: set[str] = set()  # writers of which an earlier segment still holds something: their points must come in order
         for name, fd in opened.items():
             size = os.fstat(fd).st_size if sizes is None else sizes[name]
-            if whole or size > offsets[name]:
-                tails.append(read_tail(name, fd, offsets[name], whole=whole))
+            if whole or (size > offsets[name] and name[:16] not in behind):
+                tail = read_tail(name, fd, offsets[name], whole=whole)
+                tails.append(tail)
+                if tail.offset + len(tail.data) < size:
+                    behind.add(tail.writer)
         return tails
 
     def _claim(self, tx: Transaction, tail: Tail) -> bool:

@@ -112,7 +112,9 @@ def check_body(what: str, value: object) -> None:
 
 
 def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    """Join the names of nested mappings by '/'."""
+    """Join the names of nested mappings by '/'. Raises Misuse for what is no mapping of texts."""
+    if not isinstance(values, Mapping):
+        raise Misuse(f"{values!r:.60} is not a mapping of names to values", hint='write {"name": value}')
     flat: dict[str, object] = {}
     for name, value in values.items():
         if not isinstance(name, str):
@@ -133,10 +135,26 @@ def to_params(values: Mapping[str, object]) -> dict[str, Scalar]:
     return params
 
 
-def check_name(what: str, name: object) -> None:
+def to_tags(values: Mapping[str, object]) -> dict[str, str | None]:
+    """Turn what a user passes as tags into texts; None stays, and takes a tag away."""
+    tags: dict[str, str | None] = {}
+    for name, value in flatten(values).items():
+        check_name("tag", name)
+        tags[name] = None if value is None else str(value)
+    return tags
+
+
+def check_name(what: str, name: str) -> None:
     """Refuse names that nobody could type or print. Raises Misuse."""
-    if not isinstance(name, str) or not name or len(name) > 500 or not name.isprintable():
-        raise Misuse(f"{str(name)[:60]!r} is not a name for a {what}", hint="a name has 1 to 500 printable characters")
+    check_text(what, name)
+    if not name or len(name) > 500 or not name.isprintable():
+        raise Misuse(f"{name[:60]!r} cannot name the {what}", hint="a name has 1 to 500 printable characters")
+
+
+def check_text(what: str, value: object) -> None:
+    """Refuse what is no text: a fact with another type in it could not be read back. Raises Misuse."""
+    if not isinstance(value, str):
+        raise Misuse(f"the {what} is a text, not {value!r:.60} of type {type(value).__name__}", hint="write it in quotes, or as str(...)")
 
 
 def check_artifact_path(path: str) -> str:

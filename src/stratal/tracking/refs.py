@@ -98,17 +98,20 @@ class Resolved:
 Resolver = Callable[[Ref, "Store"], Resolved]
 
 # A resolver may be given as "module:function", which is imported when a ref of its kind is resolved first.
-_resolvers: dict[str, Resolver | str] = {kind: f"stratal.tracking.resolving:resolve_{kind}" for kind in ("run", "experiment", "artifact")}
+_resolvers: dict[str, Resolver | str] = {
+    kind: f"stratal.tracking.resolving:resolve_{kind}" for kind in ("run", "experiment", "artifact", "sha256")
+}
 _watchers: ContextVar[tuple[list[tuple[str, str]], ...]] = ContextVar("stratal_watchers", default=())
 
 
 def parse_ref(text: str, *, default_kind: str | None = None, stages: Sequence[str] = STAGES) -> Ref:
-    """Parse a ref. `default_kind` is taken where the text names no known kind (`7c41e09b` for a run).
+    """Parse a ref. `default_kind` is taken where the text names no known kind (`7c41e09b` for a run); ids hold no colon, so
+    `modle:churn` is no run, but a mistake.
 
     stages: the names that count as stages, for policies with their own. Raises Misuse, with the nearest kind."""
     kind, colon, rest = text.partition(":")
     if not colon or kind not in KINDS:
-        if default_kind is None:
+        if default_kind is None or (colon and default_kind not in VERSIONED):  # names of versions may hold a colon
             raise _unknown_kind(text, kind if colon else "")
         kind, rest = default_kind, text
     if kind == "sha256" and _DIGEST.fullmatch(rest) is None:

@@ -1,4 +1,4 @@
-"""What the trunk's own refs stand for: run, experiment, artifact; and `get`, which resolves any."""
+"""What the trunk's own refs stand for: run, experiment, artifact, sha256; and `get`, which resolves any."""
 
 import hashlib
 
@@ -37,6 +37,13 @@ def resolve_artifact(ref: Ref, store: Store) -> Resolved:
     """Give the bytes of an artifact, verified."""
     digest = artifact_digest(ref.name, store)
     return Resolved(ref=ref, digest=digest, value=store.blobs.read(digest))
+
+
+def resolve_sha256(ref: Ref, store: Store) -> Resolved:
+    """Give the bytes of a stored file by their digest, verified. Raises NotFound if no file here has them."""
+    if not store.blobs.has(ref.name):
+        raise NotFound(f"no file in this store has the digest {ref.name[:12]}…", hint=f"`stratal why sha256:{ref.name}` shows who used it")
+    return Resolved(ref=ref, digest=ref.name, value=store.blobs.read(ref.name))
 
 
 def _digest(text: str) -> str:

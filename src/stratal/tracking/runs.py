@@ -35,8 +35,10 @@ from stratal.tracking.facts import (
     check_artifact_path,
     check_body,
     check_name,
+    check_text,
     flatten,
     to_params,
+    to_tags,
 )  # fmt: skip
 from stratal.tracking.opening import current_store
 
@@ -78,7 +80,7 @@ class Run:
         """
         try:
             self._writer.log(self._bytes, self.epoch, metrics, step)
-        except Misuse:
+        except (Misuse, TypeError, AttributeError):
             flat = flatten(metrics)
             if len(flat) == len(metrics) and flat.keys() == metrics.keys():
                 raise
@@ -86,30 +88,32 @@ class Run:
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Set params: scalars, nested mappings joined by '/'; a name said again takes the new value."""
-        self.say(PARAMS, to_params(params))
+        self._tell(PARAMS, to_params(params))
 
     def set_tags(self, tags: Mapping[str, str | None]) -> None:
         """Set tags; None takes one away."""
-        for name in tags:
-            check_name("tag", name)
-        self.say(TAGS, {name: None if value is None else str(value) for name, value in tags.items()})
+        self._tell(TAGS, to_tags(tags))
 
     def note(self, text: str) -> None:
         """Add a note, with author and time."""
-        self.say(NOTE, Note(text=text, author=self.store.actor().name))
+        check_text("note", text)
+        self._tell(NOTE, Note(text=text, author=self.store.actor().name))
 
     def save(self, path: str | Path, name: str | None = None) -> "SavedArtifact | list[SavedArtifact]":
         """Save a file, or all files of a folder, as artifacts of the run, under `name` (default: the file's own name)."""
         source = Path(path)
-        name = source.name if name is None else name
+        name = (source.name or source.resolve().name) if name is None else name
         if source.is_dir():
-            files = sorted(file for file in source.rglob("*") if file.is_file())
+            folder = self.store.folder.resolve()  # a store inside of the saved folder is no part of it
+            files = sorted(file for file in source.rglob("*") if file.is_file() and not file.resolve().is_relative_to(folder))
             return [self._save_file(file, f"{name}/{file.relative_to(source).as_posix()}") for file in files]
         return self._save_file(source, name)
 
     def save_bytes(self, name: str, data: bytes) -> "SavedArtifact":
         """Save bytes as an artifact."""
         check_artifact_path(name)
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise Misuse(f"{name} is given a {type(data).__name__}, not bytes", hint="a text becomes bytes by text.encode()")
         return self._artifact(name, self.store.blobs.put(data), len(data))
 
     def log_model(self, name: str, model: object, *, features: "FeatureDefinition | None" = None, sample: object = None) -> "Model":
@@ -135,11 +139,14 @@ class Run:
         """Record that the run `used` or `produced` a target: a ref, or sha256:DIGEST."""
         if verb not in ("used", "produced"):
             raise Misuse(f"{verb!r} is no lineage edge", hint="a run has `used` or `produced` something")
-        self.say(EDGE, EdgeFact(verb=verb, target=target, role=role))
+        check_text("target of an edge", target)
+        check_text("role of an edge", role)
+        self._tell(EDGE, EdgeFact(verb=verb, target=target, role=role))
 
     def state(self, kind: str, body: Mapping[str, object], *, subject: str = "") -> None:
         """State something that gates and reports may read later. subject: what it speaks of, a ref or sha256:DIGEST."""
         check_name("statement", kind)
+        check_text("subject of a statement", subject)
         self.say(STATE, StateFact(kind=kind, subject=subject, body=dict(body), author=self.store.actor().name))
 
     def finish(self, status: str = "finished", *, error: str = "") -> None:
@@ -175,12 +182,16 @@ class Run:
         return f"<Run {self.short} of {self.experiment!r}, {self.kind}>"
 
     def _end(self, status: str, error: str) -> None:
-        self.say(END, End(status=status, error=error))
+        self._tell(END, End(status=status, error=error))
 
     def say(self, what: str, value: object) -> None:
         """Write a fact of any kind about the run. Raises Misuse for what settling could not read back."""
         if what in BODIES:
             check_body(what, value)
+        self._tell(what, value)
+
+    def _tell(self, what: str, value: object) -> None:
+        """Write a fact whose parts were checked one by one."""
         self._writer.fact(self._bytes, self.epoch, what, value)
 
     def _save_file(self, source: Path, name: str) -> "SavedArtifact":
@@ -190,7 +201,7 @@ class Run:
 
     def _artifact(self, name: str, digest: str, size_bytes: int) -> "SavedArtifact":
         saved = ArtifactFact(path=name, digest=digest, size_bytes=size_bytes)
-        self.say(ARTIFACT, saved)
+        self._tell(ARTIFACT, saved)
         return saved
 
 
@@ -218,6 +229,10 @@ def run(
     experiment: the named collection it belongs to; inside another run it may be left out. It becomes part of the active run.
     Raises Misuse for names that cannot be, NotFound for a run to resume that does not exist.
     """
+    for what, text in (("name of the run", name), ("group", group), ("note", note), ("run to resume", resume or "")):
+        check_text(what, text)
+    if store is not None and not isinstance(store, Store):
+        raise Misuse(f"store={store!r:.60} is not an open store", hint="open it: store=st.open_store(FOLDER)")
     store = store or current_store()
     if resume is not None:
         return _resumed(store, resume, params, tags)
@@ -231,7 +246,6 @@ def run(
         raise Misuse(f"{kind!r} is no kind of run", hint=f"choose one of: {', '.join(KINDS)}")
     user = store.actor().name
     remark = Note(text=note, author=user)
-    check_body(NOTE, remark)  # before anything is written
     captured = quick_capture(store) if store.settings.capture else None
     start = Start(
         experiment=experiment,
@@ -240,17 +254,17 @@ def run(
         group=group,
         parent=parent.id if parent is not None and parent.store.folder == store.folder else None,
         params=to_params(params or {}),
-        tags={key: str(value) for key, value in (tags or {}).items()},
+        tags={key: value for key, value in to_tags(tags or {}).items() if value is not None},
         user=user,
         capture=captured[1] if captured else {},
     )
     made = Run(store, new_id(store.clock), experiment, kind=kind)
-    made.say(START, start)
+    made._tell(START, start)
     active.push(made)
     if captured:
         request_capture(made, captured[0])
     if note:
-        made.say(NOTE, remark)
+        made._tell(NOTE, remark)
     return made
 
 
