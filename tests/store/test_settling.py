@@ -323,6 +323,20 @@ def test_points_without_steps_are_numbered_in_order_over_segments(store: Store, 
     assert series(store, opened.id, "m") == (list(range(200)), [float(value) for value in range(200)])
 
 
+def test_a_process_that_only_logs_settles_what_it_filled(store: Store, monkeypatch: pytest.MonkeyPatch):
+    from stratal.store import journal
+
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 3000)
+    with run("e", store=store) as opened:
+        for step in range(60):
+            opened.log({"m": float(step)}, step=step)
+    assert len(segments(store.journals)) == 2
+    assert store._aside is not None
+    store._aside.join()
+    settled = store.database.connect().execute("select sum(n) from block").fetchone()[0]
+    assert settled >= 30, "the filled segment is in the database, and nobody has read"
+
+
 def test_swept_segments_stay_away_and_living_ones_stay(store: Store):
     with run("e", store=store) as opened:
         opened.log({"m": 1.0})

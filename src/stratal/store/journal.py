@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,6 +72,8 @@ class Writer:
         self._lock, self._is_writing = threading.RLock(), False
         self._fd, self._number, self._sequence, self._size, self._salt = -1, -1, 0, 0, 0
         self._shapes: dict[tuple[str, ...], _Shape] = {}
+        # Told, under the lock, that a segment was filled: whoever settles should, soon. Must return at once.
+        self.on_full: Callable[[], None] | None = None
         self.id = ""
         self._become_new()
         _living.add(self)
@@ -195,6 +197,8 @@ class Writer:
         self._fd, self._size, self._salt = fd, 0, salt_of(name)
         for shape in self._shapes.values():
             shape.uses = 0
+        if self._number and self.on_full is not None:
+            self.on_full()
 
     def _close_segment(self) -> None:
         if self._fd >= 0:

@@ -5,15 +5,17 @@ drains what it depends on. The database, and SQLAlchemy with it, is opened at th
 """
 
 import contextlib
+import logging
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stratal.core.clock import Clock, SystemClock
-from stratal.core.errors import StoreDown
+from stratal.core.errors import StoreDown, StratalError
 from stratal.core.ids import to_bytes
 from stratal.core.people import Identity, current_actor
 from stratal.core.settings import Settings, load_settings
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from stratal.store.database import Database, Transaction
     from stratal.store.reading import Snapshot
     from stratal.store.settling import FactApplier, Settler
+
+log = logging.getLogger(__name__)
 
 _writers: dict[tuple[Path, bool], Writer] = {}
 
@@ -42,6 +46,7 @@ class Store:
     ) -> None:
         """applier: makes what gives facts their meaning, when the database is opened. None: facts are kept raw."""
         self._applier = applier
+        self._aside: threading.Thread | None = None
         self.settings = settings or load_settings()
         self.clock = clock or SystemClock()
         self.folder = locate(str(url) if url is not None else None, self.settings, Path.cwd())
@@ -64,7 +69,10 @@ class Store:
     def writer(self) -> Writer:
         """This process's writer: one per folder, shared by all its threads and Store objects."""
         place = (self.journals, self.is_power_safe)
-        return _writers.get(place) or _writers.setdefault(place, Writer(self.journals, power=self.is_power_safe))
+        writer = _writers.get(place) or _writers.setdefault(place, Writer(self.journals, power=self.is_power_safe))
+        if writer.on_full is None and self._applier is not None:
+            writer.on_full = self._settle_aside
+        return writer
 
     @property
     def holder(self) -> str:
@@ -106,6 +114,18 @@ class Store:
         frames = self.settler.settle()
         self.settler.sweep()
         return frames
+
+    def _settle_aside(self) -> None:
+        """Settle in a thread of its own: a process that logs without end, and that nobody reads, must not fill the disk."""
+        if self._aside is None or not self._aside.is_alive():
+            self._aside = threading.Thread(target=self._settle_quietly, name="stratal-settle", daemon=True)
+            self._aside.start()
+
+    def _settle_quietly(self) -> None:
+        try:
+            self.settle()
+        except StratalError as error:  # the journals keep it all, and the next full segment tries again
+            log.warning("not settled store=%s error=%s", self.folder, error.message)
 
     @cached_property
     def database(self) -> "Database":
