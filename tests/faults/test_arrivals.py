@@ -149,7 +149,7 @@ def test_ids_of_params_from_a_tick_that_was_rolled_back_are_not_used_again(store
         store.settle()
     other = open_store(store.url)
     with other.command() as tx:
-        other.settler._names.forget()
+        other.settler.names.forget()
         tx.run(insert(tables.key), name="takes another id")
     other.close()
     store.settle()

@@ -295,7 +295,7 @@ def test_a_loss_of_infinity_is_a_result_and_is_never_the_best(store):
     [
         (lambda s: study("s", SPACE, store=s), "one goal"),
         (lambda s: study("s", SPACE, store=s, minimize="a", maximize="b"), "one goal"),
-        (lambda s: study("", SPACE, store=s, minimize="a"), "not a name"),
+        (lambda s: study("", SPACE, store=s, minimize="a"), "cannot name the study"),
         (lambda s: study("s", {}, store=s, minimize="a"), "empty"),
         (lambda s: study("s", SPACE, store=s, minimize="a", sampler=TPE), "no sampler"),
         (lambda s: study("s", SPACE, store=s, minimize="a", stopper="median"), "no stopper"),

@@ -44,7 +44,7 @@ COMMANDS = {
     "history": Command("registry", "Show who changed what, when, and why."),
     "policy": Command("registry", "Show the policy in force, or set another one."),
     "audit": Command("registry", "Check the log of all changes."),
-    "features": Command("features", "Look at feature views, serve rows, prove that online equals offline."),
+    "features": Command("features", "Feature views: list, show, read from the online store, prove parity."),
     "pipeline": Command("pipelines", "Show, explain and resume runs of pipelines."),
     "demo": Command(
         "demo", "Run the whole lifecycle on real data: raw rows to a model in production. The second time comes from the cache."
