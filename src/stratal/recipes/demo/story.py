@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
@@ -56,7 +57,7 @@ class Story:
         self._training(run)
         results = self._evaluation(run)
         self._registry(run)
-        self._serving()
+        self._serving(run)
         self._why(run)
         self._end(run, results)
 
@@ -164,12 +165,12 @@ class Story:
         done = st.promote(version, "Production")
         self.line("", f"maria approves              [green]✓[/] {done.target}")
 
-    def _serving(self) -> None:
+    def _serving(self, run: Any) -> None:
         model = st.load("model:churn@production", store=self.store)
         row = lifecycle.CUSTOMER.online("C0001", store=self.store)
         online = float(model.scores(row)[0])
-        frame = lifecycle.CUSTOMER.frame(st.get("dataset:churn"), label="churn").to_polars()
-        offline = float(model.scores(frame.filter(frame["customer_id"] == "C0001"))[0])
+        in_training = pl.concat(run.output("parts")).filter(pl.col("customer_id") == "C0001")
+        offline = float(model.scores(in_training)[0])
         same = "the same as from the training frame" if online == offline else f"[red]but {offline:.6f} from the training frame[/]"
         self.line("serving", f"C0001 → churn {online:.4f}, {same}")
 
