@@ -37,13 +37,22 @@ def loss(trial, place):
     return trial["x"]
 
 
+def loss_once_two_are_here(trial, place):
+    """As `loss`, but a worker waits at its first trial until another one has begun: one alone must not try them all."""
+    (place / f"came-{os.getpid()}").touch()
+    until = time.monotonic() + 60
+    while len(list(place.glob("came-*"))) < 2 and time.monotonic() < until:
+        time.sleep(0.01)
+    return loss(trial, place)
+
+
 def lines(place):
     return [line.split() for line in (place / "log").read_text().splitlines()]
 
 
 @pytest.mark.slow
 def test_workers_share_a_study_and_replay_gives_the_same_params(store, tmp_path):
-    three = make(store).optimize(loss, data=tmp_path, trials=24, workers=3)
+    three = make(store).optimize(loss_once_two_are_here, data=tmp_path, trials=24, workers=3)
     assert [t.number for t in three.trials] == list(range(24))
     assert Counter(int(line[0]) for line in lines(tmp_path)) == Counter(range(24))
     assert len({line[2] for line in lines(tmp_path)}) > 1

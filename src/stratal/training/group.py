@@ -16,6 +16,8 @@ T = TypeVar("T")
 # torch's own default for gloo. A dead rank is noticed at once by its torn connection; this is for a silent network.
 _TIMEOUT = timedelta(minutes=30)
 _number = count()
+# Holds something while a group that was formed here waits for its end.
+_left_over: list[bool] = []
 
 
 class Group:
@@ -24,7 +26,11 @@ class Group:
     def __init__(self, membership: Membership) -> None:
         self.rank = membership.rank
         self.world_size = membership.world_size
+        if _left_over:  # of an earlier job of these ranks, all of which are here now
+            _left_over.clear()
+            distributed.destroy_process_group()
         self._is_ours = self.world_size > 1 and not distributed.is_initialized()
+        self._is_launched = membership.meeting_file is not None
         if self._is_ours:
             _form(membership)
 
@@ -69,8 +75,14 @@ class Group:
         return box.numpy().tobytes()
 
     def close(self) -> None:
-        """Take the group down, if it was formed here."""
-        if self._is_ours:
+        """Take the group down, if it was formed here.
+
+        A rank that we launched leaves it to the end of its process, or to its next job: gloo can wait for ever for a peer that
+        has closed and gone in the same moment.
+        """
+        if self._is_ours and self._is_launched:
+            _left_over.append(True)
+        elif self._is_ours:
             distributed.destroy_process_group()
 
 
