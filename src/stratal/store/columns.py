@@ -81,8 +81,13 @@ def sort_series(groups: Sequence[Rows]) -> Sorted:
         columns, points = _from_one_shape(groups)
     else:
         columns, points = _from_many_shapes(groups)
-    starts = np.flatnonzero(np.diff(columns, prepend=np.int32(columns[0] - 1)))
-    return Sorted(columns, points, starts, np.append(starts[1:], len(columns)))
+    return by_series(columns, points)
+
+
+def by_series(keys: Keys, points: Points) -> Sorted:
+    """Find where each series starts and ends in columns that are sorted by key; there is at least one point."""
+    starts = np.flatnonzero(np.diff(keys, prepend=np.int32(keys[0] - 1)))
+    return Sorted(keys, points, starts, np.append(starts[1:], len(keys)))
 
 
 def number_steps(rows: Sorted, next_step: Mapping[int, int]) -> Sorted:
@@ -139,9 +144,7 @@ def keep(rows: Sorted, mask: NDArray[np.bool_]) -> Sorted | None:
         return rows
     if not mask.any():
         return None
-    columns = rows.keys[mask]
-    starts = np.flatnonzero(np.diff(columns, prepend=np.int32(columns[0] - 1)))
-    return Sorted(columns, rows.points.take(mask), starts, np.append(starts[1:], len(columns)))
+    return by_series(rows.keys[mask], rows.points.take(mask))
 
 
 def in_order(parts: Sequence[tuple[int, Points]]) -> Points:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from sqlalchemy import bindparam, delete, select
 
-from stratal.store.columns import Sorted
+from stratal.store.columns import Sorted, by_series
 from stratal.store.database import Transaction, insert
 from stratal.store.series import FULL, Points, decode, decode_block, encode, encode_block, join, statistics
 from stratal.store.tables import block, chunk
@@ -93,9 +93,7 @@ def fold_blocks(tx: Transaction, run: int, blocks: list[BlockRow]) -> bool:
             parts.append(decode_block(data))
         keys, points = np.concatenate([k for k, _ in parts]), join([p for _, p in parts])
         order = np.argsort(keys, kind="stable")
-        keys, points = keys[order], points.take(order)
-        starts = np.flatnonzero(np.diff(keys, prepend=np.int32(keys[0] - 1)))
-        keep_points(tx, run, epoch, Sorted(keys, points, starts, np.append(starts[1:], len(keys))))
+        keep_points(tx, run, epoch, by_series(keys[order], points.take(order)))
     return True
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import and_, bindparam, case, delete, or_, select, update
 
 from stratal.core.records import number_to_json
-from stratal.store.columns import LAST_STEP, Sorted, Takeover, hidden_from, newest
+from stratal.store.columns import LAST_STEP, Sorted, Takeover, by_series, hidden_from, newest
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.names import Names, RunRow
 from stratal.store.series import Points, decode, decode_block
@@ -152,8 +152,7 @@ def _visible_rows(
         keys, points = keys[seen], points.take(seen)
     if not len(keys):
         return []
-    starts = np.flatnonzero(np.diff(keys, prepend=np.int32(keys[0] - 1)))
-    rows = Sorted(keys, points, starts, np.append(starts[1:], len(keys)))
+    rows = by_series(keys, points)
     return _metric_rows(run, epoch, rows, newest(rows))
 
 

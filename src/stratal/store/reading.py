@@ -76,10 +76,7 @@ class Snapshot:
         if row is not None:
             for chunk_id, epoch, *_ in self.tx.rows(_CHUNKS, run_no=row.no, key=id):
                 parts.append((epoch, decode(self.tx.value(_CHUNK_DATA, id=chunk_id))))
-            for epoch, data in self.tx.rows(_BLOCKS, run_no=row.no):
-                keys, points = decode_block(data)
-                start, stop = np.searchsorted(keys, [id, id + 1]).tolist()
-                parts.append((epoch, points.cut(start, stop)))
+            parts.extend(self._in_blocks(row, id))
         for (other, epoch, _), rows in tail.items():  # in the order in which a tick applies them
             mine = [group for group in rows if (group.keys == id).any()] if other == run_id else []
             if mine:
@@ -101,7 +98,7 @@ class Snapshot:
                 return None
             reached = row_of_chunk[4:6]
             parts.append(unpack_marks(row_of_chunk[7]))
-        for points in self._in_blocks(row, id):
+        for _, points in self._in_blocks(row, id):
             if points.n == 0:
                 continue
             if (int(points.steps[0]), int(points.times[0])) < reached or not is_ascending(points):
@@ -110,11 +107,11 @@ class Snapshot:
             parts.append(envelope_of(points, 0, MARK))
         return Envelope(*(np.concatenate(columns) for columns in zip(*parts, strict=True))) if parts else None
 
-    def _in_blocks(self, row: RunRow, id: int) -> Iterator[Points]:
-        for _, data in self.tx.rows(_BLOCKS, run_no=row.no):
+    def _in_blocks(self, row: RunRow, id: int) -> Iterator[tuple[int, Points]]:
+        for epoch, data in self.tx.rows(_BLOCKS, run_no=row.no):
             keys, points = decode_block(data)
             start, stop = np.searchsorted(keys, [id, id + 1]).tolist()
-            yield points.cut(start, stop)
+            yield epoch, points.cut(start, stop)
 
     def _has_tail(self, run_id: bytes) -> bool:
         return any(id == run_id for id, _, _ in self._tail_points())
