@@ -78,8 +78,8 @@ class Writer:
         self._become_new()
         _living.add(self)
 
-    def log(self, run: bytes, epoch: int, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Write one row of metrics. run: 16 bytes; step: int64 above -2^63, None for the next one of each series.
+    def log(self, run: bytes, epoch: int, metrics: Mapping[str, float], step: int | None = None, at_ns: int | None = None) -> None:
+        """Write one row of metrics. run: 16 bytes; step: int64 above -2^63, None for the next one of each series; at_ns: None for now.
 
         Raises Misuse for names or values that cannot be, StoreDown if the bytes cannot be written.
         """
@@ -89,7 +89,8 @@ class Writer:
                 raise _inside_another()
             shape = self._shapes.get(names) or self._new_shape(metrics)
             try:
-                body = shape.body(shape.id, NO_STEP if step is None else step, time.time_ns(), *metrics.values())
+                when = time.time_ns() if at_ns is None else at_ns
+                body = shape.body(shape.id, NO_STEP if step is None else step, when, *metrics.values())
             except struct.error as error:
                 raise _bad_value(metrics, step) from error
             if step == NO_STEP:
@@ -106,10 +107,10 @@ class Writer:
             finally:
                 self._is_writing = False
 
-    def fact(self, run: bytes, epoch: int, what: str, value: object) -> None:
-        """Write a fact. value: what msgpack holds. Raises Misuse if it does not, StoreDown if it cannot be written."""
+    def fact(self, run: bytes, epoch: int, what: str, value: object, at_ns: int | None = None) -> None:
+        """Write a fact. value: what msgpack holds; at_ns: None for now. Raises Misuse if it does not, StoreDown if it cannot be written."""
         try:
-            body = encode_fact(what, time.time_ns(), value)
+            body = encode_fact(what, time.time_ns() if at_ns is None else at_ns, value)
         except (TypeError, ValueError, OverflowError) as error:
             raise Misuse(f"a {what} fact cannot be stored: {error}", hint="use texts, numbers, lists and dicts") from error
         with self._lock:
