@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import insert as insert  # noqa: PLC0414  # 
 from sqlalchemy.engine import Dialect
 
 from stratal.core.clock import Clock, SystemClock
-from stratal.core.errors import Bug, Conflict, StoreDown
+from stratal.core.errors import Bug, Conflict, StoreDown, StratalError
 from stratal.core.people import Identity
 from stratal.store.tables import event
 
@@ -93,6 +93,7 @@ class Transaction:
         self.now_ns = now_ns
         self.actor = actor
         self.is_write = is_write
+        self._told: set[tuple[str, str, str]] = set()
 
     def rows(self, statement: ClauseElement, **values: Value) -> list[Row]:
         """Run and fetch all rows."""
@@ -117,8 +118,7 @@ class Transaction:
         if not rows:
             return
         compiled = compile_statement(statement, tuple(rows[0]))
-        with _errors():
-            self._connection.executemany(compiled.sql, [compiled.bind(row) for row in rows])
+        self._run_many(compiled.sql, [compiled.bind(row) for row in rows])
 
     def many_tuples(self, statement: ClauseElement, columns: tuple[str, ...], rows: Sequence[Row]) -> None:
         """As `many`, for the hottest paths: rows are tuples in the statement's own order, which must be `columns`."""
@@ -126,17 +126,27 @@ class Transaction:
             return
         compiled = compile_statement(statement, columns)
         assert compiled.order[: len(columns)] == columns, compiled.order
-        with _errors():
-            self._connection.executemany(compiled.sql, rows)
+        self._run_many(compiled.sql, rows)
 
     def emit(self, kind: str, subject: str, body: str = "{}") -> None:
-        """Tell live readers of a change, in its own transaction. subject: an id or ref; body: JSON text."""
+        """Tell live readers of a change, in its own transaction, once. subject: an id or ref; body: JSON text."""
+        if (kind, subject, body) in self._told:
+            return
+        self._told.add((kind, subject, body))
         self.run(_ADD_EVENT, at_ns=self.now_ns, kind=kind, subject=subject, actor=self.actor.name, body=body)
 
     def _run(self, statement: ClauseElement, values: Mapping[str, Value]) -> sqlite3.Cursor:
         compiled = compile_statement(statement, tuple(values))
-        with _errors():
+        try:
             return self._connection.execute(compiled.sql, compiled.bind(values))
+        except sqlite3.Error as error:
+            raise _ours(error) from error
+
+    def _run_many(self, sql: str, rows: Sequence[Row]) -> None:
+        try:
+            self._connection.executemany(sql, rows)
+        except sqlite3.Error as error:
+            raise _ours(error) from error
 
 
 class Database:
@@ -307,7 +317,13 @@ def _errors() -> Iterator[None]:
     """Turn the driver's errors into ours."""
     try:
         yield
-    except sqlite3.IntegrityError as error:
-        raise Conflict(f"the store refused a row: {error}", hint="read the present state and decide again") from error
-    except (sqlite3.OperationalError, sqlite3.DatabaseError, OSError) as error:
-        raise StoreDown(f"the database cannot be used: {error}", hint="free the disk or mend the file; nothing has changed") from error
+    except (sqlite3.Error, OSError) as error:
+        raise _ours(error) from error
+
+
+def _ours(error: sqlite3.Error | OSError) -> StratalError:
+    if isinstance(error, sqlite3.IntegrityError):
+        return Conflict(f"the store refused a row: {error}", hint="read the present state and decide again")
+    if isinstance(error, sqlite3.DatabaseError | OSError):
+        return StoreDown(f"the database cannot be used: {error}", hint="free the disk or mend the file; nothing has changed")
+    return Bug(f"the driver was used wrongly: {error}")

@@ -12,8 +12,8 @@ from stratal.core.ids import short, to_bytes
 from stratal.core.records import Record
 from stratal.store.database import Transaction, insert
 from stratal.store.latest import rebuild
-from stratal.store.names import ensure_run, find_run
-from stratal.store.tables import epoch, participant, run
+from stratal.store.names import RunRow, ensure_run, find_run, join_runs
+from stratal.store.tables import epoch, run
 
 _LEASE = select(run.c.epoch, run.c.holder, run.c.expires_ns, run.c.status).where(run.c.id == bindparam("run_id"))
 _RAISE = (
@@ -28,7 +28,6 @@ _RENEW = (
     .values(expires_ns=bindparam("until"))
 )
 _RELEASE = update(run).where(run.c.id == bindparam("run_id"), run.c.epoch == bindparam("token")).values(holder=None, expires_ns=None)
-_ADD_PARTICIPANT = insert(participant).on_conflict_do_nothing()
 _EXPIRED = select(run.c.id).where(run.c.expires_ns < bindparam("now"), run.c.kind == bindparam("of_kind")).order_by(run.c.expires_ns)
 
 
@@ -64,21 +63,23 @@ def claim(tx: Transaction, run_id: str, holder: str, *, ttl_s: float, from_step:
 
 def take_over(tx: Transaction, run_id: str, holder: str, *, from_step: int | None, expires_ns: int | None = None) -> int:
     """Raise the epoch whoever holds it, and give the new token. What the old holder still does is refused or hidden."""
-    id = to_bytes(run_id)
-    row = ensure_run(tx, id)
-    token = row.epoch + 1
-    tx.run(_RAISE, run_no=row.no, token=token, who=holder, until=expires_ns)
-    tx.run(_ADD_EPOCH, run=row.no, epoch=token, from_step=from_step, at_ns=tx.now_ns, holder=holder)
+    row = ensure_run(tx, to_bytes(run_id))
+    token = _raise_epoch(tx, row, holder, from_step, expires_ns)
     if from_step is not None and not row.is_new:
-        fresh = find_run(tx, id)
+        fresh = find_run(tx, row.id)
         assert fresh is not None
         rebuild(tx, fresh)
     return token
 
 
+def claim_new(tx: Transaction, row: RunRow, holder: str, *, ttl_s: float) -> int:
+    """Take the lease of a run whose row was made in this transaction, and give its token."""
+    return _raise_epoch(tx, row, holder, None, tx.now_ns + int(ttl_s * SECOND_NS))
+
+
 def join(tx: Transaction, run_id: str, writer: str) -> None:
     """Register a writer of a run: commands about the run drain its journal."""
-    tx.run(_ADD_PARTICIPANT, run=to_bytes(run_id), writer=writer)
+    join_runs(tx, [(to_bytes(run_id), writer)])
 
 
 def renew(tx: Transaction, run_id: str, token: int, ttl_s: float) -> None:
@@ -111,3 +112,10 @@ def stale(run_id: str, token: int, now: int | None = None) -> StaleLease:
         f"run {short(run_id)} was taken over: token {token} is old{newer}",
         hint="stop this work; whoever took it over goes on from its last checkpoint",
     )
+
+
+def _raise_epoch(tx: Transaction, row: RunRow, holder: str, from_step: int | None, expires_ns: int | None) -> int:
+    token = row.epoch + 1
+    tx.run(_RAISE, run_no=row.no, token=token, who=holder, until=expires_ns)
+    tx.run(_ADD_EPOCH, run=row.no, epoch=token, from_step=from_step, at_ns=tx.now_ns, holder=holder)
+    return token

@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from sqlalchemy import bindparam, select
 
+from stratal.core.errors import Conflict
 from stratal.core.ids import short
 from stratal.store.columns import Takeover
 from stratal.store.database import Transaction, insert
 from stratal.store.frames import decode_names, encode_names
 from stratal.store.series import Keys
-from stratal.store.tables import epoch, key, run, shape
+from stratal.store.tables import epoch, key, participant, run, segment, shape
 
 _U64 = struct.Struct("<Q")
 _ADD_KEY = insert(key).on_conflict_do_nothing()
@@ -23,9 +24,12 @@ _KEY = select(key.c.id).where(key.c.name == bindparam("name"))
 _KEYS = select(key.c.name, key.c.id)
 _ADD_SHAPE = insert(shape).on_conflict_do_nothing()
 _SHAPE = select(shape.c.names).where(shape.c.digest == bindparam("digest"))
-_ADD_RUN = insert(run).on_conflict_do_nothing()
+_ADD_RUN = insert(run).on_conflict_do_nothing().returning(run.c.no)
 _RUN = select(run.c.no, run.c.epoch, run.c.experiment, run.c.is_lagging).where(run.c.id == bindparam("id"))
 _TAKEOVERS = select(epoch.c.epoch, epoch.c.from_step, epoch.c.at_ns).where(epoch.c.run == bindparam("no"))
+_ADD_PARTICIPANT = insert(participant).on_conflict_do_nothing()
+_PARTICIPANT_COLUMNS = ("run", "writer")
+_OFFSET = select(segment.c.offset).where(segment.c.name == bindparam("segment_name"))
 # Above this, one read of the whole table is quicker than a look-up per name.
 _MANY = 300
 
@@ -114,17 +118,30 @@ def find_run(tx: Transaction, id: bytes) -> RunRow | None:
 
 def ensure_run(tx: Transaction, id: bytes) -> RunRow:
     """Give a run's row, making one for a run that is seen for the first time."""
-    if (found := find_run(tx, id)) is not None:
-        return found
-    tx.run(_ADD_RUN, id=id, short=short(id.hex()))
-    made = find_run(tx, id)
-    assert made is not None
-    return made._replace(is_new=True)
+    return find_run(tx, id) or add_run(tx, id)
+
+
+def add_run(tx: Transaction, id: bytes) -> RunRow:
+    """Make the row of a run that was never seen. Raises Conflict if it was."""
+    no = tx.value(_ADD_RUN, id=id, short=short(id.hex()))
+    if no is None:
+        raise Conflict(f"there is a run {short(id.hex())} already", hint="resume it, or take another id")
+    return RunRow(no, id, 0, "", False, True, ())
 
 
 def ensure_runs(tx: Transaction, ids: Iterable[bytes]) -> dict[bytes, RunRow]:
     """Give the rows of many runs."""
     return {id: ensure_run(tx, id) for id in ids}
+
+
+def offset_of(tx: Transaction, segment_name: str) -> int:
+    """Give how much of a segment is applied, in bytes."""
+    return int(tx.value(_OFFSET, segment_name=segment_name) or 0)
+
+
+def join_runs(tx: Transaction, pairs: Iterable[tuple[bytes, str]]) -> None:
+    """Register writers of runs, each pair (run, writer) once: commands about a run drain their journals."""
+    tx.many_tuples(_ADD_PARTICIPANT, _PARTICIPANT_COLUMNS, list(pairs))
 
 
 def _takeovers(tx: Transaction, no: int) -> tuple[Takeover, ...]:

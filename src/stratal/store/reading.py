@@ -17,11 +17,10 @@ from stratal.store.columns import LAST_STEP, Rows, Sorted, Takeover, gather, hid
 from stratal.store.database import Database, Transaction
 from stratal.store.frames import NAMED, NO_STEP, POINTS, read_names
 from stratal.store.journal import Tail, open_segments, read_tail, segments
-from stratal.store.names import RunRow, all_keys, find_run, names_of_shape
+from stratal.store.names import RunRow, all_keys, find_run, names_of_shape, offset_of
 from stratal.store.series import MARK, Envelope, Keys, Points, coarsen, decode, decode_block, empty, envelope_of, is_ascending, unpack_marks
-from stratal.store.tables import block, chunk, key, segment
+from stratal.store.tables import block, chunk, key
 
-_OFFSET = select(segment.c.offset).where(segment.c.name == bindparam("segment_name"))
 _KEY = select(key.c.id).where(key.c.name == bindparam("name"))
 _CHUNKS = (
     select(
@@ -156,7 +155,7 @@ class Snapshot:
 def snapshot(folder: Path, database: Database, actor: Identity) -> Iterator[Snapshot]:
     """Open a snapshot of a store's journals and database together."""
     with open_segments(folder, segments(folder)) as opened, database.read(actor) as tx:
-        offsets = {name: int(tx.value(_OFFSET, segment_name=name) or 0) for name in opened}
+        offsets = {name: offset_of(tx, name) for name in opened}
         tails = [read_tail(name, fd, offsets[name], whole=True) for name, fd in opened.items()]
         yield Snapshot(tx, [tail for tail in tails if tail.read.frames])
 

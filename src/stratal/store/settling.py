@@ -26,7 +26,7 @@ from stratal.store.frames import FACT, NAMED, NO_STEP, POINTS, Fact, Frame, enco
 from stratal.store.journal import Tail, open_segments, read_tail, segments, try_lock
 from stratal.store.keeping import blocks_to_fold, fold_blocks, keep_points
 from stratal.store.latest import lagging_runs, next_steps, rebuild, update_values
-from stratal.store.names import Names, RunRow, ensure_runs, find_run
+from stratal.store.names import Names, RunRow, ensure_runs, find_run, join_runs, offset_of
 from stratal.store.tables import damage, kept_fact, participant, segment
 
 # Who acts when nobody asked for it.
@@ -34,14 +34,12 @@ SYSTEM = Identity(name="stratal")
 # Dead segments, or bytes of them, that are worth a checkpoint and its sync.
 MANY_DEAD, MANY_DEAD_BYTES = 16, 16 << 20
 
-_OFFSET = select(segment.c.offset).where(segment.c.name == bindparam("segment_name"))
 _ADD_SEGMENT = insert(segment).on_conflict_do_nothing()
 _MOVE_OFFSET = (
     update(segment).where(segment.c.name == bindparam("segment_name"), segment.c.offset == bindparam("old")).values(offset=bindparam("new"))
 )
 _DONE = update(segment).where(segment.c.name == bindparam("segment_name")).values(state="done", torn=bindparam("torn_bytes"))
 _ADD_DAMAGE = insert(damage).on_conflict_do_nothing()
-_ADD_PARTICIPANT = insert(participant).on_conflict_do_nothing()
 _PARTICIPANTS = select(participant.c.writer).where(participant.c.run == bindparam("id"))
 _KEEP_FACT = insert(kept_fact).on_conflict_do_nothing()
 
@@ -102,7 +100,7 @@ class Settler:
         with open_segments(self.folder, segments(self.folder, writers)) as opened:
             tails = []
             for name, fd in opened.items():
-                offset = int(tx.value(_OFFSET, segment_name=name) or 0)
+                offset = offset_of(tx, name)
                 if os.fstat(fd).st_size > offset:
                     tails.append(read_tail(name, fd, offset, whole=True))
             self.apply(tx, [tail for tail in tails if tail.read.frames])
@@ -130,9 +128,11 @@ class Settler:
         runs = ensure_runs(tx, {fact.run for fact in facts} | {run for run, _, _ in points})
         self._apply_facts(tx, facts, runs)
         self._database.fault("before points")
-        for (id, epoch, writer), rows in points.items():
-            self._apply_points(tx, find_run(tx, id) or runs[id], epoch, rows)
-            tx.run(_ADD_PARTICIPANT, run=id, writer=writer)
+        told = {fact.run for fact in facts}
+        for (id, epoch, _), rows in points.items():
+            row = find_run(tx, id) if id in told else None  # a start has told its experiment
+            self._apply_points(tx, row or runs[id], epoch, rows)
+        join_runs(tx, {(fact.run, fact.writer) for fact in facts} | {(run, writer) for run, _, writer in points})
         for id in runs:
             tx.emit("run", id.hex())
         self._database.fault("after points")
@@ -170,7 +170,7 @@ class Settler:
 
     def _read_tails(self, opened: dict[str, int], *, whole: bool, sizes: Mapping[str, int] | None = None) -> list[Tail]:
         with self._database.read(SYSTEM) as tx:
-            offsets = {name: int(tx.value(_OFFSET, segment_name=name) or 0) for name in opened}
+            offsets = {name: offset_of(tx, name) for name in opened}
         tails: list[Tail] = []
         behind: set[str] = set()  # writers of which an earlier segment still holds something: their points must come in order
         for name, fd in opened.items():
@@ -236,7 +236,6 @@ class Settler:
                 self._keep(tx, fact, encode_fact(fact.what, fact.at_ns, fact.value), "superseded")
             else:
                 counted.append(PlacedFact(fact, run))
-            tx.run(_ADD_PARTICIPANT, run=fact.run, writer=fact.writer)
         self._database.fault("before facts")
         for fact in self._applier.apply(tx, counted, self.names):
             self._keep(tx, fact, encode_fact(fact.what, fact.at_ns, fact.value), "unreadable")

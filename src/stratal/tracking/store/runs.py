@@ -10,7 +10,7 @@ from stratal.core.ids import SHORT, RunId, new_id, short, to_bytes
 from stratal.core.records import Record, from_json
 from stratal.store import leases
 from stratal.store.database import Row, Transaction
-from stratal.store.names import ensure_run
+from stratal.store.names import add_run, ensure_run
 from stratal.store.store import Store
 from stratal.store.tables import key, metric, participant, run
 from stratal.tracking.facts import Start
@@ -33,6 +33,7 @@ _END = (
     update(run)
     .where(run.c.id == bindparam("run_id"), run.c.epoch == bindparam("token"))
     .values(status=bindparam("new_status"), ended_ns=bindparam("at"), holder=None, expires_ns=None)
+    .returning(run.c.no)
 )
 _METRICS = (
     select(key.c.name, metric.c.value, metric.c.is_nan, metric.c.step, metric.c.time_ns, metric.c.low, metric.c.high, metric.c.points)
@@ -219,8 +220,11 @@ def statements_of(tx: Transaction, run_id: str) -> list[Statement]:
 def insert_leased(tx: Transaction, store: Store, start: Start, *, ttl_s: float, run_id: RunId | None = None) -> tuple[RunId, int]:
     """Make a run with a lease held by this process, inside a room's command. Gives its id and token."""
     id = run_id or new_id(store.clock)
-    row = ensure_run(tx, to_bytes(id))
-    token = leases.claim(tx, id, store.holder, ttl_s=ttl_s)
+    row = ensure_run(tx, to_bytes(id)) if run_id else add_run(tx, to_bytes(id))  # an id that was given may have facts already
+    if row.is_new:
+        token = leases.claim_new(tx, row, store.holder, ttl_s=ttl_s)
+    else:
+        token = leases.claim(tx, id, store.holder, ttl_s=ttl_s)
     TrunkFacts().start(tx, row, start, at_ns=tx.now_ns, epoch=token, names=store.settler.names)
     leases.join(tx, id, store.writer.id)
     tx.emit("run", id)
@@ -229,9 +233,10 @@ def insert_leased(tx: Transaction, store: Store, start: Start, *, ttl_s: float, 
 
 def end_leased(tx: Transaction, run_id: str, token: int, status: str, *, error: str = "") -> None:
     """End a leased run and give the lease back. error: what a failed one died of. Raises StaleLease if it was taken over."""
-    if tx.run(_END, run_id=to_bytes(run_id), token=token, new_status=status, at=tx.now_ns) != 1:
+    no = tx.value(_END, run_id=to_bytes(run_id), token=token, new_status=status, at=tx.now_ns)
+    if no is None:
         raise leases.stale(run_id, token)
-    say_error(tx, ensure_run(tx, to_bytes(run_id)).no, error)
+    say_error(tx, no, error)
     tx.emit("run", run_id)
 
 
