@@ -1,4 +1,4 @@
-"""Churn, from raw rows to a model in production. Run it twice: the second time comes from the cache.
+"""Churn, from raw rows to a model in Staging, ready for somebody else to approve. Run it twice: the second time comes from the cache.
 
 python examples/churn.py customers.csv
 """

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stratal.core.errors import Misuse, NotFound
-from stratal.data.splitting import SplitRule, place_of, split_frame
+from stratal.core.places import place_of
+from stratal.data.splitting import SplitRule, split_frame
 from stratal.features import splitting as features_splitting
 
 entities = st.lists(st.integers(0, 50), min_size=1, max_size=80)
@@ -40,9 +41,11 @@ def test_a_larger_test_part_holds_the_smaller_one(ids, rule):
     assert set(small["id"]) <= set(large["id"])
 
 
-@given(st.one_of(st.integers(-(2**63), 2**63 - 1), st.text(max_size=5), st.dates(), st.booleans()), st.integers(0, 99))
-def test_both_kinds_of_split_put_an_entity_on_the_same_side(entity, seed):
-    assert place_of(entity, seed) == features_splitting.place_of(entity, seed)
+@given(entities, rules)
+def test_both_kinds_of_split_put_an_entity_on_the_same_side(ids, rule):
+    _, test = split_frame(frame(ids), rule)
+    _, other = features_splitting.split_by(frame(ids), by="id", test=rule.test, seed=rule.seed)
+    assert test.equals(other)
 
 
 def test_the_share_is_about_what_was_asked_and_seeds_differ():

@@ -11,8 +11,9 @@ from hypothesis import strategies as some
 
 from stratal.core.errors import Misuse, NotFound
 from stratal.core.people import Identity, acting_as
+from stratal.core.places import place_of
 from stratal.features import FeatureStore, NotSeparable, feature_view, view_of
-from stratal.features.splitting import place_of, split_by
+from stratal.features.splitting import split_by
 from stratal.store.operations import operations_of
 from stratal.tracking.frames import frame_digest, frame_from_bytes
 from stratal.tracking.opening import use_store

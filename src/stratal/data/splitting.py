@@ -3,11 +3,10 @@
 The side depends on the seed and the entity alone: not on other rows, their order, the size of the data, or a library's hash.
 """
 
-import hashlib
-
 import polars as pl
 
 from stratal.core.errors import Misuse, NotFound
+from stratal.core.places import place_of
 from stratal.core.records import Record
 
 
@@ -37,13 +36,3 @@ def sides(entities: pl.Series, rule: SplitRule) -> pl.Series:
     unique = entities.unique()
     is_test = [place_of(value, rule.seed) < rule.test for value in unique.to_list()]
     return entities.is_in(unique.filter(pl.Series(is_test, dtype=pl.Boolean)).implode())
-
-
-def place_of(entity: object, seed: int) -> float:
-    """Give the place of an entity in [0, 1), evenly spread and fixed for good. The kind counts: 7 and '7' have places of their own.
-
-    The same rule as for frames of feature views, so that both kinds of split agree on every customer.
-    """
-    text = f"{type(entity).__name__}:{entity}".encode()
-    digest = hashlib.blake2b(text, digest_size=8, key=f"split {seed}".encode()).digest()
-    return (int.from_bytes(digest, "big") >> 11) / (1 << 53)  # 53 bits: more would round up to 1.0

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import polars as pl
 
 from stratal.core.errors import NotFound
+from stratal.core.places import place_of
 from stratal.core.records import Record
 from stratal.features.online import Entity, OnlineReader
 from stratal.features.rows import Computation, plain, same_value
-from stratal.features.splitting import place_of
 from stratal.tracking.values import Scalar
 
 

@@ -3,21 +3,10 @@
 So rows that are added or removed never move others from one part to the other, and the parts never share an entity.
 """
 
-import hashlib
-
 import polars as pl
 
 from stratal.core.errors import Misuse
-
-# A place is a number in [0, 1) with this many bytes of hash behind it.
-_BYTES = 8
-
-
-def place_of(value: object, seed: int) -> float:
-    """Give the place of an entity in [0, 1), evenly spread. The kind counts: 7 and '7' have places of their own."""
-    text = f"{type(value).__name__}:{value}".encode()
-    digest = hashlib.blake2b(text, digest_size=_BYTES, key=f"split {seed}".encode()).digest()
-    return (int.from_bytes(digest, "big") >> 11) / (1 << 53)  # 53 bits: more would round up to 1.0
+from stratal.core.places import place_of
 
 
 def split_by(frame: pl.DataFrame, *, by: str, test: float, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -90,7 +90,7 @@ class Store:
         Raises StoreDown if the store cannot be written; then nothing has changed.
         """
         ids = [to_bytes(run) for run in runs]
-        with self.settler.transaction(self.actor()) as tx:
+        with self.database.write(self.actor()) as tx:
             self.settler.drain(tx, {self.writer.id} | self.settler.participants(tx, ids))
             yield tx
 

@@ -11,7 +11,7 @@ from stratal.core.errors import StaleLease, StratalError
 from stratal.core.ids import RunId
 from stratal.store.store import Store
 from stratal.tracking import active
-from stratal.tracking.facts import Start, to_params
+from stratal.tracking.facts import Start, to_params, to_tags
 from stratal.tracking.runs import Run
 from stratal.tracking.store import runs as rows
 
@@ -73,7 +73,7 @@ def start_leased(
     """Start a run whose lease this process holds, and make it the active one. One transaction."""
     start = Start(
         experiment=experiment, name=name, kind=kind, group=group, parent=parent, params=to_params(params or {}),
-        tags=dict(tags or {}), user=store.actor().name,
+        tags={name: value for name, value in to_tags(tags or {}).items() if value is not None}, user=store.actor().name,
     )  # fmt: skip
     with store.command() as tx:
         id, token = rows.insert_leased(tx, store, start, ttl_s=ttl_s)

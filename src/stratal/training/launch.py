@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import cloudpickle
 
+from stratal.compute.resources import machine_slots, share
 from stratal.core.errors import Bug, Misuse
-from stratal.core.settings import Settings, environment, load_settings
+from stratal.core.settings import environment, load_settings
 from stratal.store.store import Store
 from stratal.tracking.active import active_run
 from stratal.tracking.opening import current_store
@@ -102,19 +103,13 @@ def _request(*, workers: int, restarts: int, program: bytes = b"", script: str =
         arguments=arguments,
         workers=workers,
         restarts=restarts,
-        threads=max(1, _slots(load_settings()) // workers),
+        threads=share(load_settings().slots or machine_slots(), workers),
         folder=str(Path.cwd()),
         environ=environment(),
         import_path=tuple(sys.path),
         store=(parent.store if parent is not None else current_store()).url,
         parent=parent.id if parent is not None else None,
     )
-
-
-def _slots(settings: Settings) -> int:
-    if settings.slots is not None:
-        return settings.slots
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _run(request: Request) -> Outcome:
