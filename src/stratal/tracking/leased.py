@@ -105,14 +105,16 @@ class _Renewer:
         self._change = threading.Condition()
         self._due: dict[str, tuple[float, weakref.ref[LeasedRun]]] = {}
         self._thread: threading.Thread | None = None
+        self._looks_s = 0.0  # when the thread looks again by itself
 
     def add(self, run: LeasedRun) -> None:
         with self._change:
-            self._due[run.id] = (time.monotonic() + run.ttl_s / 3, weakref.ref(run))
+            due_s = time.monotonic() + run.ttl_s / 3
+            self._due[run.id] = (due_s, weakref.ref(run))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="stratal-leases", daemon=True)
                 self._thread.start()
-            if len(self._due) == 1 or run.ttl_s < TTL_S:
+            elif due_s < self._looks_s:  # rare: waking a thread costs as much as a small transaction
                 self._change.notify()
 
     def drop(self, run: LeasedRun) -> None:
@@ -122,10 +124,10 @@ class _Renewer:
     def _serve(self) -> None:
         while True:
             with self._change:
-                soonest = min((at_s for at_s, _ in self._due.values()), default=None)
                 now_s = time.monotonic()
-                if soonest is None or soonest > now_s:
-                    self._change.wait(None if soonest is None else soonest - now_s)
+                self._looks_s = min((now_s + TTL_S / 3, *(at_s for at_s, _ in self._due.values())))
+                if self._looks_s > now_s:
+                    self._change.wait(self._looks_s - now_s)
                     continue
                 due = [(id, run()) for id, (at_s, run) in self._due.items() if at_s <= now_s]
                 for id, run in due:
