@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.features import FeatureView as FeatureView
     from stratal.features import NotSeparable as NotSeparable
     from stratal.features import feature_view as feature_view
+    from stratal.interop.importing import import_runs as import_runs
     from stratal.pipelines import Permanent as Permanent
     from stratal.pipelines import PipelineRun as PipelineRun
     from stratal.pipelines import StepFailed as StepFailed
@@ -170,6 +171,8 @@ _HOMES = {
     "history": "stratal.registry",
     "set_policy": "stratal.registry",
     "TransitionRefused": "stratal.registry",
+    # interop
+    "import_runs": "stratal.interop.importing",
     # errors
     "StratalError": "stratal.core.errors",
     "Misuse": "stratal.core.errors",

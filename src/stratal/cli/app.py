@@ -30,6 +30,7 @@ COMMANDS = {
     "compare": Command("tracking", "Compare runs: params, metrics, environment, code, data."),
     "why": Command("tracking", "Show where something came from, and what came of it."),
     "data": Command("data", "Look at tables: profile, schema, validation, drift, versions."),
+    "import": Command("importing", "Import what another tool has recorded: stratal import tensorboard runs/"),
     "study": Command("tuning", "Studies: list them, show one with its best trials."),
     "train": Command("training", "Run a training script on several ranks of this machine: stratal train SCRIPT --workers 2 -- --lr 0.1"),
     "checkpoints": Command("training", "List the checkpoints of a job's run, the last first."),

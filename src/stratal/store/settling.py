@@ -91,7 +91,7 @@ class Settler:
             with self._database.write(SYSTEM) as tx:
                 touched = self.apply(tx, tails)
         for run in touched:
-            self._fold(run)
+            self.fold(run)
         return sum(frame.stretch for tail in tails for frame in tail.read.frames)
 
     def drain(self, tx: Transaction, writers: Iterable[str]) -> None:
@@ -117,6 +117,20 @@ class Settler:
                 run = find_run(tx, id)
                 if run is not None and run.is_lagging:
                     rebuild(tx, run)
+
+    def fold(self, id: bytes) -> None:
+        """Rewrite a run's blocks as chunks, or as fewer blocks, if it is time."""
+        with self._database.read(SYSTEM) as tx:
+            run = find_run(tx, id)
+            if run is None or not blocks_to_fold(tx, run.no):
+                return
+        try:
+            with self._database.write(SYSTEM) as tx:
+                self._database.fault("inside fold")
+                if not fold_blocks(tx, run.no, blocks_to_fold(tx, run.no)):
+                    raise Conflict("another process folded these blocks first")
+        except Conflict:
+            return
 
     def apply(self, tx: Transaction, tails: Sequence[Tail]) -> set[bytes]:
         """Apply tails whose offset is still what was read; give the ids of the runs that have new points."""
@@ -248,19 +262,6 @@ class Settler:
             _KEEP_FACT, writer=fact.writer, sequence=fact.sequence, run=fact.run, epoch=fact.epoch, what=fact.what,
             at_ns=fact.at_ns, body=body, reason=reason,
         )  # fmt: skip
-
-    def _fold(self, id: bytes) -> None:
-        with self._database.read(SYSTEM) as tx:
-            run = find_run(tx, id)
-            if run is None or not blocks_to_fold(tx, run.no):
-                return
-        try:
-            with self._database.write(SYSTEM) as tx:
-                self._database.fault("inside fold")
-                if not fold_blocks(tx, run.no, blocks_to_fold(tx, run.no)):
-                    raise Conflict("another process folded these blocks first")
-        except Conflict:
-            return
 
 
 def _following(tx: Transaction, run: RunRow, epoch: int, keys: Iterable[int]) -> dict[int, int]:

@@ -1,0 +1,95 @@
+"""`stratal import`: bring in what another tool has recorded."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+
+from stratal.cli.printing import cell, print_json, print_out, table
+from stratal.core.ids import short
+from stratal.interop.importing import READERS, import_runs
+from stratal.interop.report import ImportReport
+from stratal.tracking.opening import current_store, use_store
+
+# Runs that are listed one by one; more of them are counted.
+MOST_LISTED = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command("import")(import_from)
+
+
+def import_from(
+    tool: Annotated[str, typer.Argument(help=f"One of: {', '.join(sorted(READERS))}.", metavar="TOOL")],
+    path: Annotated[Path, typer.Argument(help="The file or folder that the tool wrote.", metavar="PATH")],
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", "-e", help="Where the runs go, instead of where the tool had them.")
+    ] = None,
+    files: Annotated[Path | None, typer.Option("--files", help="The folder of artifacts, where it does not lie beside PATH.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
+    store: Annotated[
+        str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")
+    ] = None,
+) -> None:
+    """Import what another tool has recorded: stratal import tensorboard runs/
+
+    Repeat it freely: only what is new is added. Exits with 1 if something was lost; what could be read is here all the same.
+    """
+    into = current_store() if store is None else use_store(store)
+    with _Bar(is_shown=sys.stderr.isatty() and not json) as bar:
+        report = import_runs(tool, path, experiment=experiment, files=files, store=into, progress=bar.show)
+    if json:
+        print_json({"is_complete": report.is_complete, **{name: getattr(report, name) for name in report.__struct_fields__}})
+    else:
+        _print(report)
+    if not report.is_complete:
+        raise typer.Exit(1)
+
+
+class _Bar:
+    """A progress bar on stderr, one source at a time."""
+
+    def __init__(self, *, is_shown: bool) -> None:
+        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=not is_shown)
+        self._task = self._progress.add_task("")
+
+    def show(self, name: str, done: int, size: int) -> None:
+        """Show how far a source is."""
+        self._progress.update(self._task, description=Path(name).name[:60], completed=done, total=max(done, size))
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+def _print(report: ImportReport) -> None:
+    runs = table("run", "there", "")
+    for run in report.runs[:MOST_LISTED]:
+        runs.add_row(cell(short(run.id)), cell(run.foreign), cell("new" if run.is_new else ""))
+    counted = table("", "imported", "already here", "left out", "lost", "why", numbers=("imported", "already here", "left out", "lost"))
+    for what, counts in report.counts.items():
+        reasons = "; ".join((*counts.left_out, *counts.lost))
+        figures = (counts.imported, counts.already, sum(counts.left_out.values()), sum(counts.lost.values()))
+        counted.add_row(cell(what), *(cell(figure if figure else "") for figure in figures), cell(reasons, "dim"))
+    print_out(runs)
+    if len(report.runs) > MOST_LISTED:
+        print_out(Text(f"and {len(report.runs) - MOST_LISTED} more runs", style="dim"))
+    unchanged = f", {report.unchanged} of them unchanged since the last import" if report.unchanged else ""
+    print_out("", counted, Text(f"\n{len(report.runs)} runs from {report.sources} sources{unchanged}.", style="dim"))
+    for remark in report.remarks:
+        print_out(Text(remark, style="dim"))
+    for loss in report.losses:
+        print_out(Text.assemble(("lost ", "red"), loss))
+    if not report.is_complete:
+        print_out(
+            Text("Not everything was imported: see what is lost above. What is here stays; importing again adds what is new.", style="red")
+        )

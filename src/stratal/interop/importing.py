@@ -1,0 +1,98 @@
+"""The verb: import what another tool has recorded, once and completely, and say what became of it."""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from stratal.core.errors import Conflict, Damaged, Misuse, NotFound
+from stratal.core.records import Record
+from stratal.interop.applying import Applied, Progress, apply_source
+from stratal.interop.foreign import Remark
+from stratal.interop.port import Found, Source
+from stratal.interop.report import ImportedRun, ImportReport, Tally, words_of
+from stratal.store.store import Store
+from stratal.tracking.facts import check_name
+from stratal.tracking.opening import current_store
+
+# Tool to the module whose `find` says which sources lie under a path.
+READERS = {
+    "tensorboard": "stratal.interop.tensorboard.finding",
+}
+
+
+class Options(Record, frozen=True, kw_only=True):
+    """What a user may say about an import. experiment: '' for the one that the tool names; files: where artifacts lie, None: beside."""
+
+    experiment: str = ""
+    files: Path | None = None
+
+
+Finder = Callable[[Path, Options], Found]
+
+
+def import_runs(
+    tool: str,
+    path: str | Path,
+    *,
+    experiment: str | None = None,
+    files: str | Path | None = None,
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> ImportReport:
+    """Import the runs that another tool has recorded under a path: "tensorboard".
+
+    Repeat it as often as you like, and after any crash: what is here already is not added again, a source that has grown adds what is
+    new, and one that was rewritten is refused and named among the losses.
+    experiment: where the runs go, instead of the experiment that the tool names. progress: called with (source, bytes done, bytes).
+    Raises NotFound if there is nothing of the tool at the path, Misuse for a tool that cannot be imported.
+    """
+    if tool not in READERS:
+        raise Misuse(f"{tool!r} cannot be imported", hint=f"choose one of: {', '.join(sorted(READERS))}")
+    if experiment is not None:
+        check_name("experiment", experiment)
+    store = store or current_store()
+    top = Path(path).expanduser()
+    if not top.exists():
+        raise NotFound(f"there is nothing at {top}", hint="give the file or folder that the tool wrote")
+    options = Options(experiment=experiment or "", files=None if files is None else Path(files).expanduser())
+    find: Finder = import_module(READERS[tool]).find
+    found = find(top.resolve(), options)
+    if not found.sources and not found.remarks:
+        raise NotFound(f"{top} holds nothing that {tool} wrote", hint="docs/importing.md says what each tool's files look like")
+    applied = [_apply(store, source, progress or _silent) for source in found.sources]
+    store.settler.catch_up()
+    return _report(tool, str(top), applied, found.remarks)
+
+
+def _apply(store: Store, source: Source, progress: Progress) -> Applied:
+    """Apply a source; one that cannot be read must not stop the others."""
+    try:
+        return apply_source(store, source, progress)
+    except (Misuse, NotFound, Damaged, Conflict) as error:
+        return Applied(None, Tally(), [Remark(f"{source.name}: {error.message}", is_loss=True)])
+    except OSError as error:
+        return Applied(None, Tally(), [Remark(f"{source.name} cannot be read: {error.strerror or error}", is_loss=True)])
+
+
+def _report(tool: str, path: str, applied: list[Applied], remarks: list[Remark]) -> ImportReport:
+    tally = Tally()
+    runs: dict[str, ImportedRun] = {}
+    for one in applied:
+        tally.add(one.tally)
+        remarks = remarks + one.remarks
+        if one.run is not None:
+            runs.setdefault(one.run.id, one.run)
+    return ImportReport(
+        tool=tool,
+        path=path,
+        runs=list(runs.values()),
+        sources=len(applied),
+        unchanged=sum(one.is_unchanged for one in applied),
+        counts=dict(sorted(tally.counts.items())),
+        remarks=words_of(remarks, losses=False),
+        losses=words_of(remarks, losses=True),
+    )
+
+
+def _silent(_name: str, _place: int, _size: int) -> None:
+    """Tell nobody."""

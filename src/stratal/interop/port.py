@@ -1,0 +1,65 @@
+"""The port of readers: what a source of a foreign run is, and the laws that make importing it safe to repeat."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from stratal.interop.foreign import ForeignId, Remark, Said
+
+_PIECE = 1 << 20
+
+
+class Source(ABC):
+    """One part of one foreign run that is read in order: a file, or a run's rows in a database.
+
+    Laws, tested for every reader: 1 `run` and `part` name the source wherever it lies. 2 what is said up to a place depends
+    on nothing but what `digest(place)` covers, so that a source that has grown says the same and then more. 3 places never
+    descend; what has one place is applied together. 4 what is said at the end of the source (a status, files that
+    grow) may be said again after it has grown: params, tags, artifacts, edges and the end only, since the latest of these counts.
+    5 a source that was cut anywhere says a prefix, then a Remark. 6 damage costs the record that it hits, or, where the
+    format cannot go on, what follows; it is said as a Remark, never read wrong. 7 memory is bounded by the largest record.
+    8 nothing outside of the source's folder is read, no link is followed, nothing is fetched, nothing can run.
+    """
+
+    run: ForeignId
+    part: str  # tells apart the sources of one run
+    name: str  # for people
+    size: int  # the place at which the source ends now
+
+    @abstractmethod
+    def read(self, after: int) -> Iterator[Said | Remark]:
+        """Say everything past `after`; what is not past it is passed over, so a reader may as well begin at the start."""
+
+    @abstractmethod
+    def digest(self, place: int) -> str:
+        """Give a digest of the source up to a place; asked for ascending places."""
+
+
+class FileSource(Source):
+    """A file that only ever grows at its end; its places are byte offsets."""
+
+    def __init__(self, path: Path, *, run: ForeignId, part: str, name: str) -> None:
+        self.path = path
+        self.run, self.part, self.name = run, part, name
+        self.size = path.stat().st_size
+        self._hashing, self._hashed = blake2b(digest_size=16), 0
+
+    def digest(self, place: int) -> str:
+        """Give the digest of the first `place` bytes. Reads each byte once, as long as places ascend."""
+        if place < self._hashed:
+            self._hashing, self._hashed = blake2b(digest_size=16), 0
+        with self.path.open("rb") as file:
+            file.seek(self._hashed)
+            while self._hashed < place and (piece := file.read(min(_PIECE, place - self._hashed))):
+                self._hashing.update(piece)
+                self._hashed += len(piece)
+        return self._hashing.copy().hexdigest()
+
+
+class Found(NamedTuple):
+    """What lies under a path: sources, those of a run's parents first, and remarks on what was passed over."""
+
+    sources: list[Source]
+    remarks: list[Remark]

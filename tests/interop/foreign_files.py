@@ -1,0 +1,68 @@
+"""Files in other tools' formats, written byte by byte, and all that a store holds of the runs that were made of them."""
+
+import struct
+from pathlib import Path
+
+from stratal.interop.tensorboard.checksum import masked_crc
+from stratal.tracking.finding import find_runs
+
+
+def varint(value):
+    out = b""
+    value &= (1 << 64) - 1
+    while value > 127:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
+
+
+def field(number, value):
+    """One protobuf field: an int as a varint, a float as a double, bytes and texts by length."""
+    if isinstance(value, bool | int):
+        return varint(number << 3) + varint(int(value))
+    if isinstance(value, float):
+        return varint(number << 3 | 1) + struct.pack("<d", value)
+    data = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def event(time_s, step=0, *values):
+    """An event with summary values, which are messages."""
+    return field(1, float(time_s)) + field(2, step) + field(5, b"".join(field(1, value) for value in values))
+
+
+def scalar(tag, value):
+    return field(1, tag) + varint(2 << 3 | 5) + struct.pack("<f", value)
+
+
+def frame(data):
+    head = struct.pack("<Q", len(data))
+    return head + struct.pack("<I", masked_crc(head)) + data + struct.pack("<I", masked_crc(data))
+
+
+def event_file(path, *events, started_s=1_700_000_000.0):
+    """Write an event file with a file version before the events."""
+    first = field(1, started_s) + field(3, "brain.Event:2")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(frame(data) for data in (first, *events)))
+    return path
+
+
+def held(store):
+    """Everything that a store says about its runs, to compare two stores with."""
+    found = {}
+    for run in find_runs(store=store):
+        found[run.id] = {
+            "run": (run.experiment, run.name, run.kind, run.group, run.parent, run.status, run.started, run.ended, run.user),
+            "params": dict(sorted(run.params.items(), key=str)),
+            "tags": run.tags,
+            "notes": [(note.author, note.at_ns, note.text) for note in run.notes],
+            "artifacts": [(a.path, a.digest, a.size_bytes, a.at_ns) for a in run.artifacts],
+            "edges": [(e.verb, e.target, e.role) for e in run.edges],
+            "statements": [(s.kind, s.subject, s.at_ns, s.body) for s in run.statements()],
+            "last": repr(sorted(run.metrics.items())),
+            "points": {s.name: s.points for s in run.summaries},
+            "series": {s.name: [column.tobytes() for column in run.series(s.name)] for s in run.summaries},
+        }
+    return found
