@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.features import FeatureView as FeatureView
     from stratal.features import NotSeparable as NotSeparable
     from stratal.features import feature_view as feature_view
+    from stratal.interop.exporting.exports import export_runs as export_runs
     from stratal.interop.importing import import_runs as import_runs
     from stratal.pipelines import Permanent as Permanent
     from stratal.pipelines import PipelineRun as PipelineRun
@@ -173,6 +174,7 @@ _HOMES = {
     "TransitionRefused": "stratal.registry",
     # interop
     "import_runs": "stratal.interop.importing",
+    "export_runs": "stratal.interop.exporting.exports",
     # errors
     "StratalError": "stratal.core.errors",
     "Misuse": "stratal.core.errors",

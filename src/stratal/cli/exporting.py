@@ -1,0 +1,54 @@
+"""`stratal export`: runs out of the store, into files that other programs read."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from stratal.cli.printing import print_json, print_out, table
+from stratal.interop.exporting.exports import FORMATS, Export, export_runs
+from stratal.tracking.opening import use_store
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(export)
+
+
+def export(
+    path: Annotated[str, typer.Argument(help="The folder to make.")],
+    format: Annotated[str, typer.Option("--format", "-f", help=f"One of: {', '.join(FORMATS)}.")] = "parquet",
+    query: Annotated[str, typer.Option("--query", "-q", help="A filter: metrics.auc > 0.9 and params.model = 'gbm'")] = "",
+    experiment: Annotated[list[str] | None, typer.Option("--experiment", "-e", help="Only of this experiment; may be given again.")] = None,
+    artifacts: Annotated[bool, typer.Option("--artifacts", help="Copy the files of artifacts too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an older export at that place.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
+    store: Annotated[
+        str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")
+    ] = None,
+) -> None:
+    """Export runs with all that is known of them, into a folder of tables."""
+    if store is not None:
+        use_store(store)
+    columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("", total=None)
+        done = export_runs(
+            path, query, experiment=experiment or None, format=format, artifacts=artifacts, force=force,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )  # fmt: skip
+    if json:
+        print_json(done)
+    else:
+        _print(done)
+
+
+def _print(done: Export) -> None:
+    shown = table("table", "rows", numbers=("rows",))
+    for name, rows in done.tables.items():
+        shown.add_row(name, f"{rows:,}")
+    if done.artifact_files is not None:
+        shown.add_row("files of artifacts", f"{done.artifact_files:,}")
+    print_out(f"{done.runs:,} {'run' if done.runs == 1 else 'runs'} in {done.path}, as {done.format}", shown)

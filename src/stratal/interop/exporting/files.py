@@ -1,0 +1,55 @@
+"""Bytes of artifacts in an export: a file per artifact under its run and path, wherever a file system can hold it so."""
+
+import shutil
+from pathlib import Path
+
+from stratal.core.errors import Damaged, NotFound
+from stratal.store.blobs import digest_of_file
+from stratal.store.store import Store
+from stratal.tracking.facts import check_artifact_path
+from stratal.tracking.store.runs import Artifact
+
+# What every file system takes: 255 bytes for a name.
+LONGEST_NAME = 255
+
+
+class ArtifactFiles:
+    """Copies artifacts below a folder. `count` and `size_bytes` say what was copied."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self._store = store
+        self._folder = folder
+        self.count, self.size_bytes = 0, 0
+
+    def copy(self, run_folder: str, artifacts: list[Artifact]) -> dict[str, str]:
+        """Copy the artifacts of a run, and say which file, relative to the folder, holds which path.
+
+        A path that no file can have (too long, or both a file and a folder) goes into a file named by its digest.
+        Raises NotFound for a blob that is not in the store, Damaged for one that is not what was stored."""
+        folders = {prefix for one in artifacts for prefix in _folders(one.path)}
+        return {one.path: self._copy(run_folder, one, may_keep_name=one.path not in folders) for one in artifacts}
+
+    def _copy(self, run_folder: str, artifact: Artifact, *, may_keep_name: bool) -> str:
+        source = self._source(artifact)
+        fits = may_keep_name and all(len(part.encode()) <= LONGEST_NAME for part in artifact.path.split("/"))
+        relative = f"{run_folder}/{check_artifact_path(artifact.path) if fits else f'by-digest-{artifact.digest}'}"
+        target = self._folder / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        if digest_of_file(target) != artifact.digest:
+            raise Damaged(f"artifact {artifact.path} does not hold the bytes that were stored", hint="restore the blob from a backup")
+        self.count += 1
+        self.size_bytes += artifact.size_bytes
+        return relative
+
+    def _source(self, artifact: Artifact) -> Path:
+        try:
+            return self._store.blobs.path(artifact.digest)
+        except NotFound as error:
+            hint = "export without artifacts, or bring the blob back from a backup"
+            raise NotFound(f"the bytes of artifact {artifact.path!r} are not in this store", hint=hint) from error
+
+
+def _folders(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:n]) for n in range(1, len(parts))]

@@ -1,0 +1,187 @@
+"""The tables of an export, their columns, and how runs become rows of them.
+
+runs: one row per run, with params.NAME, metrics.NAME (last values) and tags.NAME. series: all points. notes, artifacts,
+lineage, statements: one row for each.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from stratal.core.ids import to_bytes
+from stratal.core.records import number_from_json, to_json
+from stratal.interop.exporting.formats import TIME
+from stratal.store.arrivals import Piece, arrivals, key_names
+from stratal.store.database import Transaction
+from stratal.tracking.reading import ReadRun
+from stratal.tracking.store import runs as rows
+
+_TIME = pl.Datetime("ns", "UTC")
+_EXACT = 2**53  # whole numbers up to here are exact as float64
+_ODD = frozenset(("NaN", "Infinity", "-Infinity"))
+
+Schema = dict[str, pl.DataType]
+Values = list[tuple[object, ...]]
+
+RUN_COLUMNS: Schema = {
+    "id": pl.String(), "experiment": pl.String(), "name": pl.String(), "kind": pl.String(), "status": pl.String(),
+    "group": pl.String(), "parent": pl.String(), "user": pl.String(), "started": _TIME, "ended": _TIME,
+    "duration_s": pl.Float64(), "error": pl.String(), "capture": pl.String(),
+}  # fmt: skip
+POINT_COLUMNS: Schema = {
+    "run": pl.String(), "metric": pl.String(), "step": pl.Int64(), "time": _TIME, "value": pl.Float64(), "epoch": pl.Int32(),
+    "superseded": pl.Boolean(),
+}  # fmt: skip
+
+
+class SmallTable(NamedTuple):
+    """A table with some rows per run: its columns after `run`, and the rows of a run."""
+
+    columns: Schema
+    rows_of: Callable[[Transaction, ReadRun], Values]
+
+
+SMALL_TABLES = {
+    "notes": SmallTable(
+        {"author": pl.String(), "time": _TIME, "text": pl.String()},
+        lambda tx, run: [(n.author, n.at_ns, n.text) for n in rows.notes_of(tx, run.record)],
+    ),
+    "lineage": SmallTable(
+        {"verb": pl.String(), "target": pl.String(), "role": pl.String(), "time": _TIME},
+        lambda tx, run: [(e.verb, e.target, e.role, e.at_ns) for e in rows.edges_of(tx, run.record)],
+    ),
+    "statements": SmallTable(
+        {"kind": pl.String(), "subject": pl.String(), "author": pl.String(), "time": _TIME, "body": pl.String()},
+        lambda tx, run: [(s.kind, s.subject, s.author, s.at_ns, to_json(s.body)) for s in rows.statements_of(tx, run.id)],
+    ),
+}
+ARTIFACT_COLUMNS: Schema = {
+    "path": pl.String(), "digest": pl.String(), "size_bytes": pl.Int64(), "time": _TIME, "file": pl.String(),
+}  # fmt: skip
+
+
+def table_schema(columns: Schema) -> Schema:
+    """Give all columns of a small table."""
+    return {"run": pl.String(), **columns}
+
+
+def small_frame(columns: Schema, values: Values) -> pl.DataFrame:
+    """Make a frame of rows (run, ...)."""
+    return pl.DataFrame(values, schema=table_schema(columns), orient="row")
+
+
+def run_row(run: ReadRun) -> dict[str, object]:
+    """Give the columns that every run has."""
+    return {
+        "id": run.id, "experiment": run.experiment, "name": run.name, "kind": run.kind, "status": run.status, "group": run.group,
+        "parent": run.parent, "user": run.user, "started": run.record.started_ns, "ended": run.record.ended_ns,
+        "duration_s": run.duration_s, "error": run.error, "capture": to_json(run.record.doc.get("capture", {})),
+    }  # fmt: skip
+
+
+class WideRuns:
+    """The table of runs. What the columns are is known when all runs were seen once: `see` them, then make frames."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, set[type]] = {}
+        self._metrics: set[str] = set()
+        self._tags: set[str] = set()
+        self._inexact: set[str] = set()
+
+    def see(self, run: ReadRun) -> None:
+        """Note the names and types of a run."""
+        for name, value in run.params.items():
+            kinds = self._kinds.setdefault(name, set())
+            if value is not None:
+                kinds.add(type(value) if not isinstance(value, str) or value not in _ODD else _OddText)
+            if isinstance(value, int) and abs(value) > _EXACT:
+                self._inexact.add(name)
+        self._metrics.update(run.record.metrics)
+        self._tags.update(run.tags)
+
+    def schema(self) -> Schema:
+        """Give all columns, names in order inside of their part."""
+        params = {f"params.{name}": self._param_type(name) for name in sorted(self._kinds)}
+        metrics = {f"metrics.{name}": pl.Float64() for name in sorted(self._metrics)}
+        return {**RUN_COLUMNS, **params, **metrics, **{f"tags.{name}": pl.String() for name in sorted(self._tags)}}
+
+    def frame(self, runs: Sequence[ReadRun]) -> pl.DataFrame:
+        """Make the rows of some runs."""
+        wide = [_wide(run) for run in runs]
+        return pl.DataFrame([self._column(name, dtype, [row.get(name) for row in wide]) for name, dtype in self.schema().items()])
+
+    def _param_type(self, name: str) -> pl.DataType:
+        kinds = self._kinds[name]
+        if kinds == {bool}:
+            return pl.Boolean()
+        if kinds == {int}:
+            return pl.Int64()
+        if (float in kinds or int in kinds) and kinds <= {int, float, _OddText} and name not in self._inexact:
+            return pl.Float64()
+        return pl.String()
+
+    def _column(self, name: str, dtype: pl.DataType, values: list[object]) -> pl.Series:
+        if name.startswith("params."):
+            kinds = self._kinds[name.removeprefix("params.")]
+            if isinstance(dtype, pl.Float64):
+                values = [None if v is None else number_from_json(v) for v in values]  # type: ignore[arg-type]  # numbers only, as seen
+            elif isinstance(dtype, pl.String) and not kinds <= {str, _OddText}:
+                values = [None if v is None else msgspec.json.encode(v).decode() for v in values]
+        if isinstance(dtype, pl.Datetime):
+            return pl.Series(name, values, dtype=pl.Int64).cast(dtype)
+        return pl.Series(name, values, dtype=dtype)
+
+
+class _OddText(str):
+    """Stands for texts that are also how documents hold NaN and infinities."""
+
+
+def _wide(run: ReadRun) -> dict[str, object]:
+    row = run_row(run)
+    for part, values in (("params", run.params), ("metrics", run.metrics), ("tags", run.tags)):
+        row.update({f"{part}.{name}": value for name, value in values.items()})
+    return row
+
+
+def nested(run: ReadRun) -> dict[str, object]:
+    """Give a run as an object: params, metrics and tags are objects in it, and so is what was captured."""
+    row = run_row(run)
+    times = _time_texts([run.record.started_ns, run.record.ended_ns])
+    named: dict[str, object] = {"params": run.params, "metrics": dict(run.record.metrics), "tags": run.tags}
+    return {**row, "started": times[0], "ended": times[1], "capture": run.record.doc.get("capture", {}), **named}
+
+
+def point_frames(tx: Transaction, run: ReadRun, names: Mapping[int, str]) -> Iterator[pl.DataFrame]:
+    """Give all points of a run, piece by piece."""
+    for piece in arrivals(tx, to_bytes(run.id)):
+        yield _points(run.id, piece, names)
+
+
+def names_of_series(tx: Transaction) -> dict[int, str]:
+    """Give the names that `point_frames` needs."""
+    return key_names(tx)
+
+
+def _time_texts(times_ns: Sequence[int | None]) -> list[str | None]:
+    texts: list[str | None] = pl.Series(times_ns, dtype=pl.Int64).cast(_TIME).dt.strftime(TIME).to_list()
+    return texts
+
+
+def _points(run_id: str, piece: Piece, names: Mapping[int, str]) -> pl.DataFrame:
+    keys, place = np.unique(piece.keys, return_inverse=True)
+    n = piece.points.n
+    return pl.DataFrame(
+        {
+            "run": pl.repeat(run_id, n, dtype=pl.String, eager=True),
+            "metric": pl.Series([names[key] for key in keys.tolist()], dtype=pl.String).gather(place),
+            "step": piece.points.steps,
+            "time": pl.Series(piece.points.times).cast(_TIME),
+            "value": piece.points.values,
+            "epoch": pl.repeat(piece.epoch, n, dtype=pl.Int32, eager=True),
+            "superseded": piece.hidden,
+        },
+        schema=POINT_COLUMNS,
+    )
