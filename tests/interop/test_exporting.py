@@ -20,8 +20,9 @@ from stratal.core.errors import Damaged, Misuse, NotFound
 from stratal.core.ids import to_bytes
 from stratal.interop.exporting import formats
 from stratal.interop.exporting.choosing import Chosen
-from stratal.interop.exporting.exports import FORMATS, export_runs
+from stratal.interop.exporting.exports import export_runs
 from stratal.interop.exporting.formats import CsvFile, ParquetFile
+from stratal.interop.exporting.writing import TABLE_FORMATS
 from stratal.store.store import Store
 from stratal.tracking import leased
 from stratal.tracking.opening import use_store
@@ -212,7 +213,7 @@ def test_runs_are_read_page_by_page_oldest_first(store: Store) -> None:
     assert [id for page in pages for id in page] == made
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", TABLE_FORMATS)
 def test_tables_without_rows_have_their_files(store: Store, tmp_path: Path, format: str) -> None:
     run("e", store=store).finish()
 

@@ -29,7 +29,7 @@ COMMANDS = {
     "show": Command("tracking", "Show one run, or what another ref stands for."),
     "compare": Command("tracking", "Compare runs: params, metrics, environment, code, data."),
     "why": Command("tracking", "Show where something came from, and what came of it."),
-    "export": Command("exporting", "Export runs with all that is known of them, into a folder of tables."),
+    "export": Command("exporting", "Export runs into a folder, as tables or as a store of MLflow."),
     "data": Command("data", "Look at tables: profile, schema, validation, drift, versions."),
     "import": Command("importing", "Import what another tool has recorded: stratal import tensorboard runs/"),
     "study": Command("tuning", "Studies: list them, show one with its best trials."),

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from stratal.cli.printing import print_json, print_out, table
 from stratal.interop.exporting.exports import FORMATS, Export, export_runs
@@ -29,7 +30,7 @@ def export(
         str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")
     ] = None,
 ) -> None:
-    """Export runs with all that is known of them, into a folder of tables."""
+    """Export runs into a folder, as tables or as a store of MLflow."""
     if store is not None:
         use_store(store)
     columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeRemainingColumn())
@@ -51,4 +52,6 @@ def _print(done: Export) -> None:
         shown.add_row(name, f"{rows:,}")
     if done.artifact_files is not None:
         shown.add_row("files of artifacts", f"{done.artifact_files:,}")
+    for what, how_often in done.losses.items():
+        shown.add_row(Text(f"left out or changed: {what}", style="yellow"), f"{how_often:,}")
     print_out(f"{done.runs:,} {'run' if done.runs == 1 else 'runs'} in {done.path}, as {done.format}", shown)

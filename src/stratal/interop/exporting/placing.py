@@ -28,6 +28,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     runs: int
     tables: dict[str, int]
     artifact_files: int | None
+    losses: dict[str, int] = {}
 
 
 @contextlib.contextmanager
