@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql
 os.environ.pop("STRATAL_STORE", None)
 os.environ["STRATAL_USER"] = "tester"
 os.environ["STRATAL_CAPTURE"] = "off"  # tests that are about capture turn it on
+os.environ["STRATAL_SYSTEM_METRICS_S"] = "0"
 
 from stratal.store import database
 from stratal.store.store import Store

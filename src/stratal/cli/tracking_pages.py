@@ -26,6 +26,7 @@ from stratal.core.ids import short
 from stratal.tracking.capture import Capture
 from stratal.tracking.compare import MAXIMIZE, MINIMIZE, Comparison, MetricRow, Row
 from stratal.tracking.explaining import capture_of
+from stratal.tracking.facts import SYSTEM
 from stratal.tracking.finding import Runs, find_runs
 from stratal.tracking.lineage import Lineage, Node
 from stratal.tracking.reading import ReadRun
@@ -104,7 +105,7 @@ def runs_table(found: Sequence[ReadRun], width: int = PIPE_WIDTH) -> Table:
     Where it is narrow the kind and the duration give way too; the first metric goes last."""
     counts: dict[str, int] = {}
     for run in found:
-        for name in run.metrics:
+        for name in (name for name in run.metrics if not name.startswith(SYSTEM)):
             counts[name] = counts.get(name, 0) + 1
     metrics = sorted(counts, key=lambda name: (-counts[name], name))[:5]
     kinds = ["kind"] if any(run.kind != "train" for run in found) else []
@@ -192,7 +193,7 @@ def _run_head(run: ReadRun) -> Table:
 
 def _metrics_table(run: ReadRun) -> Table:
     page = table("metric", "last", "min", "max", "points", "", numbers=["last", "min", "max", "points"])
-    for summary in run.summaries[:_MOST_ROWS]:
+    for summary in sorted(run.summaries, key=lambda summary: summary.name.startswith(SYSTEM))[:_MOST_ROWS]:
         line = sparkline(run.envelope(summary.name, 24).last.tolist()) if summary.points > 1 else ""
         page.add_row(
             cell(summary.name), cell(summary.last, "bold"), cell(summary.low), cell(summary.high), cell(summary.points), cell(line, "cyan")

@@ -4,6 +4,7 @@ Order: an argument, then the environment, then the nearest `stratal.toml` upward
 """
 
 import getpass
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -14,8 +15,10 @@ from stratal.core.errors import Misuse
 
 FILE = "stratal.toml"
 FOLDER = ".stratal"
-KEYS = ("store", "user", "durability", "slots", "capture")
+KEYS = ("store", "user", "durability", "slots", "capture", "system_metrics_s")
 DURABILITIES = ("process", "power")
+# As others do it: a curve of some hours has a thousand points, and sampling costs nothing to speak of.
+SAMPLING_S = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +33,19 @@ class Settings:
     durability: str = "process"
     # Whether runs capture code, environment and hardware. "off" for loops of very many, very short runs.
     capture: bool = True
+    # Seconds between two samples of machine, processes and GPUs; 0: none. None: 15, or none where capture is off.
+    system_metrics_s: float | None = None
     # Folder of journals of stores that are not folders, per XDG.
     state_home: Path = Path("~/.local/state")
     # CPU slots that this process may use for workers. None: all that the system grants.
     slots: int | None = None
+
+    @property
+    def sampling_s(self) -> float:
+        """Seconds between two samples, 0 for none."""
+        if self.system_metrics_s is not None:
+            return self.system_metrics_s
+        return SAMPLING_S if self.capture else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +72,8 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
         found["slots"] = _positive("slots", found["slots"])
     if "capture" in found:
         found["capture"] = _switch("capture", found["capture"])
+    if "system_metrics_s" in found:
+        found["system_metrics_s"] = _seconds("system_metrics_s", found["system_metrics_s"])
     if "XDG_STATE_HOME" in environ:
         found["state_home"] = Path(environ["XDG_STATE_HOME"])
     settings = Settings(**found)  # type: ignore[arg-type]  # keys and values were checked one by one
@@ -138,6 +152,16 @@ def _positive(key: str, value: object) -> int:
         number = 0
     if number < 1:
         raise Misuse(f"{key} = {value!r} is not a positive number", hint=f"set STRATAL_{key.upper()} to 1 or more")
+    return number
+
+
+def _seconds(key: str, value: object) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not (number == 0 or 1 <= number <= 86400):
+        raise Misuse(f"{key} = {value!r} is neither 0 nor 1 to 86400 seconds", hint=f"set STRATAL_{key.upper()} to 15, or to 0 for none")
     return number
 
 

@@ -23,6 +23,7 @@ from stratal.tracking import active
 from stratal.tracking.opening import open_store, use_store
 from stratal.tracking.refs import watching_resolutions
 from stratal.tracking.runs import Run
+from stratal.tracking.system.sampler import watch
 
 # Lines of a step's own traceback that are shown; the innermost ones tell most.
 TRACE_FRAMES = 6
@@ -117,10 +118,11 @@ def _opened(url: str) -> Store:
 def _active(run: Run) -> Iterator[None]:
     """Make the step's run the active one. It is not ended here: that is the coordinator's command."""
     active.push(run)
+    watch(run)
     try:
         yield
     finally:
-        active.pop(run)
+        run.leave()
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from stratal.store.store import Store
 from stratal.tracking.active import OpenRun
 from stratal.tracking.capture.capture import Capture, quick, thorough
 from stratal.tracking.facts import CAPTURE
+from stratal.tracking.system import sampler
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,9 @@ class Capturer:
             with self._ready:
                 self._is_busy = False
                 self._ready.notify_all()
-                self._ready.wait_for(lambda: bool(self._waiting))
+                if not self._ready.wait_for(lambda: bool(self._waiting), sampler.PATIENCE_S):
+                    sampler.begin()  # the process lives long enough: no thread before
+                    self._ready.wait_for(lambda: bool(self._waiting))
                 waiting, self._waiting = self._waiting, []
                 self._is_busy = True
             for run, start in waiting:

@@ -11,6 +11,7 @@ from stratal.core.errors import Misuse
 from stratal.core.ids import short
 from stratal.core.records import Record, to_json
 from stratal.tracking.capture import Capture
+from stratal.tracking.facts import SYSTEM
 
 T = TypeVar("T")
 Value = bool | int | float | str | None
@@ -107,7 +108,7 @@ def compare(runs: Sequence[ComparedRun], *, minimize: Collection[str] = (), maxi
         ),
         params=differing,
         equal_params=len({name for run in runs for name in run.params}) - len(differing),
-        metrics=tuple(_metric(name, runs, minimize, maximize) for name in sorted({name for run in runs for name in run.metrics})),
+        metrics=tuple(_metric(name, runs, minimize, maximize) for name in _in_order(runs)),
         environment=_rows((_environment(capture) for capture in captures), _value),
         packages=_rows((run.packages for run in runs), _value),
         code=_rows((_code(capture) for capture in captures), _value),
@@ -118,6 +119,8 @@ def compare(runs: Sequence[ComparedRun], *, minimize: Collection[str] = (), maxi
 
 def direction_of(metric: str) -> str:
     """Guess from a metric's name whether smaller ("min") or larger ("max") is better; "unknown" without a known word."""
+    if metric.startswith(SYSTEM):
+        return UNKNOWN
     words = [word.lower() for word in _WORD.findall(metric)]
     if words[:1] == ["neg"]:  # scikit-learn's neg_log_loss and its like are turned so that larger is better
         return MAXIMIZE
@@ -136,6 +139,11 @@ def _check(runs: Sequence[ComparedRun], minimize: Collection[str], maximize: Col
         raise Misuse(f"run {short(twice[0])} is named twice", hint="name each run once")
     if both := sorted(set(minimize) & set(maximize)):
         raise Misuse(f"{both[0]!r} is to be minimized and maximized", hint="name it in one list only")
+
+
+def _in_order(runs: Sequence[ComparedRun]) -> list[str]:
+    """Results first, then how busy the machine was."""
+    return sorted({name for run in runs for name in run.metrics}, key=lambda name: (name.startswith(SYSTEM), name))
 
 
 def _labels(runs: Sequence[ComparedRun]) -> list[str]:

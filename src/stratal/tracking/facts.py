@@ -20,6 +20,9 @@ START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, END = (
     "start", "params", "tags", "note", "artifact", "edge", "state", "capture", "end",
 )  # fmt: skip
 
+# Names of metrics that we measure unasked begin with it: they say how a run was carried out, not what came out.
+SYSTEM = "system/"
+
 Scalar = None | bool | int | float | str
 Status = Literal["finished", "failed", "stopped"]
 KINDS = ("train", "trial", "study", "pipeline", "step", "evaluation", "job")

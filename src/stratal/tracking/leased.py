@@ -14,6 +14,7 @@ from stratal.tracking import active
 from stratal.tracking.facts import Start, to_params, to_tags
 from stratal.tracking.runs import Run
 from stratal.tracking.store import runs as rows
+from stratal.tracking.system.sampler import watch
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ def adopt(store: Store, id: RunId, experiment: str, token: int, *, kind: str, tt
     """Wrap a lease that a room's own command has taken, make the run active, and renew it from now on."""
     leased = LeasedRun(store, id, experiment, token, kind=kind, ttl_s=ttl_s)
     active.push(leased)
+    watch(leased)
     return leased
 
 

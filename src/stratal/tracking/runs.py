@@ -41,6 +41,7 @@ from stratal.tracking.facts import (
     to_tags,
 )  # fmt: skip
 from stratal.tracking.opening import current_store
+from stratal.tracking.system.sampler import watch
 
 if TYPE_CHECKING:
     from stratal.tracking.models import FeatureDefinition
@@ -261,6 +262,7 @@ def run(
     made = Run(store, new_id(store.clock), experiment, kind=kind)
     made._tell(START, start)
     active.push(made)
+    watch(made, begin=captured is None)  # else the capturing thread begins it, if the run is still there
     if captured:
         request_capture(made, captured[0])
     if note:
@@ -294,6 +296,8 @@ def _resumed(store: Store, resume: str, params: Mapping[str, object] | None, tag
             epoch = rows.resume(tx, store, id)
     going_on = Run(store, id, record.experiment, epoch=epoch, kind=record.kind)
     active.push(going_on)
+    if not is_alive:  # who joins leaves it to the run's own process
+        watch(going_on)
     if params:
         going_on.log_params(params)
     if tags:
