@@ -65,7 +65,6 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.registry import set_policy as set_policy
     from stratal.tracking import explaining as _explaining
     from stratal.tracking.active import active_run as active_run
-    from stratal.tracking.capture.seeds import seed_everything as seed_everything
     from stratal.tracking.finding import runs as runs
     from stratal.tracking.opening import open_store as open_store
     from stratal.tracking.opening import use_store as use_store
@@ -73,6 +72,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.runs import Run as Run
     from stratal.tracking.runs import log as log
     from stratal.tracking.runs import run as run
+    from stratal.tracking.seeding import seed_everything as seed_everything
     from stratal.tracking.serving import load as load
     from stratal.tracking.values import Evaluation as Evaluation
     from stratal.tracking.values import File as File
@@ -105,7 +105,7 @@ _HOMES = {
     "compare": "stratal.tracking.explaining:compare_runs",
     "why": "stratal.tracking.explaining:explain",
     "load": "stratal.tracking.serving",
-    "seed_everything": "stratal.tracking.capture.seeds",
+    "seed_everything": "stratal.tracking.seeding",
     "use_store": "stratal.tracking.opening",
     "open_store": "stratal.tracking.opening",
     "File": "stratal.tracking.values",

@@ -12,7 +12,7 @@ import torch
 
 from stratal.core.errors import Misuse
 from stratal.core.records import from_json, to_json
-from stratal.tracking.capture import Capture, entry_of_function, project_root, quick, seed_everything, thorough
+from stratal.tracking.capture import Capture, entry_of_function, project_root, quick, set_seeds, thorough
 from stratal.tracking.capture.git import read_git
 from stratal.tracking.capture.hardware import Gpu, gpus_of, read_hardware
 from stratal.tracking.capture.packages import Packages, normal_name, read_packages
@@ -220,9 +220,9 @@ def test_seeds_are_set_for_what_is_imported_and_written_down() -> None:
     def draw() -> tuple[float, float, float]:
         return random.random(), float(numpy.random.random()), float(torch.rand(()))
 
-    seeds = seed_everything(7)
+    seeds = set_seeds(7)
     first = draw()
-    seed_everything(7)
+    set_seeds(7)
 
     assert draw() == first
     assert (seeds.seed, seeds.seeded) == (7, ("random", "numpy", "torch"))
@@ -232,7 +232,7 @@ def test_seeds_are_set_for_what_is_imported_and_written_down() -> None:
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.0, True, "7"])
 def test_what_is_no_seed_is_refused(seed: object) -> None:
     with pytest.raises(Misuse, match="is not a seed"):
-        seed_everything(seed)  # type: ignore[arg-type]
+        set_seeds(seed)  # type: ignore[arg-type]
 
 
 def test_the_machine_is_described() -> None:

@@ -121,6 +121,11 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
+def set_variable(name: str, value: str) -> None:
+    """Set a variable of this process, for libraries that are told by nothing else."""
+    os.environ[name] = value
+
+
 def _file_settings(folder: Path) -> dict[str, object]:
     for place in (folder, *folder.parents):
         path = place / FILE

@@ -19,6 +19,7 @@ from stratal.core.settings import working_folder
 from stratal.store.store import Store
 from stratal.tracking.active import OpenRun
 from stratal.tracking.capture.capture import Capture, quick, thorough
+from stratal.tracking.capture.seeds import Seeds, seeds_now
 from stratal.tracking.facts import CAPTURE
 from stratal.tracking.system import sampler
 
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 # How long a reading serves, and how long a process that ends waits for one that is under way. Guesses.
 FRESH_S, WAIT_S = 5.0, 10.0
 # What the start of a run says already; the rest is the reading's.
-_QUICK = frozenset(("entry", "argv", "python", "implementation", "system", "host", "pid", "user", "at_ns", "threads"))
+_QUICK = frozenset(("entry", "argv", "python", "implementation", "system", "host", "pid", "user", "at_ns", "threads", "seeds"))
 
 
 class Capturer:
@@ -101,14 +102,14 @@ class _Reading(NamedTuple):
 _capturer = Capturer()
 
 
-_quick: list[tuple[tuple[str, str, int], Capture, dict[str, object]]] = []
+_quick: list[tuple[tuple[str, str, int, Seeds], Capture, dict[str, object]]] = []
 
 
 def quick_capture(store: Store) -> tuple[Capture, dict[str, object]]:
     """Say who started what, where, also as the document that a run's start holds.
 
-    Once per process and working folder: a loop of runs has one answer to it."""
-    place = (store.settings.user, working_folder(), os.getpid())
+    Once per process, working folder and seed: a loop of runs has one answer to it."""
+    place = (store.settings.user, working_folder(), os.getpid(), seeds_now())
     if not _quick or _quick[0][0] != place:
         made = quick(user=store.settings.user, now_ns=store.clock.now_ns())
         _quick[:] = [(place, made, msgspec.to_builtins({name: getattr(made, name) for name in _QUICK}))]

@@ -89,10 +89,11 @@ class BlobFact(Record, frozen=True, kw_only=True):
 
 
 class CaptureFact(Record, frozen=True, kw_only=True):
-    """What was captured after the start: a blob, and the digests of the files that it names (said once per process)."""
+    """What was captured after the start: a blob, and the digests of the files that it names (said once per process); or seeds."""
 
-    thorough: BlobFact
+    thorough: BlobFact | None = None
     holds: list[str] = []
+    seeds: dict[str, object] | None = None
 
 
 # What settling reads each body as.

@@ -12,7 +12,7 @@ from stratal.tracking.capture.git import Git
 from stratal.tracking.capture.hardware import Gpu, Hardware
 from stratal.tracking.capture.packages import Packages
 from stratal.tracking.capture.secrets import mask, mask_argv
-from stratal.tracking.capture.seeds import Seeds, seed_everything, seeds_now
+from stratal.tracking.capture.seeds import Seeds, seeds_now, set_seeds
 from stratal.tracking.capture.sources import CapturedFile, project_root
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
     "mask_argv",
     "project_root",
     "quick",
-    "seed_everything",
     "seeds_now",
+    "set_seeds",
     "thorough",
 ]

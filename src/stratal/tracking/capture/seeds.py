@@ -2,15 +2,20 @@
 
 import random
 import sys
-from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from stratal.core.errors import Misuse
 from stratal.core.records import Record
-from stratal.core.settings import environment
+from stratal.core.settings import environment, set_variable
 
 _LARGEST = 2**32 - 1  # NumPy's legacy generator takes 32 bits
+_HASH, _CUBLAS = "PYTHONHASHSEED", "CUBLAS_WORKSPACE_CONFIG"
+# One of the two that NVIDIA names as repeatable; it costs 24 MiB of the GPU's memory.
+_REPEATABLE_WORKSPACE = ":4096:8"
+# Read once: Python heeds it only when it starts.
+_hash_seed = environment().get(_HASH)
 
 
 class Seeds(Record, frozen=True, kw_only=True):
@@ -20,38 +25,67 @@ class Seeds(Record, frozen=True, kw_only=True):
     seeded: tuple[str, ...]
     hash_seed: str | None  # PYTHONHASHSEED; None: the order of sets differs per process
     torch: dict[str, bool | str] = msgspec.field(default_factory=dict)  # deterministic switches, where torch is imported
+    not_done: tuple[str, ...] = ()  # what was asked for and could not be had, and how to have it
 
 
-_last: tuple[int | None, tuple[str, ...]] = (None, ())
+_last: tuple[int | None, tuple[str, ...], tuple[str, ...]] = (None, (), ())
 
 
-def seed_everything(seed: int) -> Seeds:
-    """Seed `random`, and NumPy and torch (all devices) where they are imported, and give what was done.
+def set_seeds(seed: int, *, deterministic: bool = False) -> Seeds:
+    """Seed `random`, and NumPy, torch (all devices) and polars where they are imported, and give what was done.
 
-    seed: 0 to 2**32 - 1. A library imported later is not seeded: call this after the imports. Generators that were
-    made before (`numpy.random.default_rng()`) keep their own state. Raises Misuse for a seed out of range."""
+    seed: 0 to 2**32 - 1. deterministic: also let torch and its libraries choose operations that repeat bit for bit.
+    Raises Misuse for a seed out of range."""
     global _last
     if type(seed) is not int or not 0 <= seed <= _LARGEST:
         raise Misuse(f"seed = {seed!r} is not a seed", hint=f"give a whole number from 0 to {_LARGEST}")
     random.seed(seed)
-    seeded = ["random"]
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed(seed)
-        seeded.append("numpy")
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.manual_seed(seed)
-        seeded.append("torch")
-    _last = (seed, tuple(seeded))
+    seeded, not_done = ["random"], []
+    for name, set_seed in (("numpy", _seed_numpy), ("torch", _seed_torch), ("polars", _seed_polars)):
+        module = sys.modules.get(name)
+        if module is not None:
+            set_seed(module, seed)
+            seeded.append(name)
+    if deterministic:
+        not_done += _make_deterministic()
+    _last = (seed, tuple(seeded), tuple(not_done))
     return seeds_now()
 
 
-def seeds_now(environ: Mapping[str, str] | None = None) -> Seeds:
-    """Give what `seed_everything` did last in this process, and the switches as they stand."""
-    seed, seeded = _last
-    environ = environment() if environ is None else environ
-    return Seeds(seed=seed, seeded=seeded, hash_seed=environ.get("PYTHONHASHSEED"), torch=_torch_switches())
+def seeds_now() -> Seeds:
+    """Give what `set_seeds` did last in this process, and the switches as they stand."""
+    seed, seeded, not_done = _last
+    return Seeds(seed=seed, seeded=seeded, hash_seed=_hash_seed, torch=_torch_switches(), not_done=not_done)
+
+
+def _seed_numpy(numpy: Any, seed: int) -> None:
+    numpy.random.seed(seed)
+
+
+def _seed_torch(torch: Any, seed: int) -> None:
+    torch.manual_seed(seed)
+
+
+def _seed_polars(polars: Any, seed: int) -> None:
+    polars.set_random_seed(seed)
+
+
+def _make_deterministic() -> list[str]:
+    """Turn the switches, and give what could not be had."""
+    missing = []
+    if _hash_seed is None:
+        missing.append(f"{_HASH} is not set: the order of sets differs per process; set it before Python starts")
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return [*missing, "torch is not imported: import it before seeding"]
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    if environment().get(_CUBLAS) is None:
+        if torch.cuda.is_initialized():
+            missing.append(f"{_CUBLAS} is not set, and CUDA is in use already: seed before the first work on a GPU")
+        else:
+            set_variable(_CUBLAS, _REPEATABLE_WORKSPACE)
+    return missing
 
 
 def _torch_switches() -> dict[str, bool | str]:

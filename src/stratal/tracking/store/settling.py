@@ -181,6 +181,10 @@ class TrunkFacts:
 
     def _capture(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         captured = _body(placed.fact.value, CaptureFact)
+        if captured.seeds is not None:
+            _merge_doc(tx, placed.run.no, "capture", {"seeds": captured.seeds})
+        if captured.thorough is None:
+            return
         holder = f"capture:{captured.thorough.digest}"
         blob_use(tx, captured.thorough.digest, f"run:{placed.run.id.hex()}")
         for digest in captured.holds:

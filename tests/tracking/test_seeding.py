@@ -1,0 +1,70 @@
+"""Seeding beside runs: what is recorded where, and the switches of torch. Excludes what equal seeds give."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from stratal.core.settings import environment
+from stratal.store.store import Store
+from stratal.tracking.capture import seeds as capturing_seeds
+from stratal.tracking.capturing import wait_for_captures
+from stratal.tracking.reading import get_run
+from stratal.tracking.runs import run
+from stratal.tracking.seeding import seed_everything
+
+
+@pytest.fixture
+def capturing_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    store.settings = replace(store.settings, capture=True, system_metrics_s=0.0)
+    monkeypatch.setattr(capturing_seeds, "_last", (None, (), ()))
+    return store
+
+
+@pytest.fixture
+def torch_as_before(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "x")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn
+
+
+def recorded(store: Store, id: str) -> object:
+    assert wait_for_captures(30)
+    return get_run(id, store=store).capture["seeds"]["seed"]
+
+
+def test_a_seed_is_recorded_in_the_active_run_and_in_later_ones_and_each_has_its_own(capturing_store: Store):
+    with run("e", store=capturing_store) as unseeded:
+        pass
+    with run("e", store=capturing_store) as active:
+        seed_everything(7)
+    with run("e", store=capturing_store) as later:
+        pass
+    seed_everything(8)
+    with run("e", store=capturing_store) as last:
+        pass
+    assert [recorded(capturing_store, made.id) for made in (unseeded, active, later, last)] == [None, 7, 7, 8]
+    assert get_run(last.id, store=capturing_store).capture["entry"]["seed"] == 8
+
+
+def test_where_capture_is_off_nothing_is_said(store: Store):
+    with run("e", store=store) as quiet:
+        seed_everything(7)
+    assert get_run(quiet.id, store=store).capture == {}
+
+
+def test_determinism_turns_the_switches_of_torch_and_says_what_it_could_not(torch_as_before, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(capturing_seeds, "_hash_seed", None)
+    seeds = seed_everything(7, deterministic=True)
+    assert seeds.torch["deterministic_algorithms"] is True and seeds.torch["cudnn_deterministic"] is True
+    assert environment()["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert [reason.split()[0] for reason in seeds.not_done] == ["PYTHONHASHSEED"]
+
+
+def test_a_workspace_that_the_user_chose_stays(torch_as_before, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    seed_everything(7, deterministic=True)
+    assert environment()["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
