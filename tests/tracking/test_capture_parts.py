@@ -14,7 +14,7 @@ from stratal.core.errors import Misuse
 from stratal.core.records import from_json, to_json
 from stratal.tracking.capture import Capture, entry_of_function, project_root, quick, set_seeds, thorough
 from stratal.tracking.capture.git import read_git
-from stratal.tracking.capture.hardware import Gpu, gpus_of, read_hardware
+from stratal.tracking.capture.hardware import Gpu, gpus_of_driver, read_hardware
 from stratal.tracking.capture.packages import Packages, normal_name, read_packages
 from stratal.tracking.capture.sources import imported_sources, read_configurations
 
@@ -155,6 +155,20 @@ def test_packages_are_what_the_importer_would_find_first(tmp_path: Path) -> None
     assert packages.direct == {"third": "https://example.org/third.git"}
 
 
+def test_packages_of_a_repository_are_named_with_their_commit_and_editable_ones_are_told(tmp_path: Path) -> None:
+    for name, origin in {
+        "one-1.0": '{"url": "https://u:topsecret@example.org/one", "vcs_info": {"vcs": "git", "commit_id": "abc"}}',
+        "two-1.0": '{"url": "file:///home/two", "dir_info": {"editable": true}}',
+    }.items():
+        (tmp_path / f"{name}.dist-info").mkdir()
+        (tmp_path / f"{name}.dist-info" / "direct_url.json").write_text(origin)
+
+    packages = read_packages([str(tmp_path)])
+
+    assert packages.direct == {"one": "git+https://example.org/one@abc", "two": "file:///home/two"}
+    assert packages.editable == ("two",)
+
+
 def test_the_scan_gives_what_the_metadata_says() -> None:
     from importlib.metadata import distributions
 
@@ -245,10 +259,14 @@ def test_the_machine_is_described() -> None:
     assert hardware.threads["torch"] == torch.get_num_threads()
 
 
-def test_the_table_of_gpus_is_read_and_noise_in_it_is_passed_over() -> None:
-    table = "NVIDIA H100 80GB HBM3, 81559, 570.10\nwarning, something\nNVIDIA X, [N/A], 570.10\n"
+def test_gpus_are_named_by_the_driver_where_its_library_has_no_package(tmp_path: Path) -> None:
+    (tmp_path / "version").write_text("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  570.10.01  Release Build\n")
+    for bus in ("0000:04:00.0", "0000:05:00.0"):
+        (tmp_path / "gpus" / bus).mkdir(parents=True)
+        (tmp_path / "gpus" / bus / "information").write_text("Model: \t\t NVIDIA H100 80GB HBM3\nIRQ:   \t\t 51\n")
 
-    assert gpus_of(table) == (Gpu(name="NVIDIA H100 80GB HBM3", memory_bytes=81559 << 20, driver="570.10"),)
+    assert gpus_of_driver(tmp_path) == (Gpu(name="NVIDIA H100 80GB HBM3", memory_bytes=0, driver="570.10.01"),) * 2
+    assert gpus_of_driver(tmp_path / "none") == ()
 
 
 def test_a_capture_survives_json_and_its_files_match_their_digests(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,13 @@ from multiprocessing.connection import Connection, wait
 
 from stratal.compute import messages
 from stratal.compute.messages import Piece, Reply, Task
+from stratal.core.origin import origin_text
 from stratal.core.settings import environment
 
 # How much of large arguments a worker keeps. A guess: a few data sets of a laptop's size, far from its memory.
 HELD_BYTES = 1 << 30
 # Under -P (no folder of the user first on the path) nothing in the working folder can stand in for the standard library.
-_BOOT = "import sys; sys.path[:] = {path!r}; from stratal.compute.worker import main; main({socket}, {life}, {argv!r})"
+_BOOT = "import sys; sys.path[:] = {path!r}; from stratal.compute.worker import main; main({socket}, {life}, {argv!r}, {origin!r})"
 _GOODBYE_S = 5.0  # for the worker's own atexit work; then it is killed
 
 
@@ -35,7 +36,8 @@ class Process:
     def __init__(self, extra_environment: Mapping[str, str]) -> None:
         ours, theirs = socket.socketpair()
         life_read, life_write = os.pipe()
-        boot = _BOOT.format(path=[os.path.abspath(p) for p in sys.path], socket=theirs.fileno(), life=life_read, argv=list(sys.argv))  # noqa: PTH100
+        path = [os.path.abspath(p) for p in sys.path]  # noqa: PTH100
+        boot = _BOOT.format(path=path, socket=theirs.fileno(), life=life_read, argv=list(sys.argv), origin=origin_text())
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", boot],

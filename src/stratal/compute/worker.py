@@ -16,14 +16,18 @@ from stratal.compute import messages
 from stratal.compute.messages import Piece, Reply, Task
 from stratal.compute.travelling import pack, pack_error, unpack
 from stratal.core.errors import Misuse
+from stratal.core.origin import inherit
 
 
-def main(socket_fd: int, life_fd: int, argv: list[str]) -> None:
-    """Serve the parent on `socket_fd`. `life_fd` is the read end of a pipe whose other end only the parent holds."""
+def main(socket_fd: int, life_fd: int, argv: list[str], origin: str) -> None:
+    """Serve the parent on `socket_fd`. `life_fd` is the read end of a pipe whose other end only the parent holds.
+
+    argv, origin: the parent's, as `origin_text` gives it."""
     end_with_parent(life_fd)
     # A handler, not SIG_IGN: Ctrl-C is the parent's to handle, but programs that a task starts must not inherit deafness.
     signal.signal(signal.SIGINT, lambda *_: None)
     sys.argv[:] = argv
+    inherit(origin)
     connection = Connection(socket_fd)
     held: dict[str, bytes] = {}
     while True:

@@ -14,6 +14,8 @@ import polars.exceptions
 
 from stratal.core.errors import Misuse, NotFound
 from stratal.data.profile import kind_of
+from stratal.store.blobs import digest_of_file
+from stratal.tracking.capture.inputs import note_input
 from stratal.tracking.values import File
 
 
@@ -62,13 +64,21 @@ def describe(source: Source) -> str:
     return f"{type(source).__module__.split('.')[0]} {type(source).__name__}"
 
 
+def _noted(paths: list[Path]) -> list[Path]:
+    """Say that the program was given these files, so that it can be run again on the same content."""
+    for path in paths:
+        if path.is_file():
+            note_input(path, digest_of_file(path), path.stat().st_size)
+    return paths
+
+
 def _read(source: Source, nulls: Sequence[str]) -> pl.DataFrame:
     if isinstance(source, pl.DataFrame):
         return source
     if isinstance(source, pl.LazyFrame):
         return source.collect()
     if isinstance(source, str | Path):
-        return _read_files(_paths(source), nulls)
+        return _read_files(_noted(_paths(source)), nulls)
     if type(source).__module__.split(".")[0] == "pandas":
         return _from_pandas(source)
     if isinstance(source, ArrowStream):
@@ -77,7 +87,7 @@ def _read(source: Source, nulls: Sequence[str]) -> pl.DataFrame:
         source.verify()
         return _read_files([Path(source.path)], nulls)
     if isinstance(source, list | tuple) and source and all(isinstance(item, str | Path) for item in source):
-        return _read_files([path for item in source for path in _paths(item)], nulls)
+        return _read_files(_noted([path for item in source for path in _paths(item)]), nulls)
     raise Misuse(f"a {type(source).__name__} is no table", hint="give a path of CSV or Parquet, or a polars, pandas or Arrow frame")
 
 

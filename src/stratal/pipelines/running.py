@@ -19,6 +19,7 @@ from stratal.pipelines.rows import Entry, NodeRow, PipelineRow, StepRow
 from stratal.pipelines.sources import display_module
 from stratal.pipelines.store import PipelineStore
 from stratal.store.store import Store
+from stratal.tracking.capturing import capture_leased
 from stratal.tracking.opening import current_store, open_store
 from stratal.tracking.runs import Run, find_id
 
@@ -133,7 +134,9 @@ def _drive(
 
 def _show_life(store: Store, run: str, experiment: str, pipeline: str) -> None:
     """Log something, so that this process holds a segment of a journal for as long as it lives: that is how others see that it does."""
-    Run(store, RunId(run), experiment, kind="pipeline").set_tags({"pipeline": pipeline})
+    shown = Run(store, RunId(run), experiment, kind="pipeline")
+    shown.set_tags({"pipeline": pipeline})
+    capture_leased(shown)
 
 
 def _failure(run: str, failed: list[StepRow]) -> StepFailed:

@@ -18,7 +18,8 @@ from stratal.core.records import to_json
 from stratal.core.settings import working_folder
 from stratal.store.store import Store
 from stratal.tracking.active import OpenRun
-from stratal.tracking.capture.capture import Capture, quick, thorough
+from stratal.tracking.capture.capture import Capture, Captured, completed, quick, thorough
+from stratal.tracking.capture.inputs import count_inputs
 from stratal.tracking.capture.seeds import Seeds, seeds_now
 from stratal.tracking.facts import CAPTURE
 from stratal.tracking.system import sampler
@@ -28,7 +29,9 @@ log = logging.getLogger(__name__)
 # How long a reading serves, and how long a process that ends waits for one that is under way. Guesses.
 FRESH_S, WAIT_S = 5.0, 10.0
 # What the start of a run says already; the rest is the reading's.
-_QUICK = frozenset(("entry", "argv", "python", "implementation", "system", "host", "pid", "user", "at_ns", "threads", "seeds"))
+_QUICK = frozenset(
+    ("entry", "argv", "python", "implementation", "system", "host", "pid", "user", "at_ns", "threads", "seeds", "program", "project")
+)
 
 
 class Capturer:
@@ -36,27 +39,38 @@ class Capturer:
 
     def __init__(self) -> None:
         self._ready = threading.Condition()
-        self._waiting: list[tuple[OpenRun, Capture]] = []
+        self._waiting: list[_Request] = []
         self._is_busy = False
         self._thread: threading.Thread | None = None
         self._last: _Reading | None = None
 
-    def request(self, run: OpenRun, start: Capture) -> None:
-        """Tell a run what it was, beside what its start said: at once if a reading serves, else in a moment."""
-        if (last := self._last) is not None and self._serves(last, run.store.url):
+    def request(self, run: OpenRun, start: Capture, *, has_start: bool = True) -> None:
+        """Tell a run what it was, beside what its start said: at once if a reading serves, else in a moment.
+
+        has_start: whether the run's start holds the quick part; if not, all of it is told."""
+        if has_start and (last := self._last) is not None and self._serves(last, run.store.url):
             run.say(CAPTURE, {"thorough": {"digest": last.digest}})
             return
-        with self._ready:
-            self._waiting.append((run, start))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="stratal-capture", daemon=True)
-                self._thread.start()
-            self._ready.notify()
+        self._ask(_Request(run, start, has_start=has_start))
+
+    def complete(self, run: OpenRun, start: Capture) -> None:
+        """Tell a run that ends what came since it began; does nothing if nothing did."""
+        last = self._last
+        if last is not None and last.url == run.store.url and not last.is_complete():
+            self._ask(_Request(run, start, is_end=True))
 
     def wait(self, timeout_s: float = WAIT_S) -> bool:
         """Wait until every run was told; False if that took longer."""
         with self._ready:
             return self._ready.wait_for(lambda: not self._waiting and not self._is_busy, timeout_s)
+
+    def _ask(self, request: "_Request") -> None:
+        with self._ready:
+            self._waiting.append(request)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="stratal-capture", daemon=True)
+                self._thread.start()
+            self._ready.notify()
 
     def _serve(self) -> None:
         while True:
@@ -68,35 +82,65 @@ class Capturer:
                     self._ready.wait_for(lambda: bool(self._waiting))
                 waiting, self._waiting = self._waiting, []
                 self._is_busy = True
-            for run, start in waiting:
+            for request in waiting:
                 try:
-                    run.say(CAPTURE, self._reading(run.store, start))
+                    request.run.say(CAPTURE, self._answer(request))
                 except Exception as error:  # noqa: BLE001  # the edge of this thread; the run goes on without: its start says the most
-                    log.warning("capture lost run=%s error=%r", run.short, error)
+                    log.warning("capture lost run=%s error=%r", request.run.short, error)
 
-    def _reading(self, store: Store, start: Capture) -> dict[str, object]:
-        if self._last is not None and self._serves(self._last, store.url):
-            return {"thorough": {"digest": self._last.digest}}
-        modules = len(sys.modules)
-        captured = thorough(start)
-        held = [str(store.blobs.put(file.data)) for file in captured.files]
-        body = {name: getattr(captured.capture, name) for name in captured.capture.__struct_fields__ if name not in _QUICK}
-        digest = store.blobs.put(to_json(body).encode())
-        self._last = _Reading(time.monotonic(), modules, store.url, digest)
-        return {"thorough": {"digest": digest}, "holds": held}
+    def _answer(self, request: "_Request") -> dict[str, object]:
+        store, last = request.run.store, self._last
+        if request.is_end and last is not None and last.url == store.url:
+            reading = last if last.is_complete() else _kept(completed(last.captured), store, at_s=last.at_s)
+        elif last is not None and self._serves(last, store.url):
+            reading = last
+        else:
+            reading = _kept(thorough(request.start), store, at_s=time.monotonic())
+        self._last = reading
+        digest = reading.digest if request.has_start else store.blobs.put(_document(reading.captured, request.start))
+        return {"thorough": {"digest": digest}, "holds": reading.holds}
 
     def _serves(self, reading: "_Reading", url: str) -> bool:
-        is_fresh = reading.at_s + FRESH_S > time.monotonic() and reading.modules == len(sys.modules)
-        return is_fresh and reading.url == url
+        return reading.at_s + FRESH_S > time.monotonic() and reading.is_complete() and reading.url == url
+
+
+class _Request(NamedTuple):
+    """A run that waits. is_end: for what came since it began."""
+
+    run: OpenRun
+    start: Capture
+    has_start: bool = True
+    is_end: bool = False
 
 
 class _Reading(NamedTuple):
-    """A reading that was stored: when, at how many imported modules, in which store, under which digest."""
+    """A reading that was stored: when, at how many imported modules and inputs, in which store, under which digest."""
 
+    captured: Captured
     at_s: float
     modules: int
+    inputs: int
     url: str
     digest: str
+    holds: list[str]
+
+    def is_complete(self) -> bool:
+        """Tell whether nothing has come since that a reading would find. Cells of a notebook come unseen."""
+        return self.modules == len(sys.modules) and self.inputs == count_inputs() and "IPython" not in sys.modules
+
+
+def _kept(captured: Captured, store: Store, *, at_s: float) -> _Reading:
+    modules, inputs = len(sys.modules), count_inputs()
+    held: list[str] = [store.blobs.put(file.data) for file in captured.files]
+    digest = store.blobs.put(_document(captured, None))
+    return _Reading(captured, at_s, modules, inputs, store.url, digest, held)
+
+
+def _document(captured: Captured, start: Capture | None) -> bytes:
+    """Give what was read as JSON, with the quick part of `start` if there is one."""
+    body = {name: getattr(captured.capture, name) for name in captured.capture.__struct_fields__ if name not in _QUICK}
+    quick_part = {} if start is None else {name: getattr(start, name) for name in _QUICK}
+    return to_json({**quick_part, **body}).encode()
 
 
 _capturer = Capturer()
@@ -119,6 +163,17 @@ def quick_capture(store: Store) -> tuple[Capture, dict[str, object]]:
 def request_capture(run: OpenRun, start: Capture) -> None:
     """Let the background thread capture what takes long about a run."""
     _capturer.request(run, start)
+
+
+def capture_leased(run: OpenRun) -> None:
+    """Let the background thread capture all about a run that a command has started, and whose start says nothing of it."""
+    if run.store.settings.capture:
+        _capturer.request(run, quick_capture(run.store)[0], has_start=False)
+
+
+def complete_capture(run: OpenRun, start: Capture) -> None:
+    """Let the background thread add what came since a run began: modules, inputs, cells."""
+    _capturer.complete(run, start)
 
 
 def wait_for_captures(timeout_s: float = WAIT_S) -> bool:

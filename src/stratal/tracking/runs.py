@@ -13,7 +13,7 @@ from stratal.core.errors import Conflict, Misuse, NotFound, StoreDown
 from stratal.core.ids import RunId, new_id, short, to_bytes
 from stratal.store.store import Store
 from stratal.tracking import active
-from stratal.tracking.capturing import quick_capture, request_capture
+from stratal.tracking.capturing import complete_capture, quick_capture, request_capture
 from stratal.tracking.facts import (
     ARTIFACT,
     BODIES,
@@ -44,6 +44,7 @@ from stratal.tracking.opening import current_store
 from stratal.tracking.system.sampler import watch
 
 if TYPE_CHECKING:
+    from stratal.tracking.capture import Capture
     from stratal.tracking.models import FeatureDefinition
     from stratal.tracking.values import Model
 
@@ -59,6 +60,7 @@ class Run:
         self.kind = kind
         self.epoch = epoch
         self.is_open = True
+        self.captured: Capture | None = None  # what its start says of the process that started it, if that was us
         self._bytes = to_bytes(id)
         self._writer = store.writer
 
@@ -157,6 +159,8 @@ class Run:
         if self.is_open:
             self.is_open = False
             active.pop(self)
+            if self.captured is not None:
+                complete_capture(self, self.captured)
             try:
                 self._end(status, error)
             except StoreDown:
@@ -264,6 +268,7 @@ def run(
     active.push(made)
     watch(made, begin=captured is None)  # else the capturing thread begins it, if the run is still there
     if captured:
+        made.captured = captured[0]
         request_capture(made, captured[0])
     if note:
         made._tell(NOTE, remark)

@@ -9,6 +9,7 @@ import msgspec
 from stratal.core.errors import Conflict, Misuse
 from stratal.core.records import Record
 from stratal.tracking.active import active_run
+from stratal.tracking.capture.inputs import note_input
 from stratal.tracking.flavors import LoadedModel
 from stratal.tracking.loading import load_by_digest
 from stratal.tracking.opening import current_store
@@ -90,6 +91,7 @@ class File(msgspec.Struct, frozen=True, eq=False):
             digest, size = _digest_file(path)
             msgspec.structs.force_setattr(self, "digest", digest)
             msgspec.structs.force_setattr(self, "size_bytes", size)
+            note_input(path, digest, size)
 
     def read(self) -> bytes:
         """Give the content. Raises Conflict if the file has changed since this handle was made."""

@@ -14,6 +14,7 @@ import cloudpickle
 
 from stratal.compute.resources import machine_slots, share
 from stratal.core.errors import Bug, Misuse
+from stratal.core.origin import origin_text
 from stratal.core.settings import environment, load_settings
 from stratal.store.store import Store
 from stratal.tracking.active import active_run
@@ -109,6 +110,7 @@ def _request(*, workers: int, restarts: int, program: bytes = b"", script: str =
         import_path=tuple(sys.path),
         store=(parent.store if parent is not None else current_store()).url,
         parent=parent.id if parent is not None else None,
+        origin=origin_text(),
     )
 
 

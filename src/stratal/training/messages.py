@@ -28,6 +28,8 @@ class Request(Record, frozen=True, kw_only=True):
     # The caller's store, and its active run, which jobs become part of.
     store: str
     parent: str | None = None
+    # The program that the ranks work for, as `origin_text` gives it.
+    origin: str = ""
 
 
 class Opened(Record, frozen=True, kw_only=True, tag=True):

@@ -15,6 +15,7 @@ from stratal.store.blobs import Blobs, Digest
 from stratal.store.journal import living_writers
 from stratal.store.store import Store
 from stratal.tracking.active import active_run
+from stratal.tracking.capturing import capture_leased
 from stratal.tracking.leased import TTL_S, LeasedRun, adopt, start_leased
 from stratal.tracking.opening import current_store, open_store
 from stratal.tracking.reading import get_run
@@ -106,6 +107,7 @@ class Recording:
             params=plan.params,
             parent=parent.id if parent is not None and is_here else membership.parent,
         )
+        capture_leased(run)
         return cls(run, None, b"")
 
     @classmethod

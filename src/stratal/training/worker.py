@@ -14,6 +14,7 @@ from typing import NoReturn
 import cloudpickle
 import torch
 
+from stratal.core.origin import inherit
 from stratal.core.records import Record
 from stratal.tracking.opening import use_store
 from stratal.training.failures import RankLost
@@ -78,6 +79,7 @@ def _put_on(membership: Membership, request: Request, port: int) -> None:
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), threads),
     )
     torch.set_num_threads(request.threads)
+    inherit(request.origin)
     use_store(request.store)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(line_buffering=True)  # a killed rank must not take lines with it

@@ -13,6 +13,7 @@ from stratal.core.errors import Refused
 from stratal.core.ids import RunId
 from stratal.store.journal import living_writers
 from stratal.store.store import Store
+from stratal.tracking.capturing import capture_leased
 from stratal.tracking.runs import Run
 from stratal.tuning.identity import ref_of
 from stratal.tuning.store import StudyStore
@@ -82,6 +83,7 @@ def _begin_run(store: Store, order: Order) -> None:
     stopper = "none" if order.stopper is None else order.stopper.describe()
     run = Run(store, RunId(order.version.run), order.version.name, kind="study")
     run.set_tags({"sampler": order.sampler.describe(), "stopper": stopper, "trials": str(order.trials)})
+    capture_leased(run)
     if (used := ref_of(order.data)) is not None:
         run.edge("used", used, "data")
 

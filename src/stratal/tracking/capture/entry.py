@@ -5,12 +5,15 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from stratal.core.origin import Origin, origin
 from stratal.core.records import Record
 from stratal.tracking.capture.secrets import mask_argv
+from stratal.tracking.capture.sources import FOREIGN, project_root
 
 
 class Entry(Record, frozen=True, kw_only=True):
-    """How to start it again. kind: script, module (`python -m`), function, command (`python -c`), notebook or interactive.
+    """How to start it again. kind: script, module (`python -m`), stratal (our own commands), function, command (`python -c`),
+    notebook or interactive.
 
     target: a script's path relative to `folder`'s project, a module's name, or `module:function`.
     folder: the working folder relative to the project's root. argv: without the program's name, secrets masked."""
@@ -22,31 +25,42 @@ class Entry(Record, frozen=True, kw_only=True):
     seed: int | None = None
 
 
+def own_project() -> Path:
+    """Give the project of the program that this process works for: around its script, else around its working folder."""
+    began = origin()
+    return project_root(Path(began.target).parent if began.kind == "script" else Path.cwd())
+
+
 def current_entry(root: Path, *, seed: int | None = None) -> Entry:
-    """Say how this process was started."""
-    kind, target = _started(root)
-    return Entry(kind=kind, target=target, argv=mask_argv(sys.argv[1:]), folder=_relative(Path.cwd(), root), seed=seed)
+    """Say how the program was started that this process works for."""
+    began = origin()
+    folder = Path(began.folder) if began.kind == "script" else Path.cwd()  # people change folders in a session
+    return Entry(kind=began.kind, target=_target(began, root), argv=mask_argv(began.argv), folder=_relative(folder, root), seed=seed)
 
 
 def entry_of_function(function: Callable[..., object], root: Path, *, argv: Sequence[str] = (), seed: int | None = None) -> Entry:
     """Name a function as an entry: `module:qualified.name`; a module that was run as a script is named by its file."""
     module = getattr(function, "__module__", None) or "__main__"
     name = getattr(function, "__qualname__", type(function).__qualname__)
-    place = _started(root)[1] if module == "__main__" else module
+    place = _target(origin(), root) if module == "__main__" else module
     return Entry(kind="function", target=f"{place}:{name}", argv=mask_argv(argv), folder=_relative(Path.cwd(), root), seed=seed)
 
 
-def _started(root: Path) -> tuple[str, str]:
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if spec is not None:
-        return "module", str(spec.name).removesuffix(".__main__")
-    if "ipykernel" in sys.modules:
-        return "notebook", ""
-    file = getattr(main, "__file__", None)
-    if isinstance(file, str):
-        return "script", _relative(Path(file), root)
-    return ("command", "") if sys.argv[:1] == ["-c"] else ("interactive", "")
+def import_paths(root: Path) -> tuple[str, ...]:
+    """List the folders of the import path that lie in the project, in order, as seen from its root."""
+    root = root.resolve()
+    found: dict[str, None] = {}
+    for place in sys.path:
+        folder = Path(place or ".").resolve()
+        if folder.is_dir() and folder.is_relative_to(root) and not FOREIGN.intersection(folder.relative_to(root).parts):
+            found[_relative(folder, root)] = None
+    return tuple(found)
+
+
+def _target(began: Origin, root: Path) -> str:
+    if began.kind == "script":
+        return _relative(Path(began.target), root)
+    return began.target if began.kind == "module" else ""
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -38,6 +38,7 @@ class Git(Record, frozen=True, kw_only=True):
     remote: str | None
     is_dirty: bool
     folder: str  # the working folder, relative to the repository
+    top: str = ""  # where the repository lies on the run's machine
     patch: str | None = None
     untracked: tuple[str, ...] = ()  # sources that git does not know yet, at most 200
     left_out: tuple[str, ...] = ()  # changed files that are not in the patch, each with the reason
@@ -61,7 +62,7 @@ def read_git(folder: Path, *, timeout_s: float = TIMEOUT_S) -> GitState | None:
     top = git.call("rev-parse", "--show-toplevel", "--show-prefix")
     if top is None:
         return None
-    prefix = top.partition("\n")[2].strip()
+    place, _, prefix = top.strip("\n").partition("\n")
     status = _Status(git.status())
     sections, left_out = _patch(git) if status.is_dirty and status.commit else ("", ())
     record = Git(
@@ -70,6 +71,7 @@ def read_git(folder: Path, *, timeout_s: float = TIMEOUT_S) -> GitState | None:
         remote=_remote(git, status.branch),
         is_dirty=status.is_dirty,
         folder=prefix.rstrip("/") or ".",
+        top=place,
         patch="git/patch.diff" if sections else None,
         untracked=status.untracked,
         left_out=left_out,

@@ -5,8 +5,7 @@ Libraries are asked only if the process has imported them already: capture pulls
 
 import os
 import platform
-import shutil
-import subprocess
+import re
 import sys
 from pathlib import Path
 
@@ -14,11 +13,13 @@ import msgspec
 
 from stratal.core.records import Record
 
-_GPU_TIMEOUT_S = 5.0
+_DRIVER = Path("/proc/driver/nvidia")
+_MODEL = re.compile(r"^Model:\s*(.+)$", re.MULTILINE)
+_VERSION = re.compile(r"\b(\d+\.\d+(?:\.\d+)?)\b")
 
 
 class Gpu(Record, frozen=True, kw_only=True):
-    """One GPU."""
+    """One GPU. memory_bytes: 0 if nobody says."""
 
     name: str
     memory_bytes: int
@@ -100,22 +101,40 @@ def _limit(path: Path) -> int | None:
 
 
 def _gpus() -> tuple[Gpu, ...]:
-    program = shutil.which("nvidia-smi")
-    if program is None or not Path("/proc/driver/nvidia").exists():
+    """Ask the driver's own library where its Python package is installed, else read what the driver says under /proc."""
+    if not _DRIVER.exists():
         return ()
-    words = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=_GPU_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL)
-    return gpus_of(done.stdout) if done.returncode == 0 else ()
+    try:
+        import pynvml  # only machines with an NVIDIA driver get here
+    except ImportError:
+        return gpus_of_driver(_DRIVER)
+    pynvml.nvmlInit()
+    try:
+        driver = _text(pynvml.nvmlSystemGetDriverVersion())
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
+        return tuple(
+            Gpu(name=_text(pynvml.nvmlDeviceGetName(each)), memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(each).total), driver=driver)
+            for each in handles
+        )
+    finally:
+        pynvml.nvmlShutdown()
 
 
-def gpus_of(table: str) -> tuple[Gpu, ...]:
-    """Read the program's table: name, MiB, driver. A line that is none (a warning, `[N/A]`) is passed over."""
+def gpus_of_driver(folder: Path) -> tuple[Gpu, ...]:
+    """Read the names of GPUs, and the driver's version, from the driver's folder; how much memory they have is not said there."""
+    try:
+        version = _VERSION.search((folder / "version").read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        version = None
     gpus = []
-    for line in table.splitlines():
-        cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) == 3 and cells[1].isdigit():
-            gpus.append(Gpu(name=cells[0], memory_bytes=int(cells[1]) << 20, driver=cells[2]))
+    for file in sorted(folder.glob("gpus/*/information")):
+        model = _MODEL.search(file.read_text(encoding="utf-8", errors="replace"))
+        gpus.append(Gpu(name=model[1].strip() if model else "unknown", memory_bytes=0, driver=version[1] if version else ""))
     return tuple(gpus)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value  # bytes from older packages
 
 
 def _blas() -> str | None:

@@ -2,15 +2,17 @@
 
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from stratal.core.origin import OURS, origin
 from stratal.core.records import Record
 from stratal.tracking.capture.secrets import CODE, is_secret_file, mask
 
 ROOT_MARKS = (".git", "stratal.toml", "pyproject.toml", "setup.py", "setup.cfg")
 # Folders of other people's code, or of nobody's.
 FOREIGN = frozenset((".git", ".stratal", ".tox", ".nox", ".venv", "__pycache__", "dist-packages", "node_modules", "site-packages", "venv"))
+CELLS, COMMAND = "entry/cells.py", "entry/command.py"
 FILE_BYTES = 1 << 20
 TOTAL_BYTES = 32 << 20
 
@@ -45,12 +47,14 @@ def project_root(start: Path) -> Path:
 
 
 def imported_sources(root: Path) -> list[Path]:
-    """Give the files of `sys.modules` that lie in the project, sorted. The installation itself is no part of a project."""
+    """Give the files of `sys.modules` that lie in the project, sorted. The installation itself is no part of a project, nor are we."""
     root = root.resolve()
     prefix = Path(sys.prefix).resolve()
+    # Not by getattr: a module may make its attributes, and so import things. A script loses its `__file__` when it ends.
+    files = [vars(module).get("__file__") for name, module in list(sys.modules.items()) if name.partition(".")[0] != OURS]
+    files += [began.target] if (began := origin()).kind == "script" else []
     found = set()
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None)
+    for file in files:
         if not isinstance(file, str) or file.startswith("<"):
             continue
         path = Path(file).resolve()
@@ -59,10 +63,11 @@ def imported_sources(root: Path) -> list[Path]:
     return sorted(found)
 
 
-def read_sources(root: Path) -> Files:
-    """Read the imported sources, named `sources/<path in the project>`."""
+def read_sources(root: Path, known: Container[str] = ()) -> Files:
+    """Read the imported sources, named `sources/<path in the project>`, but for those whose names are known."""
     root = root.resolve()
-    return _read((f"sources/{path.relative_to(root).as_posix()}", path) for path in imported_sources(root))
+    named = ((f"sources/{path.relative_to(root).as_posix()}", path) for path in imported_sources(root))
+    return _read((name, path) for name, path in named if name not in known)
 
 
 def read_configurations(paths: Sequence[Path], root: Path) -> Files:
@@ -76,6 +81,11 @@ def read_configurations(paths: Sequence[Path], root: Path) -> Files:
     return _read(named)
 
 
+def read_untracked(names: Sequence[str], top: Path) -> Files:
+    """Read sources that git does not know yet, named `untracked/<path in the repository>`."""
+    return _read((f"untracked/{name}", top / name) for name in names)
+
+
 def notebook_cells() -> CapturedFile | None:
     """Give the cells of a notebook or an IPython session in the order in which they ran; None elsewhere."""
     ipython = sys.modules.get("IPython")
@@ -84,7 +94,13 @@ def notebook_cells() -> CapturedFile | None:
         return None
     cells = [str(cell) for cell in shell.user_ns.get("In", [])][1:]
     text = "\n\n".join(f"# In [{number}]\n{cell}" for number, cell in enumerate(cells, 1))
-    return captured("sources/notebook-cells.py", text.encode())
+    return captured(CELLS, text.encode())
+
+
+def command_code() -> CapturedFile | None:
+    """Give the code that followed `python -c`; None if the program was started otherwise."""
+    began = origin()
+    return captured(COMMAND, began.target.encode()) if began.kind == "command" and began.target else None
 
 
 def captured(name: str, data: bytes) -> CapturedFile:
