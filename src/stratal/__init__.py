@@ -66,6 +66,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking import explaining as _explaining
     from stratal.tracking.active import active_run as active_run
     from stratal.tracking.finding import runs as runs
+    from stratal.tracking.forking import fork as fork
     from stratal.tracking.opening import open_store as open_store
     from stratal.tracking.opening import use_store as use_store
     from stratal.tracking.resolving import get as get
@@ -102,6 +103,7 @@ _HOMES = {
     "active_run": "stratal.tracking.active",
     "get": "stratal.tracking.resolving",
     "runs": "stratal.tracking.finding",
+    "fork": "stratal.tracking.forking",
     "compare": "stratal.tracking.explaining:compare_runs",
     "why": "stratal.tracking.explaining:explain",
     "load": "stratal.tracking.serving",

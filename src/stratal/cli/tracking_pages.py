@@ -44,6 +44,7 @@ def brief(run: ReadRun) -> dict[str, object]:
         "kind": run.kind,
         "group": run.group,
         "parent": run.parent,
+        "forked_from": run.forked_from,
         "user": run.user,
         "status": run.status,
         "started": run.started,
@@ -177,6 +178,8 @@ def _run_head(run: ReadRun) -> Table:
     for name, value in (("name", run.name), ("group", run.group), ("part of", short(run.parent) if run.parent else "")):
         if value:
             head.add_row(name, cell(value))
+    if run.forked_from is not None:
+        head.add_row("goes on from", cell(f"{short(run.forked_from[0])}, its points before step {run.forked_from[1]}"))
     head.add_row("status", Text.assemble(status_cell(run.status), f"  {run.kind} by {run.user or 'unknown'}"))
     head.add_row("started", cell(f"{moment(run.record.started_ns)} UTC, took {span(run.duration_s)}"))
     if run.error:

@@ -13,6 +13,8 @@ from stratal.store.frames import NO_STEP, Frame, read_points
 from stratal.store.series import Floats, Ints, Keys, Points
 
 LAST_STEP = 2**63 - 1
+# The epoch under which a fork sees what it inherits: older than any of its own.
+INHERITED = -1
 
 
 class Rows(NamedTuple):
@@ -46,6 +48,28 @@ class Takeover(NamedTuple):
     epoch: int
     from_step: int | None
     at_ns: int
+
+
+class Fork(NamedTuple):
+    """A run goes on from another one (`of`): from its points before `step`, as they counted in its `epoch`.
+
+    So it inherits what the two numbers say, whenever it arrives; what later epochs of the other run add or hide is not inherited.
+    """
+
+    of: bytes
+    step: int
+    epoch: int
+
+    def takeovers(self, theirs: "Sequence[Takeover]") -> "tuple[Takeover, ...]":
+        """Give those takeovers of the other run that the fork has seen."""
+        return tuple(takeover for takeover in theirs if takeover.epoch <= self.epoch)
+
+    def limit(self, epoch: int, theirs: "Sequence[Takeover]") -> int | None:
+        """Give the step from which the other run's points of an epoch are not inherited; None: none of them is."""
+        if epoch > self.epoch:
+            return None
+        hidden = hidden_from(epoch, self.takeovers(theirs))
+        return self.step if hidden is None else min(self.step, hidden)
 
 
 def gather(

@@ -124,6 +124,14 @@ class Writer:
             finally:
                 self._is_writing = False
 
+    def show(self) -> None:
+        """Hold a segment from now on, so that others see that this process lives before it writes. Raises StoreDown."""
+        with self._lock:
+            if self._is_writing:
+                raise _inside_another()
+            if self._fd < 0:
+                self._open_segment()
+
     def sync(self) -> None:
         """Bring everything that was written onto the disk."""
         with self._lock:

@@ -5,7 +5,7 @@ tick. Wide ones keep only their document up to date while they are busy; their r
 what chunks and blocks say (`rebuild`), which is also how a takeover takes values back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,9 +13,9 @@ import numpy as np
 from sqlalchemy import and_, bindparam, case, delete, or_, select, update
 
 from stratal.core.records import number_to_json
-from stratal.store.columns import LAST_STEP, Sorted, Takeover, by_series, hidden_from, newest
+from stratal.store.columns import INHERITED, LAST_STEP, Sorted, by_series, hidden_from, newest
 from stratal.store.database import Row, Transaction, insert
-from stratal.store.names import Names, RunRow
+from stratal.store.names import Names, RunRow, find_run
 from stratal.store.series import Points, decode, decode_block
 from stratal.store.tables import block, chunk, key, metric, run
 
@@ -49,6 +49,8 @@ _VALUES = (
 _NEXT_STEPS = select(metric.c.key, metric.c.epoch, metric.c.next_step).where(metric.c.run == bindparam("run_no"))
 _DOCUMENT = select(run.c.metrics).where(run.c.no == bindparam("run_no"))
 _SET_DOCUMENT = update(run).where(run.c.no == bindparam("run_no")).values(metrics=bindparam("document"), is_lagging=bindparam("lagging"))
+_FORKS = select(run.c.id, run.c.fork_step, run.c.fork_epoch).where(run.c.fork_of == bindparam("run_id"))
+_LAG = update(run).where(run.c.id == bindparam("run_id")).values(is_lagging=1)
 _LAGGING = select(run.c.id).where(run.c.is_lagging == 1)
 _CHUNKS = select(
     chunk.c.key, chunk.c.epoch, chunk.c.n, chunk.c.first_step, chunk.c.last_step, chunk.c.last_time,
@@ -69,10 +71,10 @@ def update_values(tx: Transaction, run: RunRow, epoch: int, rows: Sorted, names:
 
 
 def rebuild(tx: Transaction, run: RunRow) -> None:
-    """Make rows and document anew from all points that count. O(chunks + points in blocks)."""
-    found = [*_from_chunks(tx, run), *_from_blocks(tx, run)]
+    """Make rows and document anew from all points that count, inherited ones too. O(chunks + points in blocks)."""
+    found = _counting(tx, run, lambda epoch: _before(hidden_from(epoch, run.takeovers)))
     tx.run(_CLEAR, run_no=run.no)
-    tx.many_tuples(_ADD, _COLUMNS, _best_of(found))
+    tx.many_tuples(_ADD, _COLUMNS, [(run.no, row[1], run.experiment, *row[3:]) for row in found])
     _write_document(tx, run.no)
 
 
@@ -86,6 +88,15 @@ def next_steps(tx: Transaction, run: RunRow) -> dict[int, tuple[int, int]]:
 def lagging_runs(tx: Transaction) -> list[bytes]:
     """List the ids of runs whose rows lag behind."""
     return [bytes(id) for (id,) in tx.rows(_LAGGING)]
+
+
+def tell_forks(tx: Transaction, run: RunRow, epoch: int, first_step: int) -> None:
+    """Let the forks that inherit new points of a run lag behind, and the forks of those: they are brought up to date as wide runs are."""
+    for id, fork_step, fork_epoch in tx.rows(_FORKS, run_id=run.id):
+        if epoch <= fork_epoch and first_step < fork_step:
+            tx.run(_LAG, run_id=id)
+            if (fork := find_run(tx, bytes(id))) is not None:
+                tell_forks(tx, fork, INHERITED, first_step)
 
 
 MetricRow = Row
@@ -119,35 +130,55 @@ def _merge_document(tx: Transaction, run: RunRow, rows: Sorted, last: "np.typing
     tx.run(_SET_DOCUMENT, run_no=run.no, document=msgspec.json.encode(document).decode(), lagging=1)
 
 
-def _from_chunks(tx: Transaction, run: RunRow) -> list[MetricRow]:
+# Epoch to the step before which its points count; _ALL: all of them do.
+_Limit = Callable[[int], int]
+_ALL, _NONE = 2**63, -(2**63)
+
+
+def _before(limit: int | None) -> int:
+    return _ALL if limit is None else limit
+
+
+def _counting(tx: Transaction, run: RunRow, limit: _Limit) -> list[MetricRow]:
+    """Give one row per series from the points of a run, and of those that it goes on from, that are before `limit`."""
+    found = [*_from_chunks(tx, run, limit), *_from_blocks(tx, run, limit)]
+    if run.fork is not None and (origin := find_run(tx, run.fork.of)) is not None:
+        fork, inherited = run.fork, limit(INHERITED)
+
+        def theirs(epoch: int) -> int:
+            seen = fork.limit(epoch, origin.takeovers)
+            return _NONE if seen is None else min(seen, inherited)
+
+        found += [(*row[:7], INHERITED, *row[8:]) for row in _counting(tx, origin, theirs)]
+    return _best_of(found)
+
+
+def _from_chunks(tx: Transaction, run: RunRow, limit_of: _Limit) -> list[MetricRow]:
     found: list[MetricRow] = []
     for k, e, n, first, last_step, last_time, low, high, last, is_ascending, id in tx.rows(_CHUNKS, run_no=run.no):
-        limit = hidden_from(e, run.takeovers)
-        if limit is not None and first >= limit:
+        limit = limit_of(e)
+        if first >= limit:
             continue
-        if is_ascending and (limit is None or last_step < limit):
+        if is_ascending and last_step < limit:
             following = max(min(last_step + 1, LAST_STEP), 0)
             found.append((run.no, k, run.experiment, last, int(last is None), last_step, last_time, e, following, low, high, n))
             continue
         points = decode(tx.value(_CHUNK_DATA, id=id))
         keys = np.full(points.n, k, np.int32)
-        found.extend(_visible_rows(run, e, keys, points, run.takeovers))
+        found.extend(_visible_rows(run, e, keys, points, limit))
     return found
 
 
-def _from_blocks(tx: Transaction, run: RunRow) -> list[MetricRow]:
+def _from_blocks(tx: Transaction, run: RunRow, limit_of: _Limit) -> list[MetricRow]:
     found: list[MetricRow] = []
     for e, data in tx.rows(_BLOCKS, run_no=run.no):
         keys, points = decode_block(data)
-        found.extend(_visible_rows(run, e, keys, points, run.takeovers))
+        found.extend(_visible_rows(run, e, keys, points, limit_of(e)))
     return found
 
 
-def _visible_rows(
-    run: RunRow, epoch: int, keys: "np.typing.NDArray[np.int32]", points: Points, takeovers: Sequence[Takeover]
-) -> list[MetricRow]:
-    limit = hidden_from(epoch, takeovers)
-    if limit is not None:
+def _visible_rows(run: RunRow, epoch: int, keys: "np.typing.NDArray[np.int32]", points: Points, limit: int) -> list[MetricRow]:
+    if limit < _ALL:
         seen = points.steps < limit
         keys, points = keys[seen], points.take(seen)
     if not len(keys):

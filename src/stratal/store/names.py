@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, select
 
 from stratal.core.errors import Conflict
 from stratal.core.ids import short
-from stratal.store.columns import Takeover
+from stratal.store.columns import Fork, Takeover
 from stratal.store.database import Transaction, insert
 from stratal.store.frames import decode_names, encode_names
 from stratal.store.series import Keys
@@ -25,7 +25,9 @@ _KEYS = select(key.c.name, key.c.id)
 _ADD_SHAPE = insert(shape).on_conflict_do_nothing()
 _SHAPE = select(shape.c.names).where(shape.c.digest == bindparam("digest"))
 _ADD_RUN = insert(run).on_conflict_do_nothing().returning(run.c.no)
-_RUN = select(run.c.no, run.c.epoch, run.c.experiment, run.c.is_lagging).where(run.c.id == bindparam("id"))
+_RUN = select(run.c.no, run.c.epoch, run.c.experiment, run.c.is_lagging, run.c.fork_of, run.c.fork_step, run.c.fork_epoch).where(
+    run.c.id == bindparam("id")
+)
 _TAKEOVERS = select(epoch.c.epoch, epoch.c.from_step, epoch.c.at_ns).where(epoch.c.run == bindparam("no"))
 _ADD_PARTICIPANT = insert(participant).on_conflict_do_nothing()
 _PARTICIPANT_COLUMNS = ("run", "writer")
@@ -44,6 +46,7 @@ class RunRow(NamedTuple):
     is_lagging: bool
     is_new: bool
     takeovers: tuple[Takeover, ...]
+    fork: Fork | None = None
 
 
 class Names:
@@ -111,9 +114,12 @@ def find_run(tx: Transaction, id: bytes) -> RunRow | None:
     found = tx.row(_RUN, id=id)
     if found is None:
         return None
-    no, now, experiment, is_lagging = found
+    no, now, experiment, is_lagging, of, step, epoch = found
     takeovers = _takeovers(tx, int(no)) if now else ()
-    return RunRow(no, id, now, experiment, bool(is_lagging), False, takeovers)
+    fork = None if of is None else Fork(bytes(of), step, epoch)
+    if fork is not None:  # its first epoch takes over from what it inherits
+        takeovers = (Takeover(0, fork.step, 0), *takeovers)
+    return RunRow(no, id, now, experiment, bool(is_lagging), False, takeovers, fork)
 
 
 def ensure_run(tx: Transaction, id: bytes) -> RunRow:

@@ -13,7 +13,20 @@ import numpy as np
 from sqlalchemy import bindparam, select
 
 from stratal.core.people import Identity
-from stratal.store.columns import LAST_STEP, Rows, Sorted, Takeover, gather, hidden_from, in_order, number_steps, sort_series, starts_at
+from stratal.store.columns import (
+    INHERITED,
+    LAST_STEP,
+    Fork,
+    Rows,
+    Sorted,
+    Takeover,
+    gather,
+    hidden_from,
+    in_order,
+    number_steps,
+    sort_series,
+    starts_at,
+)
 from stratal.store.database import Database, Transaction
 from stratal.store.frames import NAMED, NO_STEP, POINTS, read_names
 from stratal.store.journal import Tail, open_segments, read_tail, segments
@@ -61,7 +74,7 @@ class Snapshot:
     def envelope(self, run_id: bytes, name: str, buckets: int) -> Envelope:
         """Give at most `buckets` buckets with min, max and last of each, from marks alone where they are fine enough."""
         row = find_run(self.tx, run_id)
-        marks = None if row is None or self._has_tail(run_id) else self._marks(row, name)
+        marks = None if row is None or row.fork is not None or self._has_tail(run_id) else self._marks(row, name)
         if marks is not None and len(marks.steps) >= buckets:
             return coarsen(marks, buckets)
         return envelope_of(self.series(run_id, name), buckets)
@@ -76,6 +89,8 @@ class Snapshot:
             for chunk_id, epoch, *_ in self.tx.rows(_CHUNKS, run_no=row.no, key=id):
                 parts.append((epoch, decode(self.tx.value(_CHUNK_DATA, id=chunk_id))))
             parts.extend(self._in_blocks(row, id))
+            if row.fork is not None:
+                parts.insert(0, (INHERITED, self._inherited(row.fork, name)))
         for (other, epoch, _), rows in tail.items():  # in the order in which a tick applies them
             mine = [group for group in rows if (group.keys == id).any()] if other == run_id else []
             if mine:
@@ -84,6 +99,14 @@ class Snapshot:
                     columns = number_steps(columns, {id: _free_step(parts, epoch, row.takeovers if row else ())})
                 parts.append((epoch, columns.points))
         return parts
+
+    def _inherited(self, fork: Fork, name: str) -> Points:
+        """Give the points that a fork goes on from, as one part that is older than its own."""
+        row = find_run(self.tx, fork.of)
+        parts = self._parts(fork.of, row, name)
+        limits = [fork.limit(epoch, row.takeovers if row else ()) for epoch, _ in parts]
+        seen = [(e, p.take(p.steps < limit)) for (e, p), limit in zip(parts, limits, strict=True) if limit is not None]
+        return in_order(seen) if seen else empty()
 
     def _marks(self, row: RunRow, name: str) -> Envelope | None:
         """Put the marks of all chunks, and of the points still in blocks, together; None unless all of it is in order."""

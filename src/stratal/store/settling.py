@@ -24,7 +24,7 @@ from stratal.store.database import Database, Transaction, insert
 from stratal.store.frames import FACT, NAMED, NO_STEP, POINTS, Fact, Frame, encode_fact, read_fact, read_names
 from stratal.store.journal import Tail, open_segments, read_tail, segments, try_lock
 from stratal.store.keeping import blocks_to_fold, fold_blocks, keep_points
-from stratal.store.latest import lagging_runs, next_steps, rebuild, update_values
+from stratal.store.latest import lagging_runs, next_steps, rebuild, tell_forks, update_values
 from stratal.store.names import Names, RunRow, ensure_runs, find_run, join_runs, offset_of
 from stratal.store.tables import damage, kept_fact, participant, segment
 
@@ -141,10 +141,11 @@ class Settler:
         runs = ensure_runs(tx, {fact.run for fact in facts} | {run for run, _, _ in points})
         self._apply_facts(tx, facts, runs)
         self._database.fault("before points")
-        told = {fact.run for fact in facts}
+        changed = {fact.run for fact in facts}  # a start has told the experiment, points of another writer are behind
         for (id, epoch, _), rows in points.items():
-            row = find_run(tx, id) if id in told else None  # a start has told its experiment
+            row = find_run(tx, id) if id in changed else None
             self._apply_points(tx, row or runs[id], epoch, rows)
+            changed.add(id)
         join_runs(tx, {(fact.run, fact.writer) for fact in facts} | {(run, writer) for run, _, writer in points})
         for id in runs:
             tx.emit("run", id.hex())
@@ -256,6 +257,7 @@ class Settler:
         counting = rows if limit is None else keep(rows, rows.points.steps < limit)
         if counting is not None:
             update_values(tx, run, epoch, counting, self.names)
+        tell_forks(tx, run, epoch, int(rows.points.steps.min()))
 
     def _keep(self, tx: Transaction, fact: Fact, body: bytes, reason: str) -> None:
         tx.run(

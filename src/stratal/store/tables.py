@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData(
@@ -57,10 +58,15 @@ run = Table(
     Column("metrics", Text, nullable=False, server_default="{}"),
     # 1: rows of `metric` lag behind `metrics`, until the next quiet tick
     Column("is_lagging", Integer, nullable=False, server_default="0"),
+    # Of a fork: the run that it goes on from, the step before which that run's points are inherited, and that run's epoch then.
+    Column("fork_of", LargeBinary(16)),
+    Column("fork_step", BigInteger),
+    Column("fork_epoch", Integer),
     Index(None, "experiment", "started_ns"),
     Index(None, "started_ns"),
     Index(None, "parent"),
     Index(None, "short"),
+    Index(None, "fork_of", sqlite_where=text("fork_of IS NOT NULL"), postgresql_where=text("fork_of IS NOT NULL")),
     sqlite_autoincrement=False,
 )
 

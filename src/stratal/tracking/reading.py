@@ -81,6 +81,12 @@ class ReadRun:
         return self.record.parent
 
     @property
+    def forked_from(self) -> tuple[RunId, int] | None:
+        """The run whose points before a step this one goes on from, and that step; None if it is no fork."""
+        of, step = self.record.fork_of, self.record.fork_step
+        return None if of is None or step is None else (of, step)
+
+    @property
     def status(self) -> str:
         """running, finished, failed, stopped; or lost: it never ended, and its process is gone."""
         return "lost" if self._is_lost else self.record.status

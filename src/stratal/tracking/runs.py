@@ -46,6 +46,7 @@ from stratal.tracking.system.sampler import watch
 if TYPE_CHECKING:
     from stratal.tracking.capture import Capture
     from stratal.tracking.models import FeatureDefinition
+    from stratal.tracking.origins import Origin
     from stratal.tracking.values import Model
 
 
@@ -152,6 +153,16 @@ class Run:
         check_text("subject of a statement", subject)
         self.say(STATE, StateFact(kind=kind, subject=subject, body=dict(body), author=self.store.actor().name))
 
+    def fork(
+        self, *, step: int, name: str = "", params: Mapping[str, object] | None = None, tags: Mapping[str, str] | None = None
+    ) -> "Run":
+        """Start a run that goes on from this one's points before `step`, shared and not copied, and make it the active one.
+
+        Params and tags are inherited, and what is given is put over them; artifacts and notes stay with this run, which may go on.
+        What this run logs later before the step counts in the fork, too; what later epochs of it add or hide does not.
+        """
+        return run(None, name=name, params=params, tags=tags, kind=self.kind, fork_from=(self.ref, step), store=self.store)
+
     def finish(self, status: str = "finished", *, error: str = "") -> None:
         """End the run. Ending it twice does nothing, unless the first time raised StoreDown."""
         if status not in STATUSES[1:4]:
@@ -224,6 +235,7 @@ def run(
     group: str = "",
     note: str = "",
     resume: str | None = None,
+    fork_from: tuple[str, int] | None = None,
     store: Store | None = None,
 ) -> Run:
     """Start a run, or go on with one (`resume`: its id or short form), and make it the active one.
@@ -232,6 +244,7 @@ def run(
         run.log({"loss": 0.3}, step=1)
 
     experiment: the named collection it belongs to; inside another run it may be left out. It becomes part of the active run.
+    fork_from: (a run, a step): start with that run's points before the step, its params and tags; see `Run.fork`.
     Raises Misuse for names that cannot be, NotFound for a run to resume that does not exist.
     """
     for what, text in (("name of the run", name), ("group", group), ("note", note), ("run to resume", resume or "")):
@@ -242,6 +255,11 @@ def run(
     if resume is not None:
         return _resumed(store, resume, params, tags)
     parent = active.active_run()
+    origin = None if fork_from is None else _origin(store, fork_from)
+    if origin is not None:
+        experiment, group = experiment or origin.experiment, group or origin.group
+        params, tags = {**origin.params, **to_params(params or {})}, {**origin.tags, **(tags or {})}
+        parent = None if parent is not None and parent.id == origin.id else parent
     if experiment is None and parent is not None:
         experiment = parent.experiment
     if experiment is None:
@@ -263,8 +281,9 @@ def run(
         user=user,
         capture=captured[1] if captured else {},
     )
-    made = Run(store, new_id(store.clock), experiment, kind=kind)
-    made._tell(START, start)
+    made = _forked(store, origin, start) if origin is not None else Run(store, new_id(store.clock), experiment, kind=kind)
+    if origin is None:
+        made._tell(START, start)
     active.push(made)
     watch(made, begin=captured is None)  # else the capturing thread begins it, if the run is still there
     if captured:
@@ -283,12 +302,27 @@ def log(metrics: Mapping[str, float], *, step: int | None = None) -> None:
     current.log(metrics, step=step)
 
 
+def _origin(store: Store, fork_from: object) -> "Origin":
+    from stratal.tracking.origins import find_origin  # it needs the database, as `resume` does
+
+    if not isinstance(fork_from, tuple) or len(fork_from) != 2 or not isinstance(fork_from[0], str):
+        raise Misuse(f"fork_from={fork_from!r:.80} is no run and step", hint='write fork_from=("run:7c41e09b", 50)')
+    return find_origin(store, find_id(store, fork_from[0]), fork_from[1])
+
+
+def _forked(store: Store, origin: "Origin", start: Start) -> Run:
+    from stratal.tracking.origins import insert_fork  # as above
+
+    return Run(store, insert_fork(store, origin, start, is_open=True), start.experiment, kind=start.kind)
+
+
 def _resumed(store: Store, resume: str, params: Mapping[str, object] | None, tags: Mapping[str, str] | None) -> Run:
     from stratal.store.journal import living_writers
     from stratal.tracking.store import runs as rows  # the one telemetry verb that needs the database
 
     store.settle()
     id = find_id(store, resume)
+    store.writer.show()  # else the run would pass for lost until it logs something
     with store.command(runs=[id]) as tx:
         record = rows.get_record(tx, id)
         if record.holder is not None and (record.expires_ns or 0) > tx.now_ns:

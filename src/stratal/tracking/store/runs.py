@@ -19,7 +19,7 @@ from stratal.tracking.tables import artifact, edge, note, statement
 
 _COLUMNS = (
     run.c.no, run.c.id, run.c.experiment, run.c.kind, run.c.status, run.c.parent, run.c.started_ns, run.c.ended_ns, run.c.epoch,
-    run.c.holder, run.c.expires_ns, run.c.doc, run.c.metrics,
+    run.c.holder, run.c.expires_ns, run.c.doc, run.c.metrics, run.c.fork_of, run.c.fork_step,
 )  # fmt: skip
 SELECT_RUNS = select(*_COLUMNS)
 _RUN = SELECT_RUNS.where(run.c.id == bindparam("run_id"))
@@ -84,6 +84,8 @@ class RunRecord(Record, frozen=True, kw_only=True):
     expires_ns: int | None
     doc: dict[str, object]
     metrics: dict[str, float | str]
+    fork_of: RunId | None = None
+    fork_step: int | None = None
 
 
 class MetricRecord(Record, frozen=True, kw_only=True):
@@ -137,11 +139,12 @@ class Statement(Record, frozen=True, kw_only=True):
 
 def to_record(row: Row) -> RunRecord:
     """Turn a row of SELECT_RUNS into a record."""
-    no, id, experiment, kind, status, parent, started, ended, epoch, holder, expires, doc, metrics = row
+    no, id, experiment, kind, status, parent, started, ended, epoch, holder, expires, doc, metrics, fork_of, fork_step = row
     return RunRecord(
         no=no, id=RunId(bytes(id).hex()), experiment=experiment, kind=kind, status=status,
         parent=RunId(bytes(parent).hex()) if parent else None, started_ns=started, ended_ns=ended, epoch=epoch, holder=holder,
         expires_ns=expires, doc=from_json(doc, dict[str, object]), metrics=msgspec.json.decode(metrics),
+        fork_of=RunId(bytes(fork_of).hex()) if fork_of else None, fork_step=fork_step,
     )  # fmt: skip
 
 

@@ -169,8 +169,7 @@ class TrunkFacts:
         blob_use(tx, body.digest, f"run:{placed.run.id.hex()}")
 
     def _edge(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
-        body = _body(placed.fact.value, EdgeFact)
-        tx.run(_EDGE, run=placed.run.no, verb=body.verb, target=body.target, role=body.role, at_ns=placed.fact.at_ns)
+        add_edge(tx, placed.run.no, _body(placed.fact.value, EdgeFact), at_ns=placed.fact.at_ns)
 
     def _state(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         body = _body(placed.fact.value, StateFact)
@@ -212,6 +211,11 @@ def _write_tags(tx: Transaction, row: RunRow, tags: Mapping[str, str | None], sa
         {"run": row.no, "key": id, "value": v, "epoch": said.epoch, "at_ns": said.at_ns} for id, v in zip(ids, tags.values(), strict=True)
     ]
     tx.many(_TAG, rows)
+
+
+def add_edge(tx: Transaction, no: int, body: EdgeFact, *, at_ns: int) -> None:
+    """Add a lineage edge; one that is there stays as it is."""
+    tx.run(_EDGE, run=no, verb=body.verb, target=body.target, role=body.role, at_ns=at_ns)
 
 
 def say_error(tx: Transaction, no: int, error: str) -> None:

@@ -1,0 +1,64 @@
+"""Commands of the life of runs: fork."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from stratal.cli.printing import print_json, print_out
+from stratal.cli.tracking_pages import whole
+from stratal.core.errors import Misuse
+from stratal.tracking.forking import fork as fork_run
+from stratal.tracking.opening import use_store
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
+StoreUrl = Annotated[str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(fork)
+
+
+def fork(
+    run: Annotated[str, typer.Argument(help="The run to go on from, by its id, short form or ref.")],
+    step: Annotated[int, typer.Option(help="The first step that the fork logs itself: points before it are shared.")],
+    name: Annotated[str, typer.Option(help="The name of the fork.")] = "",
+    experiment: Annotated[str | None, typer.Option("--experiment", "-e", help="Its experiment; default: that of the other run.")] = None,
+    param: Annotated[list[str] | None, typer.Option(help="A param to put over the inherited ones: lr=0.1; may be given again.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag to put over the inherited ones: team=growth; may be given again.")] = None,
+    json: Json = False,
+    store: StoreUrl = None,
+) -> None:
+    """Make a run that goes on from another one's points; resume it by its id."""
+    _use(store)
+    params = {key: _value(text) for key, text in _pairs(param or [], "--param").items()}
+    made = fork_run(run, step=step, name=name, experiment=experiment, params=params, tags=_pairs(tag or [], "--tag"))
+    if json:
+        print_json(whole(made))
+    else:
+        print_out(f"run {made.short} goes on from {run} before step {step}", f'resume it: st.run(resume="{made.id}")')
+
+
+def _pairs(texts: list[str], option: str) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise Misuse(f"{option} {text!r} is no name with a value", hint=f"write {option} name=value")
+        found[name] = value
+    return found
+
+
+def _value(text: str) -> object:
+    """Read a number, true, false or null as what it is, all else as text."""
+    try:
+        value: object = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+    return value if value is None or isinstance(value, bool | int | float) else text
+
+
+def _use(store: str | None) -> None:
+    if store is not None:
+        use_store(store)

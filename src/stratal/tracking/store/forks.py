@@ -1,0 +1,59 @@
+"""Rows of forks: what a run says that a fork inherits by value, and the fork's own row, which names the points it shares."""
+
+from sqlalchemy import bindparam, select, update
+
+from stratal.core.ids import RunId, new_id, to_bytes
+from stratal.core.records import number_from_json
+from stratal.store.database import Transaction
+from stratal.store.latest import rebuild
+from stratal.store.leases import join
+from stratal.store.names import ensure_run, find_run
+from stratal.store.store import Store
+from stratal.store.tables import key, run
+from stratal.tracking.facts import EdgeFact, Scalar, Start
+from stratal.tracking.store.runs import RunRecord, get_record
+from stratal.tracking.store.settling import TrunkFacts, add_edge
+from stratal.tracking.tables import param
+
+# The role of the edge from a fork to the run that it goes on from.
+ROLE = "fork"
+
+_POINT_AT = (
+    update(run)
+    .where(run.c.no == bindparam("run_no"))
+    .values(fork_of=bindparam("of_id"), fork_step=bindparam("at_step"), fork_epoch=bindparam("at_epoch"))
+)
+_WAIT = update(run).where(run.c.no == bindparam("run_no")).values(status="stopped", ended_ns=bindparam("at_ns"))
+_PARAM_TEXTS = select(key.c.name, param.c.txt).join_from(param, key, key.c.id == param.c.key).where(param.c.run == bindparam("run_no"))
+
+
+def said_of(tx: Transaction, record: RunRecord) -> tuple[dict[str, Scalar], dict[str, str]]:
+    """Give the params and tags of a run as they were said."""
+    params, tags = record.doc.get("params"), record.doc.get("tags")
+    texts: dict[str, str | None] = dict(tx.rows(_PARAM_TEXTS, run_no=record.no))
+    said = {name: _as_said(value, texts.get(name)) for name, value in (params if isinstance(params, dict) else {}).items()}
+    return said, dict(tags) if isinstance(tags, dict) else {}
+
+
+def insert_fork(tx: Transaction, store: Store, start: Start, of: RunId, step: int, *, is_open: bool) -> RunId:
+    """Make a run that goes on from another one's points before a step, as they count in its present epoch."""
+    id = new_id(store.clock)
+    made = ensure_run(tx, to_bytes(id))
+    origin = get_record(tx, of)
+    tx.run(_POINT_AT, run_no=made.no, of_id=to_bytes(of), at_step=step, at_epoch=origin.epoch)
+    TrunkFacts().start(tx, made, start, at_ns=tx.now_ns, epoch=0, names=store.settler.names)
+    add_edge(tx, made.no, EdgeFact(verb="used", target=f"run:{of}", role=ROLE), at_ns=tx.now_ns)
+    if is_open:
+        join(tx, id, store.writer.id)
+    else:
+        tx.run(_WAIT, run_no=made.no, at_ns=tx.now_ns)
+    row = find_run(tx, made.id)
+    assert row is not None
+    rebuild(tx, row)
+    tx.emit("run", id)
+    return id
+
+
+def _as_said(value: Scalar, text: str | None) -> Scalar:
+    """Undo what a document does to odd numbers; the text of a param tells them from texts."""
+    return number_from_json(value) if isinstance(value, str) and text in ("nan", "inf", "-inf") and value != text else value
