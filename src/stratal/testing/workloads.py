@@ -50,6 +50,24 @@ def log_into_a_living_run(url: str, id: str, base: int) -> None:
     joined.leave()
 
 
+def resume_and_wait(url: str, id: str, told: str) -> None:
+    """Go on with a run, say so in a file, log nothing, and wait to be killed."""
+    run(resume=id, store=open_store(url))
+    Path(told).touch()
+    signal.pause()
+
+
+def hold_a_lease_and_wait(url: str, told: str, ttl_s: float) -> None:
+    """Start a leased run, log one point, write its id to a file, and wait to be killed."""
+    from stratal.tracking.leased import start_leased  # it needs the database, which most victims do not
+
+    held = start_leased("leases", store=open_store(url), kind="job", ttl_s=ttl_s)
+    held.log({"m": 1.0}, step=0)
+    Path(f"{told}.new").write_text(held.id)
+    Path(f"{told}.new").rename(told)
+    signal.pause()
+
+
 def compact_until_killed(folder: str, points: int) -> None:
     """Settle and sweep for ever, and die at the n-th named point of the protocol (0: never)."""
     store = open_store(folder)
