@@ -65,6 +65,8 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.registry import set_policy as set_policy
     from stratal.tracking import explaining as _explaining
     from stratal.tracking.active import active_run as active_run
+    from stratal.tracking.artifacts import ArtifactFile as ArtifactFile
+    from stratal.tracking.artifacts import ArtifactFolder as ArtifactFolder
     from stratal.tracking.finding import runs as runs
     from stratal.tracking.forking import fork as fork
     from stratal.tracking.opening import open_store as open_store
@@ -110,6 +112,8 @@ _HOMES = {
     "seed_everything": "stratal.tracking.seeding",
     "use_store": "stratal.tracking.opening",
     "open_store": "stratal.tracking.opening",
+    "ArtifactFile": "stratal.tracking.artifacts",
+    "ArtifactFolder": "stratal.tracking.artifacts",
     "File": "stratal.tracking.values",
     "Params": "stratal.tracking.values",
     "Model": "stratal.tracking.values",

@@ -215,7 +215,7 @@ def test_an_artifact_and_an_experiment_are_shown_by_their_refs(default_store: St
 
     artifact = json.loads(output(capsys, "show", f"artifact:{short(made.id)}/model.bin", "--json"))
 
-    assert artifact["value"] == {"size_bytes": 5}
+    assert artifact["value"] == {"run": made.id, "path": "model.bin", "size_bytes": 5}
     assert artifact["digest"] in output(capsys, "show", f"artifact:{made.id}/model.bin")
     assert short(made.id) in output(capsys, "show", "experiment:churn")
 

@@ -185,7 +185,7 @@ def test_the_trunk_resolves_its_own_kinds(store: Store) -> None:
     with run("a@1/b", store=store) as made:
         made.save_bytes("plots/roc@2x.svg", b"<svg/>")
 
-    assert get(f"artifact:{made.short}/plots/roc@2x.svg", store=store) == b"<svg/>"
+    assert get(f"artifact:{made.short}/plots/roc@2x.svg", store=store).read() == b"<svg/>"
     assert [each.id for each in get("experiment:a@1/b", store=store)] == [made.id]
     for ref in ("experiment:none", f"artifact:{made.id}/none", "run:00000000", "study:none"):
         with pytest.raises(NotFound):

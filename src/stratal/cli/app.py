@@ -31,6 +31,7 @@ COMMANDS = {
     "why": Command("tracking", "Show where something came from, and what came of it."),
     "export": Command("exporting", "Export runs into a folder, as tables or as a store of MLflow."),
     "fork": Command("life", "Make a run that goes on from another one's points; resume it by its id."),
+    "artifacts": Command("life", "List the files of a run, or copy them out of the store."),
     "data": Command("data", "Look at tables: profile, schema, validation, drift, versions."),
     "import": Command("importing", "Import what another tool has recorded: stratal import tensorboard runs/"),
     "study": Command("tuning", "Studies: list them, show one with its best trials."),

@@ -1,15 +1,18 @@
-"""Commands of the life of runs: fork."""
+"""Commands of the life of runs: fork, artifacts."""
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from stratal.cli.printing import print_json, print_out
+from stratal.cli.printing import cell, print_json, print_out, table
 from stratal.cli.tracking_pages import whole
 from stratal.core.errors import Misuse
+from stratal.tracking.artifacts import ArtifactFile, choose
 from stratal.tracking.forking import fork as fork_run
-from stratal.tracking.opening import use_store
+from stratal.tracking.opening import current_store, use_store
+from stratal.tracking.reading import ReadRun, get_run
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 StoreUrl = Annotated[str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")]
@@ -18,6 +21,7 @@ StoreUrl = Annotated[str | None, typer.Option("--store", help="The store; defaul
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(fork)
+    app.command()(artifacts)
 
 
 def fork(
@@ -38,6 +42,45 @@ def fork(
         print_json(whole(made))
     else:
         print_out(f"run {made.short} goes on from {run} before step {step}", f'resume it: st.run(resume="{made.id}")')
+
+
+def artifacts(
+    run: Annotated[str, typer.Argument(help="The run, by its id, short form or ref.")],
+    path: Annotated[str | None, typer.Option(help="Only this file, or what lies below this path.")] = None,
+    download: Annotated[Path | None, typer.Option(help="Copy them into this folder, under their paths.")] = None,
+    json: Json = False,
+    store: StoreUrl = None,
+) -> None:
+    """List the files of a run, or copy them out of the store."""
+    _use(store)
+    found = get_run(run)
+    files = _chosen(found, path)
+    written = [file.download(download, name=file.path_in_run) for file in files] if download is not None else []
+    if json:
+        print_json(
+            {
+                "run": found.id,
+                "artifacts": [{"path": f.path_in_run, "size_bytes": f.size_bytes, "digest": f.digest, "ref": f.ref} for f in files],
+                "downloaded": [str(place) for place in written],
+            }
+        )
+    elif download is not None:
+        print_out(f"{len(written)} file{'' if len(written) == 1 else 's'} in {download}")
+    elif not files:
+        print_out("No artifacts.")
+    else:
+        page = table("path", "bytes", "digest", numbers=["bytes"])
+        for file in files:
+            page.add_row(cell(file.path_in_run), cell(f"{file.size_bytes:,}"), cell(file.digest[:12], "dim"))
+        print_out(page)
+
+
+def _chosen(run: ReadRun, path: str | None) -> list[ArtifactFile]:
+    store = current_store()
+    if path is None:
+        return [ArtifactFile(store, run.id, artifact) for artifact in run.artifacts]
+    found = choose(store, run.id, run.artifacts, path)
+    return [found] if isinstance(found, ArtifactFile) else list(found)
 
 
 def _pairs(texts: list[str], option: str) -> dict[str, str]:

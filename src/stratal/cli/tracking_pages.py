@@ -23,6 +23,7 @@ from stratal.cli.printing import (
     table,
 )
 from stratal.core.ids import short
+from stratal.tracking.artifacts import ArtifactFile, ArtifactFolder
 from stratal.tracking.capture import Capture
 from stratal.tracking.compare import MAXIMIZE, MINIMIZE, Comparison, MetricRow, Row
 from stratal.tracking.explaining import capture_of
@@ -77,6 +78,10 @@ def brief_value(value: object) -> object:
         return {"size_bytes": len(value)}
     if isinstance(value, Runs):
         return [brief(run) for run in value]
+    if isinstance(value, ArtifactFile):
+        return {"run": value.run, "path": value.path_in_run, "size_bytes": value.size_bytes}
+    if isinstance(value, ArtifactFolder):
+        return {"run": value.run, "path": value.path_in_run, "size_bytes": value.size_bytes, "files": [f.path_in_run for f in value]}
     return plain(value)
 
 

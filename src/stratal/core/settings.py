@@ -15,7 +15,7 @@ from stratal.core.errors import Misuse
 
 FILE = "stratal.toml"
 FOLDER = ".stratal"
-KEYS = ("store", "user", "durability", "slots", "capture", "system_metrics_s")
+KEYS = ("store", "user", "durability", "slots", "capture", "system_metrics_s", "cache", "cache_gib")
 DURABILITIES = ("process", "power")
 # As others do it: a curve of some hours has a thousand points, and sampling costs nothing to speak of.
 SAMPLING_S = 15.0
@@ -37,6 +37,10 @@ class Settings:
     system_metrics_s: float | None = None
     # Folder of journals of stores that are not folders, per XDG.
     state_home: Path = Path("~/.local/state")
+    # Folder of files that were made from artifacts under their own names. Default: $XDG_CACHE_HOME/stratal, else ~/.cache/stratal.
+    cache: Path = Path("~/.cache/stratal")
+    # What the cache may keep that nobody uses now, in GiB. The default is a guess: a few models.
+    cache_gib: int = 10
     # CPU slots that this process may use for workers. None: all that the system grants.
     slots: int | None = None
 
@@ -68,8 +72,13 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
         if value:
             found[key] = value
     found.setdefault("user", _login(environ))
-    if "slots" in found:
-        found["slots"] = _positive("slots", found["slots"])
+    for key in ("slots", "cache_gib"):
+        if key in found:
+            found[key] = _positive(key, found[key])
+    if "cache" in found:
+        found["cache"] = Path(str(found["cache"]))
+    elif environ.get("XDG_CACHE_HOME"):
+        found["cache"] = Path(environ["XDG_CACHE_HOME"]) / "stratal"
     if "capture" in found:
         found["capture"] = _switch("capture", found["capture"])
     if "system_metrics_s" in found:

@@ -24,6 +24,7 @@ from stratal.store.journal import Writer
 from stratal.store.locating import locate
 
 if TYPE_CHECKING:
+    from stratal.store.cache import Cache
     from stratal.store.database import Database, Transaction
     from stratal.store.reading import Snapshot
     from stratal.store.settling import FactApplier, Settler
@@ -140,6 +141,13 @@ class Store:
         from stratal.store.settling import Meaningless, Settler  # as above
 
         return Settler(self.journals, self.database, self._applier() if self._applier else Meaningless())
+
+    @cached_property
+    def cache(self) -> "Cache":
+        """The user's cache of files under their own names."""
+        from stratal.store.cache import Cache  # as above
+
+        return Cache(self.settings.cache.expanduser(), limit_bytes=self.settings.cache_gib << 30)
 
     def close(self) -> None:
         """Close the database's connections and this process's segment."""

@@ -4,10 +4,11 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from stratal.core.errors import Damaged, Misuse, NotFound, StratalError
+from stratal.core.errors import Damaged, NotFound, StratalError
 from stratal.core.ids import is_id
 from stratal.core.records import from_json
 from stratal.store.store import Store
+from stratal.tracking.artifacts import ArtifactFile, choose, split_name
 from stratal.tracking.capture import Capture, Packages
 from stratal.tracking.compare import ComparedRun, Comparison, compare
 from stratal.tracking.finding import searchable
@@ -64,23 +65,18 @@ def explain(ref: str, *, store: Store | None = None) -> Lineage:
     if parsed.kind == "run":
         return why(f"run:{find_id(store, parsed.name)}", _Edges(store).of)
     if parsed.kind == "artifact":
-        return why(f"sha256:{artifact_digest(parsed.name, store)}", _Edges(store).of)
+        return why(_artifact_ref(parsed.name, store), _Edges(store).of)
     if parsed.kind not in VERSIONED:
         return why(format_ref(parsed), _Edges(store).of)
     return why(format_ref(resolve(parsed, store).ref), _Edges(store).of)
 
 
-def artifact_digest(name: str, store: Store) -> str:
-    """Give the digest of `RUN/path`. Raises NotFound, or Misuse if the text is not of that form."""
-    run, slash, path = name.partition("/")
-    if not slash or not path:
-        raise Misuse(f"artifact:{name} names no file", hint="write artifact:RUN/path, for example artifact:7c41e09b/plots/roc.svg")
+def _artifact_ref(name: str, store: Store) -> str:
+    """Give what edges call `RUN/path`: the digest of a file, a folder by its run's whole id."""
+    run, path = split_name(name)
     found = get_run(run, store=store)
-    for artifact in found.artifacts:
-        if artifact.path == path:
-            return artifact.digest
-    known = ", ".join(artifact.path for artifact in found.artifacts[:10]) or "none"
-    raise NotFound(f"run {found.short} has no artifact {path!r}", hint=f"it has: {known}")
+    artifact = choose(store, found.id, found.artifacts, path)
+    return f"sha256:{artifact.digest}" if isinstance(artifact, ArtifactFile) else artifact.ref
 
 
 class _Edges:
@@ -99,6 +95,9 @@ class _Edges:
                 found += stored.edges_of_run(tx, name)
                 parent = stored.parent_of(tx, name)
                 found += [Edge(run=name, verb=PART_OF, target=f"run:{parent}")] if parent else []
+                found += stored.used_artifacts_of(tx, name)
+            if kind == "artifact" and is_id(name.partition("/")[0]):
+                found.append(Edge(run=name.partition("/")[0], verb=PRODUCED, target=ref, role="artifacts"))
             if same != ref:
                 found += [Edge(run=edge.run, verb=edge.verb, target=ref, role=edge.role) for edge in stored.edges_at(tx, same)]
             if same.startswith("sha256:") and not any(edge.verb == PRODUCED for edge in found):

@@ -5,7 +5,7 @@ import hashlib
 from stratal.core.errors import NotFound
 from stratal.core.records import to_json
 from stratal.store.store import Store
-from stratal.tracking.explaining import artifact_digest
+from stratal.tracking.artifacts import choose, split_name
 from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import current_store
 from stratal.tracking.reading import get_run
@@ -34,9 +34,11 @@ def resolve_experiment(ref: Ref, store: Store) -> Resolved:
 
 
 def resolve_artifact(ref: Ref, store: Store) -> Resolved:
-    """Give the bytes of an artifact, verified."""
-    digest = artifact_digest(ref.name, store)
-    return Resolved(ref=ref, digest=digest, value=store.blobs.read(digest))
+    """Give a handle on a file of a run, or on all its files below a path. Raises NotFound."""
+    run, path = split_name(ref.name)
+    found = get_run(run, store=store)
+    artifact = choose(store, found.id, found.artifacts, path)
+    return Resolved(ref=Ref(kind="artifact", name=f"{found.id}/{artifact.path_in_run}"), digest=artifact.digest, value=artifact)
 
 
 def resolve_sha256(ref: Ref, store: Store) -> Resolved:

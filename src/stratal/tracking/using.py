@@ -4,6 +4,7 @@ from pathlib import Path
 
 from stratal.core.errors import Misuse
 from stratal.tracking.active import OpenRun
+from stratal.tracking.artifacts import ArtifactFile
 from stratal.tracking.refs import KINDS, format_ref, parse_ref, resolve
 from stratal.tracking.values import File, Model
 
@@ -11,13 +12,14 @@ from stratal.tracking.values import File, Model
 def use(run: OpenRun, target: object, *, role: str = "data") -> object:
     """Record that a run uses a target, and give the thing itself.
 
-    target: a ref ("dataset:churn@3") gives what it stands for; a file (path or st.File) gives the file by content; a handle
-    or a polars frame is given back. role: what it is for: data, train, test, model, features.
+    target: a ref ("dataset:churn@3", "artifact:RUN/path") gives what it stands for; a file (path or st.File) gives the file by
+    content; a handle or a polars frame is given back. role: what it is for: data, train, test, model, features.
     Raises NotFound for what is not there, Misuse for what has no name.
     """
     if isinstance(target, str) and target.partition(":")[0] in KINDS:
         found = resolve(parse_ref(target), run.store)
-        run.edge("used", format_ref(found.ref), role)
+        # of a file what counts is its content, whichever run it was taken from
+        run.edge("used", f"sha256:{found.digest}" if isinstance(found.value, ArtifactFile) else format_ref(found.ref), role)
         return found.value
     if isinstance(target, str | Path):
         target = File(str(target))

@@ -1,6 +1,6 @@
 """Edges as they are stored, and which runs hold a file of some content."""
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Text, and_, bindparam, literal, select
 
 from stratal.core.ids import RunId
 from stratal.store.database import Transaction
@@ -19,11 +19,33 @@ _HOLDING = (
     .order_by(artifact.c.at_ns, run.c.id)
     .limit(20)
 )
+_used = edge.alias("used_edge")
+_FILES_USED = (
+    select(artifact.c.digest, artifact.c.path)
+    .distinct()
+    .join_from(artifact, run, run.c.no == artifact.c.run)
+    .join(_used, and_(_used.c.target == literal("sha256:", Text()) + artifact.c.digest, _used.c.verb == "used", _used.c.run != run.c.no))
+    .where(run.c.id == bindparam("run_id"))
+    .order_by(artifact.c.path)
+)
+_FOLDERS_USED = (
+    select(edge.c.target)
+    .distinct()
+    .where(edge.c.target > bindparam("first"), edge.c.target < bindparam("past"), edge.c.verb == "used")
+    .order_by(edge.c.target)
+)
 
 
 def edges_of_run(tx: Transaction, run_id: str) -> list[Edge]:
     """List what a run used and produced, in order of time."""
     return [_edge(row) for row in tx.rows(_OF_RUN, run_id=bytes.fromhex(run_id))]
+
+
+def used_artifacts_of(tx: Transaction, run_id: str) -> list[Edge]:
+    """List, as produced by this run, those of its files and folders that other runs use."""
+    files = [(f"sha256:{digest}", path) for digest, path in tx.rows(_FILES_USED, run_id=bytes.fromhex(run_id))]
+    folders = [(target, "folder") for (target,) in tx.rows(_FOLDERS_USED, first=f"artifact:{run_id}/", past=f"artifact:{run_id}0")]
+    return [Edge(run=run_id, verb="produced", target=target, role=f"artifact {path}") for target, path in files + folders]
 
 
 def parent_of(tx: Transaction, run_id: str) -> RunId | None:
