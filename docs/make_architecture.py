@@ -8,8 +8,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "stratal"
 PAGE = ROOT / "docs" / "architecture.md"
 FLOORS = [
-    ("cli", "testing"), ("interop",), ("recipes",), ("data", "features", "tuning", "training", "pipelines", "evaluation", "registry"),
-    ("tracking",), ("store", "compute"), ("core",),
+    ("cli", "testing"), ("server",), ("interop",), ("recipes",),
+    ("data", "features", "tuning", "training", "pipelines", "evaluation", "registry"), ("tracking",), ("store", "compute"), ("core",),
 ]  # fmt: skip
 HEAD = """# Architecture
 
@@ -20,6 +20,7 @@ handles in `tracking`, or through ports below), and `make check` holds it.
 
 ```
                  cli · testing
+                    server
                     interop
                     recipes
   data · features · tuning · training · pipelines · evaluation · registry

@@ -50,6 +50,7 @@ COMMANDS = {
     "audit": Command("registry", "Check the log of all changes."),
     "features": Command("features", "Feature views: list, show, read from the online store, prove parity."),
     "pipeline": Command("pipelines", "Show, explain and resume runs of pipelines."),
+    "server": Command("server", "Take what other processes ship to a store. Loopback only; no pages and no queries yet."),
     "demo": Command(
         "demo", "Run the whole lifecycle on real data: raw rows to a model in production. The second time comes from the cache."
     ),

@@ -89,7 +89,7 @@ class _Applying:
     def _commit(self, place: int) -> None:
         began, bodies = self._framer.take()
         digest = self._source.digest(place)
-        with self._store.database.write(self._store.actor()) as tx:
+        with self._store.settler.transaction(self._store.actor()) as tx:
             id = run_of(tx, self._source.run)
             start = self._start(tx, id, began)
             mark = Mark(

@@ -52,6 +52,15 @@ class Blobs:
                     incoming.unlink(missing_ok=True)
         return digest
 
+    def adopt(self, aside: Path, digest: Digest) -> None:
+        """Publish a file of `incoming` whose bytes were verified. Raises StoreDown if it cannot be."""
+        try:
+            with aside.open("rb") as file:
+                self._finish(file)
+            self._rename(aside, digest)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+
     def read(self, digest: str) -> bytes:
         """Give the bytes, verified. Raises NotFound, or Damaged if the disk holds other bytes."""
         data = self.path(digest).read_bytes()

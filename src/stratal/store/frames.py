@@ -95,15 +95,18 @@ def pack(kind: int, epoch: int, sequence: int, run: bytes, body: bytes, salt: in
     return b"".join((head, SUM.pack(crc32(head, salt)), body))
 
 
-def scan(data: bytes, salt: int) -> Scan:
-    """Read all good frames. O(bytes); stretches of like frames are checked 20 times quicker than one by one."""
+def scan(data: bytes, salt: int, *, is_whole: bool = False) -> Scan:
+    """Read all good frames. O(bytes); stretches of like frames are checked 20 times quicker than one by one.
+
+    is_whole: stop at the first bytes that are no frame, and do not look for one behind them.
+    """
     found: list[Frame] = []
     damage: list[tuple[int, int]] = []
     at, view, size = 0, memoryview(data), len(data)
     while at + HEADER <= size:
         frame = _frame(view, at, size, salt)
         if frame is None:
-            follows = _next_good(data, view, at, size, salt)
+            follows = -1 if is_whole else _next_good(data, view, at, size, salt)
             if follows < 0:
                 break
             damage.append((at, follows))

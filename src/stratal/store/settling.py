@@ -9,8 +9,9 @@ order in which journals arrive does not change series. 3 a segment is unlinked o
 applied, and the database file itself holds the outcome.
 """
 
+import contextlib
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -88,7 +89,7 @@ class Settler:
             tails = [tail for tail in self._read_tails(opened, whole=False, sizes=sizes) if tail.read.frames]
             if not tails:
                 return 0
-            with self._database.write(SYSTEM) as tx:
+            with self.transaction() as tx:
                 touched = self.apply(tx, tails)
         for run in touched:
             self.fold(run)
@@ -113,7 +114,7 @@ class Settler:
         with self._database.read(SYSTEM) as tx:
             waiting = lagging_runs(tx)
         for id in waiting:
-            with self._database.write(SYSTEM) as tx:
+            with self.transaction() as tx:
                 run = find_run(tx, id)
                 if run is not None and run.is_lagging:
                     rebuild(tx, run)
@@ -125,7 +126,7 @@ class Settler:
             if run is None or not blocks_to_fold(tx, run.no):
                 return
         try:
-            with self._database.write(SYSTEM) as tx:
+            with self.transaction() as tx:
                 self._database.fault("inside fold")
                 if not fold_blocks(tx, run.no, blocks_to_fold(tx, run.no)):
                     raise Conflict("another process folded these blocks first")
@@ -152,6 +153,12 @@ class Settler:
         self._database.fault("after points")
         return {id for id, _, _ in points}
 
+    @contextlib.contextmanager
+    def transaction(self, actor: Identity = SYSTEM) -> Iterator[Transaction]:
+        """Open a write transaction in which journals may be settled."""
+        with self._database.write(actor) as tx:
+            yield tx
+
     def sweep(self, *, at_once: bool = False) -> int:
         """Unlink dead segments if there are enough of them (or `at_once`); give how many went."""
         with open_segments(self.folder, segments(self.folder)) as opened:
@@ -164,7 +171,7 @@ class Settler:
                 size += tail.size
             if not dead or not (at_once or len(dead) >= MANY_DEAD or size >= MANY_DEAD_BYTES):
                 return 0
-            with self._database.write(SYSTEM) as tx:
+            with self.transaction() as tx:
                 for name, torn in dead.items():
                     tx.run(_ADD_SEGMENT, name=name, offset=0, state="live")
                     tx.run(_DONE, segment_name=name, torn_bytes=torn)

@@ -20,7 +20,7 @@ from stratal.core.ids import to_bytes
 from stratal.core.people import Identity, current_actor
 from stratal.core.settings import Settings, load_settings
 from stratal.store.blobs import Blobs
-from stratal.store.journal import Writer
+from stratal.store.journal import Writer, living_writers
 from stratal.store.locating import locate
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Store:
         Raises StoreDown if the store cannot be written; then nothing has changed.
         """
         ids = [to_bytes(run) for run in runs]
-        with self.database.write(self.actor()) as tx:
+        with self.settler.transaction(self.actor()) as tx:
             self.settler.drain(tx, {self.writer.id} | self.settler.participants(tx, ids))
             yield tx
 
@@ -109,6 +109,13 @@ class Store:
 
         with snapshot(self.journals, self.database, self.actor()) as found:
             yield found
+
+    def living(self) -> set[str]:
+        """Give the writers whose processes are alive: here, or on a machine that said so a moment ago."""
+        from stratal.store.arriving import alive_elsewhere  # as above
+
+        with self.database.read(self.actor()) as tx:
+            return living_writers(self.journals) | alive_elsewhere(tx)
 
     def settle(self) -> int:
         """Settle all journals now, and give the number of frames; unlinks dead segments when there are many."""

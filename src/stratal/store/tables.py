@@ -104,7 +104,7 @@ segment = Table(
     metadata,
     Column("name", Text, primary_key=True),
     Column("offset", BigInteger, nullable=False),
-    Column("state", Text, nullable=False),  # live, done
+    Column("state", Text, nullable=False),  # live; done, its file may go; shipped, done and the server has it
     Column("torn", BigInteger, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
@@ -115,6 +115,27 @@ damage = Table(
     Column("segment", Text, primary_key=True),
     Column("start", BigInteger, primary_key=True),
     Column("stop", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+remote_writer = Table(  # a writer on another machine, whose frames arrive over the network
+    "remote_writer",
+    metadata,
+    Column("writer", Text, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("opened_ns", BigInteger, nullable=False),
+    Column("seen_ns", BigInteger, nullable=False, server_default="0"),  # when its machine last said that it lives
+    Index(None, "seen_ns"),
+    sqlite_with_rowid=False,
+)
+
+shipment = Table(  # the pieces in which a segment arrived: a repeat is told from other bytes by them
+    "shipment",
+    metadata,
+    Column("segment", Text, primary_key=True),
+    Column("start", BigInteger, primary_key=True),
+    Column("stop", BigInteger, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, overload
 
 from stratal.core.errors import Misuse
 from stratal.core.ids import RunId
-from stratal.store.journal import living_writers
 from stratal.store.store import Store
 from stratal.tracking.opening import current_store
 from stratal.tracking.reading import ReadRun, may_be_lost, read
@@ -79,7 +78,7 @@ def find_runs(
         raise Misuse(f"limit = {limit} is not possible", hint="give 1 or more, or None for all")
     order = parse_order(order_by)
     experiments = [experiment] if isinstance(experiment, str) else experiment
-    living = living_writers(store.journals)
+    living = store.living()
     found: list[ReadRun] = []
     with store.query() as tx:
         condition = parse_filter(where, now_ns=tx.now_ns)
@@ -100,7 +99,7 @@ def count(where: str = "", *, experiment: str | Sequence[str] | None = None, sto
     """Count the runs that a filter lets pass."""
     store = store or current_store()
     experiments = [experiment] if isinstance(experiment, str) else experiment
-    living = living_writers(store.journals)
+    living = store.living()
     with store.query() as tx:
         return count_runs(tx, parse_filter(where, now_ns=tx.now_ns), experiments=experiments, living=living)
 

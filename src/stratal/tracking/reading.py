@@ -11,7 +11,6 @@ from stratal.core.clock import to_utc
 from stratal.core.errors import NotFound
 from stratal.core.ids import RunId, short, to_bytes
 from stratal.core.records import from_json, number_from_json
-from stratal.store.journal import living_writers
 from stratal.store.store import Store
 from stratal.tracking.opening import current_store
 from stratal.tracking.runs import find_id
@@ -200,7 +199,7 @@ def get_run(run: str, *, store: Store | None = None) -> ReadRun:
 
 def read(store: Store, records: list[RunRecord], writers: dict[RunId, list[str]]) -> list[ReadRun]:
     """Wrap records; `writers` are those of runs that may be lost: they are if none of these lives."""
-    living = living_writers(store.journals) if writers else set()
+    living = store.living() if writers else set()
     return [ReadRun(store, record, is_lost=record.id in writers and not living.intersection(writers[record.id])) for record in records]
 
 

@@ -317,7 +317,6 @@ def _forked(store: Store, origin: "Origin", start: Start) -> Run:
 
 
 def _resumed(store: Store, resume: str, params: Mapping[str, object] | None, tags: Mapping[str, str] | None) -> Run:
-    from stratal.store.journal import living_writers
     from stratal.tracking.store import runs as rows  # the one telemetry verb that needs the database
 
     store.settle()
@@ -327,7 +326,7 @@ def _resumed(store: Store, resume: str, params: Mapping[str, object] | None, tag
         record = rows.get_record(tx, id)
         if record.holder is not None and (record.expires_ns or 0) > tx.now_ns:
             raise Conflict(f"run {short(id)} is leased to {record.holder}", hint="wait until it ends; its owner goes on with it")
-        is_alive = record.status == "running" and bool(living_writers(store.journals) & set(rows.writers_of(tx, id)))
+        is_alive = record.status == "running" and bool(store.living() & set(rows.writers_of(tx, id)))
         if is_alive:
             epoch = record.epoch
             rows.join(tx, store, id)

@@ -1,0 +1,37 @@
+"""`stratal server`: take what other processes ship to a store."""
+
+from typing import Annotated
+
+import typer
+
+from stratal.cli.printing import print_json, print_out
+from stratal.server.serving import HOST, PORT, serve
+from stratal.tracking.opening import current_store, open_store
+
+Host = Annotated[str, typer.Option(help="Where to listen; loopback only.")]
+Port = Annotated[int, typer.Option(help="The port; 0 takes any that is free, and says which.")]
+StoreUrl = Annotated[str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("server")(server)
+
+
+def server(host: Host = HOST, port: Port = PORT, store: StoreUrl = None, json: Json = False) -> None:
+    """Take what other processes ship to a store. Loopback only; no pages and no queries yet.
+
+    What is there: runs with params, metrics, tags, notes, artifacts and lineage arrive, each fact once. What is not: pages,
+    queries and commands over HTTP; read the store's folder with `stratal runs --store FOLDER`. It asks nobody for a
+    password, and so listens on loopback only. Ctrl-C ends it; nothing that it acknowledged is lost, whatever ends it.
+    """
+    opened = open_store(store) if store is not None else current_store()
+
+    def listens(url: str) -> None:
+        if json:
+            print_json({"url": url, "store": opened.url})
+        else:
+            print_out(f"listening on {url}, into {opened.url}")
+
+    serve(opened, host=host, port=port, listens=listens)

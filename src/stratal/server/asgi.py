@@ -1,0 +1,112 @@
+"""ASGI, as much of it as a handler needs: requests with bounded bodies, answers, and failures that are answers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from typing import TypeAlias
+
+import msgspec
+
+from stratal.core.records import Record
+from stratal.store.shipments import Complaint
+
+Message: TypeAlias = MutableMapping[str, object]
+Scope: TypeAlias = MutableMapping[str, object]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Answer(Record, frozen=True, kw_only=True):
+    """Status, headers and body of a response. retry_after_s: when the sender should come again."""
+
+    status: int
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Failed(Exception):
+    """A request that ends here, with the answer that says why."""
+
+    def __init__(self, status: int, complaint: Complaint, *, retry_after_s: int | None = None) -> None:
+        super().__init__(complaint.message)
+        headers = () if retry_after_s is None else (("retry-after", str(retry_after_s)),)
+        self.answer = json_answer(status, complaint, headers=headers)
+
+
+class Gone(Exception):
+    """The sender has left in the middle of its body; there is nobody to answer."""
+
+
+class Request:
+    """One request. Its body is read once, in pieces, each in time."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.method = str(scope["method"])
+        self.path = str(scope["path"])
+        self.query = bytes(scope.get("query_string") or b"").decode("latin-1")  # type: ignore[call-overload]  # ASGI says bytes
+        pairs: list[tuple[bytes, bytes]] = list(scope["headers"])  # type: ignore[call-overload]  # ASGI says pairs of bytes
+        self.headers: Mapping[str, str] = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
+        self._receive = receive
+
+    def number(self, header: str, most: int) -> int:
+        """Give a header as a number from 0 to `most`. Raises Failed if it is missing, none, or larger."""
+        text = self.headers.get(header, "")
+        if not text.isascii() or not text.isdigit() or len(text) > 19:
+            raise refusal(400, "header", f"the header {header} is no number: {text[:40]!r}")
+        if int(text) > most:
+            raise refusal(413, "too-large", f"{header} is {text}; at most {most} is taken", "send less at a time")
+        return int(text)
+
+    async def pieces(self, most: int, piece_s: float, whole_s: float) -> AsyncIterator[bytes]:
+        """Give the body piece by piece. Raises Failed if it is over `most` bytes, or too slow; Gone if the sender leaves."""
+        got, loop = 0, asyncio.get_running_loop()
+        ends_s = loop.time() + whole_s
+        while True:
+            try:
+                message = await asyncio.wait_for(self._receive(), min(piece_s, max(0.0, ends_s - loop.time())))
+            except TimeoutError:
+                raise refusal(408, "slow", "the body did not come in time", "send it again") from None
+            if message["type"] == "http.disconnect":
+                raise Gone
+            piece = bytes(message.get("body") or b"")  # type: ignore[call-overload]  # ASGI says bytes
+            got += len(piece)
+            if got > most:
+                raise refusal(413, "too-large", f"the body has more than {most} bytes", "send less at a time")
+            if piece:
+                yield piece
+            if not message.get("more_body"):
+                return
+
+    async def body(self, most: int, piece_s: float, whole_s: float) -> bytes:
+        """Give the whole body; as `pieces`."""
+        return b"".join([piece async for piece in self.pieces(most, piece_s, whole_s)])
+
+
+def json_answer(status: int, value: object, *, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
+    """Make an answer of a record."""
+    return Answer(status=status, body=msgspec.json.encode(value), headers=(("content-type", "application/json"), *headers))
+
+
+def refusal(
+    status: int, error: str, message: str, hint: str = "", *, offset: int | None = None, retry_after_s: int | None = None
+) -> Failed:
+    """Make the failure that tells a sender what is wrong."""
+    return Failed(status, Complaint(error=error, message=message, hint=hint, offset=offset), retry_after_s=retry_after_s)
+
+
+async def send_answer(answer: Answer, send: Send, *, is_head: bool = False) -> None:
+    """Send it."""
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+    headers.append((b"content-length", b"%d" % len(answer.body)))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if is_head else answer.body})
+
+
+async def live(receive: Receive, send: Send, at_end: Callable[[], None]) -> None:
+    """Answer the lifespan protocol, and call `at_end` when the server stops."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            at_end()
+            return

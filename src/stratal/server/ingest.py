@@ -1,0 +1,285 @@
+"""Ingest: the ASGI handler that takes shipments and blobs. A plain callable, so that any server can mount it.
+
+The event loop only moves bytes; the store is touched in a few threads. What waits for the store is bounded: above that a
+sender is told to come again, before its body is read. Nothing is acknowledged before it is durable in the store.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import Protocol, TypeVar
+from urllib.parse import unquote
+
+import msgspec
+import zstandard
+
+from stratal.core.errors import Conflict, Forbidden, Misuse, NotFound, StoreDown, StratalError
+from stratal.core.people import Identity
+from stratal.server.asgi import Answer, Failed, Gone, Receive, Request, Scope, Send, json_answer, live, refusal, send_answer
+from stratal.store.arriving import Arrivals, everybody
+from stratal.store.database import Transaction
+from stratal.store.receiving import receive_blob, received_bytes
+from stratal.store.shipments import (
+    DAMAGE,
+    DIGEST,
+    MOST_BEATS,
+    MOST_BLOB_BYTES,
+    MOST_SHIPMENT_BYTES,
+    OFFSET,
+    PREFIX,
+    SIZE,
+    USER,
+    VERSION,
+    Accepted,
+    Beat,
+    OtherBytes,
+    OtherOffset,
+    Seal,
+    check_segment,
+    check_writer,
+    read_ranges,
+)
+from stratal.store.store import Store
+from stratal.version import __version__
+
+log = logging.getLogger(__name__)
+
+# What a body may make a decompressor allocate: the window of zstd's level 19 and below.
+_WINDOW = 8 << 20
+
+T = TypeVar("T")
+Handler = Callable[[Request, Identity, re.Match[str]], Awaitable[Answer]]
+
+
+class Gate(Protocol):
+    """Who may come in. Laws: 1 both raise Forbidden and change nothing. 2 `identify` does not block."""
+
+    def identify(self, headers: Mapping[str, str]) -> Identity: ...
+
+    def may_write(self, tx: Transaction, sender: Identity, runs: set[bytes]) -> None: ...
+
+
+class OpenGate:
+    """For loopback only: a sender is who it says it is, and may write to every run. Hosts of other names are refused,
+    so that no web page reaches this server under a name of its own."""
+
+    def identify(self, headers: Mapping[str, str]) -> Identity:
+        """Give the asserted identity."""
+        host = re.sub(r":[0-9]+$", "", headers.get("host", ""))
+        if host not in ("localhost", "[::1]") and not re.fullmatch(r"127(\.[0-9]{1,3}){3}", host):
+            raise Forbidden(f"{host[:80]!r} is not this machine", hint="use http://127.0.0.1:PORT")
+        name = unquote(headers.get(USER, "unknown"))
+        if not 0 < len(name) <= 200 or not name.isprintable():
+            raise Forbidden("the name of the sender cannot be a name", hint="set STRATAL_USER")
+        return Identity(name=name)
+
+    def may_write(self, tx: Transaction, sender: Identity, runs: set[bytes]) -> None:
+        """Let everybody."""
+        everybody(tx, sender, runs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one handler takes at a time."""
+
+    # Bytes of shipments, before compression, that may wait for the store. A second or two of what SQLite applies.
+    waiting_bytes: int = 128 << 20
+    # Requests that may be under way at once; each holds a connection.
+    requests: int = 64
+    # Threads that may wait for the store; one of them writes.
+    threads: int = 4
+    # Seconds until the next piece of a body, and until all of a shipment. Slower senders hold up others.
+    piece_s: float = 30.0
+    shipment_s: float = 120.0
+    # Seconds after which a sender that was turned away comes again.
+    retry_after_s: int = 1
+
+
+class Ingest:
+    """The handler over one store."""
+
+    def __init__(self, store: Store, *, gate: Gate | None = None, limits: Limits | None = None) -> None:
+        self._store = store
+        self._gate = gate or OpenGate()
+        self._limits = limits or Limits()
+        self._arrivals = Arrivals(store.settler, self._gate.may_write)
+        self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="stratal-ingest")
+        self._requests, self._waiting = 0, 0
+        self._routes: tuple[tuple[str, re.Pattern[str], Handler], ...] = (
+            ("GET", re.compile(r"/writers/([^/]+)"), self._writer),
+            ("POST", re.compile(r"/beat"), self._beat),
+            ("GET", re.compile(r"/segments/([^/]+)"), self._segment),
+            ("PUT", re.compile(r"/segments/([^/]+)"), self._accept),
+            ("POST", re.compile(r"/segments/([^/]+)/seal"), self._seal),
+            ("HEAD", re.compile(r"/blobs/([^/]+)"), self._has_blob),
+            ("PUT", re.compile(r"/blobs/([^/]+)"), self._blob),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's request, as ASGI 3 says."""
+        if scope["type"] == "lifespan":
+            return await live(receive, send, self.close)
+        if scope["type"] != "http":
+            return await send({"type": "websocket.close"})
+        request = Request(scope, receive)
+        self._requests += 1
+        try:
+            answer = await self._answer(request)
+        except Gone:
+            return None
+        finally:
+            self._requests -= 1
+        return await send_answer(answer, send, is_head=request.method == "HEAD")
+
+    def close(self) -> None:
+        """Wait for what is being applied, and take nothing more."""
+        self._threads.shutdown(wait=True)
+
+    async def _answer(self, request: Request) -> Answer:
+        try:
+            if request.path == "/health":
+                return json_answer(200, {"status": "ok", "version": __version__, "protocol": VERSION})
+            handler, match = self._route(request)
+            if self._requests > self._limits.requests:
+                raise self._busy()
+            return await handler(request, self._gate.identify(request.headers), match)
+        except Failed as failed:
+            return failed.answer
+        except StratalError as error:
+            return self._in_http(error).answer
+        except msgspec.MsgspecError as error:
+            return refusal(400, "body", f"the body cannot be read: {error}").answer
+        except Gone:
+            raise
+        except Exception:  # the edge of this handler
+            log.exception("request failed path=%s", request.path)
+            return refusal(500, "bug", "the server broke its own rule; its log says how", "please report it").answer
+
+    def _route(self, request: Request) -> tuple[Handler, re.Match[str]]:
+        path = request.path.removeprefix(PREFIX)
+        found = [(method, handler, match) for method, place, handler in self._routes if (match := place.fullmatch(path))]
+        if not found or path == request.path:
+            raise refusal(404, "not-found", f"there is nothing at {request.path[:100]}", "docs/protocol.md lists what there is")
+        for method, handler, match in found:
+            if method == request.method:
+                return handler, match
+        raise refusal(405, "method", f"{request.method} is not possible at {request.path[:100]}")
+
+    async def _writer(self, _request: Request, sender: Identity, match: re.Match[str]) -> Answer:
+        writer = check_writer(match[1])
+        return json_answer(200, await self._read(lambda tx: self._arrivals.writer(tx, writer, sender), sender))
+
+    async def _segment(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
+        name = check_segment(match[1])
+        since = re.fullmatch(r"(?:since=([0-9]{1,18}))?", request.query)
+        if since is None:
+            raise refusal(400, "query", f"the query is not since=NUMBER: {request.query[:40]!r}")
+        return json_answer(200, await self._read(lambda tx: self._arrivals.parts(tx, name, int(since[1] or 0), sender), sender))
+
+    async def _accept(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
+        name, offset = check_segment(match[1]), request.number(OFFSET, 2**62)
+        size, damage = request.number(SIZE, MOST_SHIPMENT_BYTES), read_ranges(request.headers.get(DAMAGE, ""))
+        if request.headers.get("content-encoding") != "zstd":
+            raise refusal(415, "encoding", "a shipment is compressed by zstd", "set content-encoding: zstd")
+        if self._waiting + size > self._limits.waiting_bytes and self._waiting:
+            raise self._busy()
+        self._waiting += size
+        try:
+            body = await request.body(size + (size >> 7) + 1024, self._limits.piece_s, self._limits.shipment_s)
+
+            def apply() -> int:
+                return self._arrivals.accept(name, offset, _unpack(body, size, request.headers.get(DIGEST, "")), damage, sender)
+
+            return json_answer(200, Accepted(offset=await self._in_thread(apply)))
+        finally:
+            self._waiting -= size
+
+    async def _seal(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
+        name = check_segment(match[1])
+        seal = msgspec.json.decode(await self._small_body(request), type=Seal)
+        if not (0 <= seal.offset < 2**62 and 0 <= seal.torn < 2**62):
+            raise Misuse("a seal has an offset and a number of torn bytes")
+        return json_answer(200, Accepted(offset=await self._in_thread(lambda: self._arrivals.seal(name, seal, sender))))
+
+    async def _beat(self, request: Request, sender: Identity, _match: re.Match[str]) -> Answer:
+        beat = msgspec.json.decode(await self._small_body(request), type=Beat)
+        if len(beat.writers) > MOST_BEATS:
+            raise Misuse(f"a beat names at most {MOST_BEATS} writers")
+        writers = [check_writer(writer) for writer in beat.writers]
+        await self._in_thread(lambda: self._arrivals.beat(writers, sender))
+        return Answer(status=204)
+
+    async def _has_blob(self, _request: Request, _sender: Identity, match: re.Match[str]) -> Answer:
+        digest = match[1]
+        if await self._in_thread(lambda: self._store.blobs.has(digest)):
+            return Answer(status=200, headers=((SIZE, str(self._store.blobs.size_bytes(digest))),))
+        return Answer(status=404, headers=((OFFSET, str(received_bytes(self._store.blobs, digest))),))
+
+    async def _blob(self, request: Request, _sender: Identity, match: re.Match[str]) -> Answer:
+        size = request.number(SIZE, MOST_BLOB_BYTES)
+        with receive_blob(self._store.blobs, match[1], size, request.number(OFFSET, size)) as receiving:
+            if receiving.is_there:
+                return json_answer(200, Accepted(offset=size))
+            async for piece in request.pieces(size - receiving.offset, self._limits.piece_s, MOST_BLOB_BYTES):
+                await self._in_thread(partial(receiving.write, piece))
+            if receiving.offset == size:
+                await self._in_thread(receiving.publish)
+            return json_answer(200, Accepted(offset=receiving.offset))
+
+    async def _small_body(self, request: Request) -> bytes:
+        return await request.body(1 << 20, self._limits.piece_s, self._limits.shipment_s)
+
+    async def _read(self, ask: Callable[[Transaction], T], sender: Identity) -> T:
+        def read() -> T:
+            with self._store.database.read(sender) as tx:
+                return ask(tx)
+
+        return await self._in_thread(read)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def _busy(self) -> Failed:
+        wait_s = self._limits.retry_after_s
+        return refusal(429, "busy", "the server has as much to do as it takes at a time", "come again in a moment", retry_after_s=wait_s)
+
+    def _in_http(self, error: StratalError) -> Failed:
+        """Give an error of ours as an answer."""
+        hint = error.hint
+        match error:
+            case Forbidden():
+                return refusal(403, "forbidden", error.message, hint)
+            case OtherOffset():
+                return refusal(409, "offset", error.message, hint, offset=error.offset)
+            case OtherBytes():
+                return refusal(409, "other-bytes", error.message, hint)
+            case Conflict():
+                return refusal(409, "conflict", error.message, hint, retry_after_s=self._limits.retry_after_s)
+            case NotFound():
+                return refusal(404, "not-found", error.message, hint)
+            case StoreDown():
+                return refusal(503, "store-down", error.message, hint, retry_after_s=5)
+            case Misuse():
+                return refusal(422, "refused", error.message, hint)
+            case _:
+                return refusal(422, "damaged", error.message, hint)
+
+
+def _unpack(body: bytes, size: int, digest: str) -> bytes:
+    """Decompress exactly `size` bytes, whatever the body claims. Raises Failed if it holds more, less, or others than it should."""
+    try:
+        with zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(body) as reader:
+            data = reader.read(size) if size else b""
+            is_longer = bool(reader.read(1))
+    except zstandard.ZstdError as error:
+        raise refusal(400, "body", f"the body is not zstd: {error}", "it was spoilt on the way: send it again") from None
+    if is_longer or len(data) != size:
+        raise refusal(400, "body", f"the body does not hold the {size} bytes that it announces", "it was spoilt on the way: send it again")
+    if sha256(data).hexdigest() != digest:
+        raise refusal(400, "digest", "the body is not what its digest says", "it was spoilt on the way: send it again")
+    return data

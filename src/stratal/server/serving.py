@@ -1,0 +1,100 @@
+"""Serving: the process that listens. Loopback only: what is open to everybody must not be reached from elsewhere."""
+
+import contextlib
+import ipaddress
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from stratal.core.errors import Misuse, StoreDown
+from stratal.server.asgi import App
+from stratal.server.ingest import Ingest, Limits
+from stratal.store.receiving import drop_old_parts
+from stratal.store.store import Store
+
+HOST, PORT = "127.0.0.1", 4117
+
+
+def serve(store: Store, *, host: str = HOST, port: int = PORT, listens: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM. port: 0 for any that is free; `listens` is told the URL.
+
+    Raises Misuse for other hosts than loopback, StoreDown for a port that is taken."""
+    with _bound(host, port) as bound:
+        server = _server(_handler(store, None))
+        listens(_url(bound))
+        server.run(sockets=[bound])
+
+
+@contextlib.contextmanager
+def serving(store: Store, *, host: str = HOST, port: int = 0, limits: Limits | None = None) -> Iterator[str]:
+    """Serve beside a block, from a thread of this process, and give the URL. For notebooks, examples and tests."""
+    with listening(_handler(store, limits), host=host, port=port) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def listening(app: App, *, host: str = HOST, port: int = 0) -> Iterator[str]:
+    """Run any ASGI app beside a block, from a thread of this process, and give the URL."""
+    with _bound(host, port) as bound:
+        server = _server(app)
+        thread = threading.Thread(target=lambda: server.run(sockets=[bound]), name="stratal-server", daemon=True)
+        thread.start()
+        try:
+            yield _url(bound)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def check_loopback(host: str) -> None:
+    """Refuse hosts that other machines can reach. Raises Misuse."""
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_address(host).is_loopback:
+            return
+    if host != "localhost":
+        raise Misuse(
+            f"{host!r} can be reached from other machines, and this server asks nobody who they are",
+            hint="listen on 127.0.0.1; from elsewhere, come through a tunnel: ssh -L 4117:127.0.0.1:4117 HOST",
+        )
+
+
+def _handler(store: Store, limits: Limits | None) -> Ingest:
+    drop_old_parts(store.blobs)
+    return Ingest(store, limits=limits)  # opens the database: what is wrong with the store is said before anybody connects
+
+
+def _server(app: App) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            lifespan="on",
+            ws="none",
+            http="h11",  # whichever other parser is installed, bounds are those that were tested
+            timeout_graceful_shutdown=10,
+        )
+    )
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    check_loopback(host)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as bound:  # without it asyncio leaves Nagle on: 40 ms a request
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, port))
+            bound.listen(128)
+        except (OSError, OverflowError) as error:
+            raise StoreDown(
+                f"the server cannot listen on {host}:{port}: {error}", hint="choose another --port, or 0 for any that is free"
+            ) from error
+        yield bound
+
+
+def _url(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

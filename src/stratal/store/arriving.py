@@ -1,0 +1,208 @@
+"""Arriving: a server's side of shipments. Frames of writers on other machines are applied at once, each exactly once.
+
+They are applied in the transaction that moves the segment's offset, as a tick applies a local journal; no journal file is
+written. So the offset row is the one place that says what has arrived: there is no file to lock, sweep or lose, a repeat
+can be told after years, and any number of servers over one database can take shipments (docs/decisions/013).
+
+Laws (tested): 1 `accept` returns only when the frames are as durable as the store is. 2 a frame is applied once, however
+often, in whatever cuts and from however many senders it arrives. 3 a repeat with other bytes is refused, and one that
+cannot be compared is not acknowledged but answered with the offset. 4 what is refused leaves nothing behind.
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+
+import msgspec
+from sqlalchemy import bindparam, select, update
+
+from stratal.core.clock import SECOND_NS
+from stratal.core.errors import Forbidden, Misuse, NotFound
+from stratal.core.people import Identity
+from stratal.store.database import Row, Transaction, insert
+from stratal.store.frames import FACT, NAMED, POINTS, SIZE, Frame, Scan, check_metric_names, read_fact, read_names, salt_of, scan
+from stratal.store.journal import Tail
+from stratal.store.settling import Settler
+from stratal.store.shipments import ALIVE_S, OtherBytes, OtherOffset, Part, Seal, SegmentParts, SegmentState, WriterState
+from stratal.store.tables import remote_writer, segment, shipment
+
+_STATE = select(segment.c.offset, segment.c.state).where(segment.c.name == bindparam("segment_name"))
+_SEGMENTS = (
+    select(segment.c.name, segment.c.offset, segment.c.state)
+    .where(segment.c.name >= bindparam("first"), segment.c.name < bindparam("last"))
+    .order_by(segment.c.name)
+)
+_PARTS = (
+    select(shipment.c.start, shipment.c.stop, shipment.c.digest)
+    .where(shipment.c.segment == bindparam("segment_name"), shipment.c.start >= bindparam("first"), shipment.c.start < bindparam("last"))
+    .order_by(shipment.c.start)
+)
+_ADD_PART = insert(shipment)
+_SEAL = update(segment).where(segment.c.name == bindparam("segment_name")).values(state="done", torn=bindparam("torn_bytes"))
+_OPEN = insert(remote_writer).on_conflict_do_nothing()
+_OWNER = select(remote_writer.c.owner).where(remote_writer.c.writer == bindparam("id"))
+_SEEN = (
+    update(remote_writer)
+    .where(remote_writer.c.writer == bindparam("id"), remote_writer.c.owner == bindparam("sender"))
+    .values(seen_ns=bindparam("now"))
+)
+_ALIVE = select(remote_writer.c.writer).where(remote_writer.c.seen_ns > bindparam("since"))
+_LAST = 2**62
+
+# Raises Forbidden if somebody may not write to one of these runs.
+MayWrite = Callable[[Transaction, Identity, set[bytes]], None]
+
+
+class Arrivals:
+    """Takes shipments into one store."""
+
+    def __init__(self, settler: Settler, may_write: MayWrite) -> None:
+        self._settler = settler
+        self._may_write = may_write
+
+    def accept(self, name: str, offset: int, data: bytes, damage: Sequence[tuple[int, int]], sender: Identity) -> int:
+        """Apply the frames of a shipment, and give the offset before which everything is durable.
+
+        damage: ranges of `data` that the sender's disk has spoilt. Raises Misuse for bytes that are not whole frames of this
+        segment, OtherOffset, OtherBytes, Forbidden; then nothing has changed.
+        """
+        tail = _tail_of(name, offset, data, damage)
+        with self._settler.transaction(sender) as tx:
+            self._open(tx, tail.writer, sender)
+            self._may_write(tx, sender, {frame.run for frame in tail.read.frames})
+            known, state = _state(tx, name)
+            if offset < known:
+                return _compare(tx, tail, known)
+            if offset > known:
+                raise OtherOffset(f"{name} is at {known} here, not at {offset}: something before is missing", known)
+            if state != "live":
+                raise OtherBytes(
+                    f"{name} was sealed at {known}: it has no more frames", hint="a copy of its writer may be running elsewhere"
+                )
+            touched = self._settler.apply(tx, [tail])
+            tx.run(_ADD_PART, segment=name, start=offset, stop=offset + len(data), digest=sha256(data).digest())
+        for run in touched:
+            self._settler.fold(run)
+        return offset + len(data)
+
+    def seal(self, name: str, seal: Seal, sender: Identity) -> int:
+        """Note that a segment has ended. Idempotent. Raises OtherOffset if the server is elsewhere, NotFound, Forbidden."""
+        with self._settler.transaction(sender) as tx:
+            self._check_owner(tx, name[:16], sender)
+            known, _ = _state(tx, name)
+            if known != seal.offset:
+                raise OtherOffset(f"{name} is at {known} here, and cannot be sealed at {seal.offset}", known)
+            tx.run(_SEAL, segment_name=name, torn_bytes=seal.torn)
+        return known
+
+    def beat(self, writers: Iterable[str], sender: Identity) -> None:
+        """Note that the processes of these writers are alive. Those that never sent anything, or belong to others, are passed over."""
+        with self._settler.transaction(sender) as tx:
+            for writer in writers:
+                tx.run(_SEEN, id=writer, sender=sender.name, now=tx.now_ns)
+
+    def writer(self, tx: Transaction, writer: str, sender: Identity) -> WriterState:
+        """Give what is here of a writer. Raises Forbidden if it is somebody else's."""
+        self._check_owner(tx, writer, sender, may_be_new=True)
+        rows = tx.rows(_SEGMENTS, first=f"{writer}-", last=f"{writer}.")  # '.' comes after '-'
+        return WriterState(writer=writer, segments=[SegmentState(name=name, offset=at, state=state) for name, at, state in rows])
+
+    def parts(self, tx: Transaction, name: str, since: int, sender: Identity) -> SegmentParts:
+        """Give the parts of a segment that begin at `since` or later. Raises NotFound, Forbidden."""
+        self._check_owner(tx, name[:16], sender)
+        known, state = _state(tx, name)
+        rows = tx.rows(_PARTS, segment_name=name, first=since, last=_LAST)
+        return SegmentParts(name=name, offset=known, state=state, parts=[_part(row) for row in rows])
+
+    def _open(self, tx: Transaction, writer: str, sender: Identity) -> None:
+        tx.run(_OPEN, writer=writer, owner=sender.name, opened_ns=tx.now_ns)
+        self._check_owner(tx, writer, sender)
+
+    def _check_owner(self, tx: Transaction, writer: str, sender: Identity, *, may_be_new: bool = False) -> None:
+        owner = tx.value(_OWNER, id=writer)
+        if owner is None and not may_be_new:
+            raise NotFound(f"writer {writer} has sent nothing to this store")
+        if owner not in (None, sender.name):
+            raise Forbidden(f"writer {writer} belongs to {owner}, not to {sender.name}", hint=f"ship it as {owner} (STRATAL_USER)")
+
+
+def alive_elsewhere(tx: Transaction) -> set[str]:
+    """Give the writers on other machines that were alive a moment ago."""
+    return {str(writer) for (writer,) in tx.rows(_ALIVE, since=tx.now_ns - int(ALIVE_S * SECOND_NS))}
+
+
+def everybody(_tx: Transaction, _sender: Identity, _runs: set[bytes]) -> None:
+    """Let everybody write to every run."""
+
+
+def frames_of(data: bytes, salt: int, damage: Sequence[tuple[int, int]]) -> list[Frame]:
+    """Read a shipment: good frames without a gap, but for the declared damage. Raises Misuse. O(bytes), whatever they hold."""
+    frames: list[Frame] = []
+    at = 0
+    for start, stop in (*damage, (len(data), len(data))):
+        if not at <= start <= stop <= len(data):
+            raise Misuse("the ranges of damage overlap, or lie outside")
+        read = scan(data[at:start], salt, is_whole=True)
+        if read.end != start - at:
+            raise Misuse(
+                f"the bytes from {at + read.end} are no whole frame of this segment", hint="send whole frames; a torn tail stays at home"
+            )
+        frames += [frame._replace(start=frame.start + at, stop=frame.stop + at) for frame in read.frames] if at else read.frames
+        at = stop
+    if not frames or (damage and damage[-1][1] == len(data)):
+        raise Misuse("a shipment ends with a good frame", hint="damage that no frame follows is a torn tail")
+    return frames
+
+
+def _tail_of(name: str, offset: int, data: bytes, damage: Sequence[tuple[int, int]]) -> Tail:
+    frames = frames_of(data, salt_of(name), damage)
+    reached = -1
+    for frame in frames:
+        _check_body(data, frame)
+        if not reached < frame.sequence < 2**63 - frame.stretch:
+            raise Misuse("the frames are not in the order in which they were written")
+        reached = frame.sequence + frame.stretch - 1
+    return Tail(name, -1, offset, offset + len(data), data, Scan(frames, len(data), list(damage)))
+
+
+def _check_body(data: bytes, frame: Frame) -> None:
+    """Refuse bodies that no writer of ours makes: what settling trusts of its own disk, it must not trust of the network."""
+    try:
+        if frame.kind == FACT:
+            what, at_ns = read_fact(data, frame, "")[4:6]
+            wrong = not 0 < len(what) <= 500 or not -(2**63) <= at_ns < 2**63
+        elif frame.kind == NAMED:
+            _, names = read_names(data, frame)
+            skip = SIZE.size + SIZE.unpack_from(data, frame.start)[0]
+            wrong = (
+                bool(check_metric_names(names)) or len(set(names)) != len(names) or frame.stop - frame.start != skip + 24 + 8 * len(names)
+            )
+        else:
+            wrong = frame.kind == POINTS and (frame.stop - frame.start < 32 or (frame.stop - frame.start) % 8 != 0)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, struct.error) as error:
+        raise Misuse(f"a frame of kind {frame.kind} cannot be read: {error}") from error
+    if wrong or frame.epoch >= 2**31:
+        raise Misuse(f"a frame of kind {frame.kind} holds what no writer writes")
+
+
+def _compare(tx: Transaction, tail: Tail, known: int) -> int:
+    """Acknowledge a repeat whose bytes are those that are here; else say how far the server is."""
+    at, stop = tail.offset, tail.offset + len(tail.data)
+    for part in map(_part, tx.rows(_PARTS, segment_name=tail.name, first=tail.offset, last=stop)):
+        if part.stop <= stop:
+            if sha256(tail.data[part.start - tail.offset : part.stop - tail.offset]).hexdigest() != part.digest:
+                raise OtherBytes(f"{tail.name} holds other bytes from {part.start} to {part.stop} here")
+            at = part.stop if part.start == at else at
+    if at != stop:
+        raise OtherOffset(f"{tail.name} is at {known} here, and was not cut like this before", known)
+    return known
+
+
+def _state(tx: Transaction, name: str) -> tuple[int, str]:
+    found = tx.row(_STATE, segment_name=name)
+    return (int(found[0]), str(found[1])) if found else (0, "live")
+
+
+def _part(row: Row) -> Part:
+    start, stop, digest = row
+    return Part(start=start, stop=stop, digest=bytes(digest).hex())

@@ -1,0 +1,104 @@
+"""Receiving blobs over a network: in pieces, resumed where the last try broke off, published only if every byte is right.
+
+Laws (tested): 1 a blob is published whole and verified, or not at all. 2 what was received before a break need not come
+again. 3 bytes that are not the blob are thrown away, all of them. 4 one sender per blob at a time; others are told to wait.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from stratal.core.errors import Conflict, Damaged, Misuse, StoreDown
+from stratal.store.blobs import Blobs, Digest, digest_of_file, is_digest
+from stratal.store.journal import try_lock
+from stratal.store.shipments import OtherOffset
+
+# Parts of blobs that nobody went on with for so long are dropped. A guess: longer than any outage that is waited out.
+KEEP_PARTS_S = 7 * 86400
+
+
+class Receiving:
+    """A blob on its way in. `is_there`: it was complete before."""
+
+    def __init__(self, blobs: Blobs, digest: str, fd: int, offset: int) -> None:
+        self._blobs, self._digest, self._fd = blobs, digest, fd
+        self.offset = offset
+        self.is_there = fd < 0
+
+    def write(self, piece: bytes) -> None:
+        """Append. Raises StoreDown if the disk refuses; what was appended before stays."""
+        try:
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(self._fd, view) :]
+                self.offset = os.fstat(self._fd).st_size
+        except OSError as error:
+            raise StoreDown(
+                f"blobs cannot be written: {error.strerror}", hint="make room on the server's disk; then send it again"
+            ) from error
+
+    def publish(self) -> None:
+        """Verify and rename. Raises Damaged for other bytes than the digest's; they are dropped."""
+        part = _part(self._blobs, self._digest)
+        if digest_of_file(part) != self._digest:
+            part.unlink()
+            raise Damaged(f"blob {self._digest[:12]}… did not arrive whole", hint="send it again from the start")
+        self._blobs.adopt(part, Digest(self._digest))
+
+
+@contextlib.contextmanager
+def receive_blob(blobs: Blobs, digest: str, size: int, offset: int) -> Iterator[Receiving]:
+    """Go on receiving a blob at `offset`. Raises OtherOffset if something else is here, Conflict if somebody sends it now."""
+    if not is_digest(digest):
+        raise Misuse(f"{digest[:80]!r} is not a digest", hint="a digest is 64 hex digits of sha256")
+    if blobs.has(digest):
+        yield Receiving(blobs, digest, -1, size)
+        return
+    part = _part(blobs, digest)
+    try:
+        part.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StoreDown(f"blobs cannot be written: {error.strerror}", hint="make room on the server's disk") from error
+    try:
+        if not try_lock(fd):
+            raise Conflict(f"blob {digest[:12]}… is being sent by somebody else", hint="come again in a moment")
+        if blobs.has(digest):  # somebody published it in between, and this part is an empty new one
+            part.unlink(missing_ok=True)
+            yield Receiving(blobs, digest, -1, size)
+            return
+        if not part.exists() or part.stat().st_ino != os.fstat(fd).st_ino:
+            raise Conflict(f"blob {digest[:12]}… was thrown away a moment ago", hint="send it again from the start")
+        here = os.fstat(fd).st_size
+        if here > size or (offset == 0 and here):
+            os.ftruncate(fd, 0)
+            here = 0
+        if here != offset:
+            raise OtherOffset(f"blob {digest[:12]}… is at {here} here", here)
+        yield Receiving(blobs, digest, fd, here)
+    finally:
+        os.close(fd)
+
+
+def received_bytes(blobs: Blobs, digest: str) -> int:
+    """Give how much of a blob is here that is not whole yet."""
+    with contextlib.suppress(FileNotFoundError):
+        return _part(blobs, digest).stat().st_size
+    return 0
+
+
+def drop_old_parts(blobs: Blobs) -> int:
+    """Delete parts that nobody went on with; give how many."""
+    dropped = 0
+    for part in (blobs.folder / "incoming").glob("*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if part.stat().st_mtime < time.time() - KEEP_PARTS_S:
+                part.unlink()
+                dropped += 1
+    return dropped
+
+
+def _part(blobs: Blobs, digest: str) -> Path:
+    return blobs.folder / "incoming" / f"{digest}.part"

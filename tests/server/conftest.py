@@ -1,0 +1,85 @@
+"""A server over a fresh store, a sender that speaks the protocol by hand, and segments to send."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import httpx
+import pytest
+import zstandard
+
+from stratal.core.ids import new_id, to_bytes
+from stratal.server.asgi import live
+from stratal.server.ingest import Ingest
+from stratal.server.serving import listening
+from stratal.store.journal import Writer, segments
+from stratal.tracking.facts import START, Start
+
+
+class Sender:
+    """Speaks the protocol by hand: what our own client would never say, too."""
+
+    def __init__(self, url: str) -> None:
+        self.http = httpx.Client(base_url=url, timeout=30)
+
+    def put(self, name: str, offset: int, data: bytes, **changed: str) -> httpx.Response:
+        headers = {
+            "stratal-offset": str(offset), "stratal-size": str(len(data)), "stratal-digest": sha256(data).hexdigest(),
+            "content-encoding": "zstd",
+        }  # fmt: skip
+        body = zstandard.compress(data)
+        return self.http.put(f"/ingest/v1/segments/{name}", content=body, headers={**headers, **changed})
+
+    def blob(self, data: bytes, *, offset: int = 0, stop: int | None = None, digest: str = "", size: int | None = None) -> httpx.Response:
+        headers = {"stratal-offset": str(offset), "stratal-size": str(len(data) if size is None else size)}
+        return self.http.put(f"/ingest/v1/blobs/{digest or sha256(data).hexdigest()}", content=data[offset:stop], headers=headers)
+
+    def parts(self, name: str) -> dict:
+        return self.http.get(f"/ingest/v1/segments/{name}").json()
+
+
+class Segment:
+    """A segment of a writer that logs `a` = step."""
+
+    def __init__(self, folder: Path, id: str, rows: int) -> None:
+        self.id, self.writer = id, Writer(folder)
+        self.cuts: list[int] = []
+        self.writer.fact(to_bytes(id), 0, START, Start(experiment="shipped"))
+        self.cuts.append(self.writer._size)
+        for step in range(rows):
+            self.writer.log(to_bytes(id), 0, {"a": float(step)}, step)
+            self.cuts.append(self.writer._size)
+        self.writer.close()
+        [self.name] = segments(folder, [self.writer.id])
+        self.data = (folder / self.name).read_bytes()
+
+
+class Stage:
+    """Passes requests to the handler of the test that runs: one server for all tests, since each takes 0.2 s to stop."""
+
+    handler: Ingest
+
+    async def __call__(self, scope, receive, send) -> None:
+        await (live(receive, send, lambda: None) if scope["type"] == "lifespan" else self.handler(scope, receive, send))
+
+
+@pytest.fixture(scope="session")
+def stage():
+    stage = Stage()
+    with listening(stage) as url:
+        yield stage, url
+
+
+@pytest.fixture
+def team(store, stage):
+    """A served store and a sender."""
+    stage[0].handler = Ingest(store)
+    sender = Sender(stage[1])
+    yield sender
+    sender.http.close()
+    stage[0].handler.close()
+
+
+@pytest.fixture
+def segment(tmp_path: Path) -> Segment:
+    (tmp_path / "elsewhere").mkdir()
+    return Segment(tmp_path / "elsewhere", new_id(), 20)
