@@ -69,6 +69,8 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.artifacts import ArtifactFolder as ArtifactFolder
     from stratal.tracking.finding import runs as runs
     from stratal.tracking.forking import fork as fork
+    from stratal.tracking.grouping import spread as spread
+    from stratal.tracking.grouping import top as top
     from stratal.tracking.opening import open_store as open_store
     from stratal.tracking.opening import use_store as use_store
     from stratal.tracking.resolving import get as get
@@ -81,6 +83,10 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.values import File as File
     from stratal.tracking.values import Model as Model
     from stratal.tracking.values import Params as Params
+    from stratal.tracking.views import remove_view as remove_view
+    from stratal.tracking.views import save_view as save_view
+    from stratal.tracking.views import view as view
+    from stratal.tracking.views import views as views
     from stratal.training import JobFailed as JobFailed
     from stratal.training import job as job
     from stratal.tuning import TPE as TPE
@@ -106,6 +112,12 @@ _HOMES = {
     "get": "stratal.tracking.resolving",
     "runs": "stratal.tracking.finding",
     "fork": "stratal.tracking.forking",
+    "top": "stratal.tracking.grouping",
+    "spread": "stratal.tracking.grouping",
+    "save_view": "stratal.tracking.views",
+    "view": "stratal.tracking.views",
+    "views": "stratal.tracking.views",
+    "remove_view": "stratal.tracking.views",
     "compare": "stratal.tracking.explaining:compare_runs",
     "why": "stratal.tracking.explaining:explain",
     "load": "stratal.tracking.serving",

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from stratal.core.errors import Misuse
 from stratal.tracking.capture import Capture, StoredFile, quick
-from stratal.tracking.compare import ComparedRun, MetricRow, Row, compare, direction_of
+from stratal.tracking.compare import ComparedRun, MetricRow, Row, compare
+from stratal.tracking.directions import direction_of
 from stratal.tracking.lineage import Edge, Node, why
 
 A, B, C = ("a" * 32, "b" * 32, "c" * 32)

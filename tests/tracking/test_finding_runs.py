@@ -50,8 +50,8 @@ def test_pages_go_on_where_the_last_one_ended(store: Store) -> None:
     ids = make(store, 5)
 
     first = find_runs(order_by="params.number", limit=2, store=store)
-    second = find_runs(order_by="params.number", limit=2, page=first.next, store=store)
-    third = find_runs(order_by="params.number", limit=2, page=second.next, store=store)
+    second = find_runs(order_by="params.number", limit=2, after=first.next, store=store)
+    third = find_runs(order_by="params.number", limit=2, after=second.next, store=store)
 
     assert [each.id for each in [*first, *second, *third]] == ids
     assert third.next is None

@@ -23,6 +23,7 @@ from stratal.tracking.search import (
     Between,
     Compare,
     Condition,
+    Contains,
     In,
     Key,
     Like,
@@ -31,6 +32,7 @@ from stratal.tracking.search import (
     Or,
     OrderKey,
     Searchable,
+    Summary,
     evaluate,
     ordered,
     parse_filter,
@@ -41,9 +43,28 @@ from stratal.tracking.store.search import MOST, count_runs, search_runs
 PARAMS = ["lr", "model", "a b'\"`"]
 METRICS = ["auc", "val/loss"]
 TAGS = ["team", "mlflow.runName"]
-WORDS = ["gbm", "GBM", "Gbm-2", "a*b?c[d]", "50%", "x_y", "Äpfel", "äpfel", "", "7", "0.5", "true", "a\nb", "'; drop table run; --"]
+WORDS = [
+    "gbm",
+    "GBM",
+    "-1.50",
+    "1e999",
+    "0.1",
+    "Gbm-2",
+    "a*b?c[d]",
+    "50%",
+    "x_y",
+    "Äpfel",
+    "äpfel",
+    "",
+    "7",
+    "0.5",
+    "true",
+    "a\nb",
+    "'; drop table run; --",
+]
 NUMBERS = [-math.inf, -1.5, -1, 0, 0.1, 0.5, 1, 7, 1e300, math.inf]
 NOW = SystemClock().now_ns()  # the journal has the machine's own clock; the runs are made within the next second
+SENTENCES = ["Warm-up of 500 steps", "warmed up twice, then NaN", "größer als STRASSE", "µ_lr=0.1 (gbm)", "...", "日本語 のメモ"]
 EXPERIMENTS = ["churn", "digits", "Churn"]
 PATTERNS = ["%", "_", "g%", "G%", "%b%", "a*%", "%[d]", "50%", "x_y", "%Ä%", "", "___", "%'%", "?", "a\nb"]
 
@@ -64,6 +85,10 @@ def make_runs(store: Store, chance: random.Random, count: int) -> dict[str, dict
         )
         logged[made.id] = params
         made.log({name: chance.choice([*NUMBERS, math.nan]) for name in METRICS if chance.random() < 0.7} or {"other": 1})
+        if chance.random() < 0.5:
+            made.log({"auc": chance.choice([*NUMBERS, math.nan])}, step=chance.choice([-3, 0, 5]))
+        if chance.random() < 0.4:
+            made.note(chance.choice(SENTENCES))
         if chance.random() < 0.2:
             made.set_tags({"team": None})
         if chance.random() < 0.7:
@@ -100,7 +125,8 @@ def searchable(read: ReadRun, params: dict[str, object]) -> Searchable:
     return Searchable(
         id=read.id, experiment=read.experiment, name=read.name or None, kind=read.kind, status=read.status, user=read.user or None,
         group=read.group or None, parent=read.parent, started_ns=read.record.started_ns, ended_ns=read.record.ended_ns,
-        params=params, metrics=read.metrics, tags=read.tags,
+        params=params, metrics=read.metrics, tags=read.tags, texts=(read.name, *(note.text for note in read.notes)),
+        summaries={s.name: Summary(low=s.low, high=s.high, step=s.step, points=s.points) for s in read.summaries},
     )  # fmt: skip
 
 
@@ -108,6 +134,14 @@ texts = st.sampled_from(WORDS)
 numbers = st.sampled_from(NUMBERS)
 stored_keys = st.sampled_from([Key(entity="params", name=name) for name in [*PARAMS, "none"]])
 metric_keys = st.sampled_from([Key(entity="metrics", name=name) for name in [*METRICS, "none"]])
+part_keys = st.builds(
+    lambda name, part: Key(entity="metrics", name=name, part=part),
+    st.sampled_from([*METRICS, "none"]), st.sampled_from(["min", "max", "step", "points"]),
+)  # fmt: skip
+contains = st.builds(
+    lambda words, is_negated: Contains(key=Key(entity="attributes", name="text"), words=words, is_negated=is_negated),
+    st.sampled_from(["warm", "WARM up", "gbm", "gbm warm", "500", "strasse", "größ", "日本", "µ", "nothing", "a_"]), st.booleans(),
+)  # fmt: skip
 tag_keys = st.sampled_from([Key(entity="tags", name=name) for name in TAGS])
 text_attributes = st.sampled_from(
     [Key(entity="attributes", name=name) for name in ["name", "kind", "status", "user", "group", "experiment", "parent"]]
@@ -150,6 +184,8 @@ leaves = st.one_of(
     conditions_on(stored_keys, texts | numbers, ALL, is_text=True),
     conditions_on(stored_keys, st.booleans(), ["=", "!="], is_text=True),
     conditions_on(metric_keys, numbers, ALL, is_text=False),
+    conditions_on(part_keys, numbers, ALL, is_text=False),
+    contains,
     conditions_on(tag_keys, texts, ["=", "!="], is_text=True),
     conditions_on(text_attributes, attribute_texts, ["=", "!="], is_text=True),
     conditions_on(number_attributes, times | numbers, ALL, is_text=False),
@@ -166,7 +202,7 @@ trees = st.recursive(
 orders = st.lists(
     st.builds(
         lambda key, is_descending: OrderKey(key=key, is_descending=is_descending),
-        stored_keys | metric_keys | tag_keys | text_attributes | number_attributes, st.booleans(),
+        stored_keys | metric_keys | part_keys | tag_keys | text_attributes | number_attributes, st.booleans(),
     ),
     max_size=3,
 )  # fmt: skip
@@ -255,6 +291,7 @@ def test_every_search_compiles_for_postgresql(store: Store, monkeypatch: pytest.
     text = (
         "params.x > 1 and not (params.m ilike 'G%' or tags.t like '_') and metrics.auc between 0 and 1 and name = 'x' and duration > '1m'"
         " and status != 'lost' and id like 'a%' and params.y in (1, 'b', true) and group is null and ended > 'now'"
+        " and max(metrics.auc) > 0 and text contains 'warm up'"
     )
     with store.query() as tx:
         page = search_runs(tx, And(), parse_order("params.x, metrics.auc desc, tags.t, name, started"), limit=1, experiments=["churn"])

@@ -25,7 +25,8 @@ from stratal.cli.printing import (
 from stratal.core.ids import short
 from stratal.tracking.artifacts import ArtifactFile, ArtifactFolder
 from stratal.tracking.capture import Capture
-from stratal.tracking.compare import MAXIMIZE, MINIMIZE, Comparison, MetricRow, Row
+from stratal.tracking.compare import Comparison, MetricRow, Row
+from stratal.tracking.directions import MAXIMIZE, MINIMIZE
 from stratal.tracking.explaining import capture_of
 from stratal.tracking.facts import SYSTEM
 from stratal.tracking.finding import Runs, find_runs

@@ -1,7 +1,6 @@
 """Compare any number of runs: what differs in params, metrics, environment, code and data. Pure: values in, a value out."""
 
 import math
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -11,31 +10,11 @@ from stratal.core.errors import Misuse
 from stratal.core.ids import short
 from stratal.core.records import Record, to_json
 from stratal.tracking.capture import Capture
+from stratal.tracking.directions import MAXIMIZE, MINIMIZE, UNKNOWN, direction_of
 from stratal.tracking.facts import SYSTEM
 
 T = TypeVar("T")
 Value = bool | int | float | str | None
-
-MINIMIZE = "min"
-MAXIMIZE = "max"
-UNKNOWN = "unknown"
-# Words of metric names that say which way is better. A name with words of both kinds counts as smaller is better
-# (`auc_difference`, `accuracy_loss`).
-_SMALLER = frozenset(
-    (
-        "brier", "cer", "cost", "deviance", "difference", "distance", "divergence", "duration", "ece", "err", "error", "errors", "fid",
-        "fnr", "fpr", "kl", "latency", "logloss", "loss", "losses", "mae", "mape", "mse", "nll", "perplexity", "ppl", "regret", "rmse",
-        "rmsle", "seconds", "smape", "stall", "ter", "time", "wer",
-    )
-)  # fmt: skip
-_LARGER = frozenset(
-    (
-        "acc", "accuracy", "ap", "auc", "auprc", "auroc", "bleu", "dice", "f1", "gain", "goodput", "iou", "kappa", "lift", "map", "mcc",
-        "meteor", "mfu", "ndcg", "precision", "profit", "psnr", "r2", "recall", "return", "reward", "rouge", "score", "sensitivity",
-        "specificity", "ssim", "throughput", "tnr", "tpr",
-    )
-)  # fmt: skip
-_WORD = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z]?[a-z]+[0-9]*|[0-9]+")
 
 
 class ComparedRun(Record, frozen=True, kw_only=True):
@@ -115,20 +94,6 @@ def compare(runs: Sequence[ComparedRun], *, minimize: Collection[str] = (), maxi
         data=_rows(({role: ", ".join(refs) for role, refs in run.used.items()} for run in runs), _value),
         not_captured=tuple(label for label, capture in zip(labels, captures, strict=True) if capture is None),
     )
-
-
-def direction_of(metric: str) -> str:
-    """Guess from a metric's name whether smaller ("min") or larger ("max") is better; "unknown" without a known word."""
-    if metric.startswith(SYSTEM):
-        return UNKNOWN
-    words = [word.lower() for word in _WORD.findall(metric)]
-    if words[:1] == ["neg"]:  # scikit-learn's neg_log_loss and its like are turned so that larger is better
-        return MAXIMIZE
-    for number in range(len(words) - 1):
-        words.append(words[number] + words[number + 1])  # log_loss, r_2
-    if _SMALLER.intersection(words):
-        return MINIMIZE
-    return MAXIMIZE if _LARGER.intersection(words) else UNKNOWN
 
 
 def _check(runs: Sequence[ComparedRun], minimize: Collection[str], maximize: Collection[str]) -> None:

@@ -11,7 +11,7 @@ from stratal.store.store import Store
 from stratal.tracking.artifacts import ArtifactFile, choose, split_name
 from stratal.tracking.capture import Capture, Packages
 from stratal.tracking.compare import ComparedRun, Comparison, compare
-from stratal.tracking.finding import searchable
+from stratal.tracking.finding import plain_params
 from stratal.tracking.lineage import PART_OF, PRODUCED, USED, Edge, Lineage, why
 from stratal.tracking.opening import current_store
 from stratal.tracking.reading import ReadRun, get_run
@@ -40,7 +40,7 @@ def compared(run: ReadRun, store: Store) -> ComparedRun:
         name=run.name or None,
         experiment=run.experiment,
         status=run.status,
-        params=searchable(run).params,
+        params=plain_params(run),
         metrics=run.metrics,
         used=used,
         capture=capture,

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from stratal.core.errors import Misuse
-from stratal.core.records import Record, to_json
+from stratal.core.records import Record, number_from_json, number_to_json, to_json
 
 START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, END = (
     "start", "params", "tags", "note", "artifact", "edge", "state", "capture", "end",
@@ -137,6 +137,19 @@ def to_params(values: Mapping[str, object]) -> dict[str, Scalar]:
         check_name("param", name)
         params[name] = _scalar(value)
     return params
+
+
+def params_to_json(params: Mapping[str, Scalar]) -> dict[str, object]:
+    """Give params as a document holds them: NaN and infinities as {"number": "NaN"}, so that the text "NaN" stays a text."""
+    return {
+        name: {"number": number_to_json(value)} if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in params.items()
+    }
+
+
+def params_from_json(params: Mapping[str, object]) -> dict[str, object]:
+    """Undo `params_to_json`."""
+    return {name: number_from_json(value["number"]) if isinstance(value, dict) else value for name, value in params.items()}
 
 
 def to_tags(values: Mapping[str, object]) -> dict[str, str | None]:

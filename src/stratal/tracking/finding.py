@@ -1,30 +1,35 @@
-"""Finding runs: a filter, an order and a limit in; runs, or a frame of them, out."""
+"""Finding runs: a filter, an order and a limit in; runs, or a table of them, out."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, overload
 
 from stratal.core.errors import Misuse
 from stratal.core.ids import RunId
+from stratal.store.database import Transaction
 from stratal.store.store import Store
 from stratal.tracking.opening import current_store
 from stratal.tracking.reading import ReadRun, may_be_lost, read
-from stratal.tracking.search import Searchable, parse_filter, parse_order
+from stratal.tracking.search import Condition, OrderKey, Searchable, Summary, parse_columns, parse_filter, parse_order
+from stratal.tracking.search.grammar import Names
+from stratal.tracking.selecting import known_in, read_table, remarks_on
 from stratal.tracking.store import runs as rows
-from stratal.tracking.store.search import MOST, count_runs, search_runs
+from stratal.tracking.store.search import MOST, count_runs, pick_runs, search_runs
+from stratal.tracking.table import Framed, RunTable
 
-if TYPE_CHECKING:  # a frame costs an import of 0.2 s, and is asked for last
-    import pandas as pd
+if TYPE_CHECKING:  # as in stratal.tracking.table
     import polars as pl
 
 _PAGE = 1000
 
 
-class Runs(Sequence[ReadRun]):
-    """Runs that were found, in order. `next` is the token of the page after them, None if there is none."""
+class Runs(Framed, Sequence[ReadRun]):
+    """Runs that were found, in order. `next` is the token of the page after them, None if there is none. `remarks`: what looks
+    like a mistake, such as a metric that no run has."""
 
-    def __init__(self, runs: Sequence[ReadRun], next: str | None) -> None:
+    def __init__(self, runs: Sequence[ReadRun], next: str | None, remarks: Sequence[str] = ()) -> None:
         self._runs = list(runs)
         self.next = next
+        self.remarks = tuple(remarks)
 
     def __iter__(self) -> Iterator[ReadRun]:
         return iter(self._runs)
@@ -48,15 +53,23 @@ class Runs(Sequence[ReadRun]):
 
         return runs_to_polars([_row(run) for run in self._runs])
 
-    def to_pandas(self) -> "pd.DataFrame":
-        """Give the same frame for pandas."""
-        from stratal.tracking.frames import to_pandas
-
-        return to_pandas(self.to_polars())
-
     def __repr__(self) -> str:
         more = ", and more" if self.next else ""
-        return f"<{len(self._runs)} runs{more}>"
+        return f"<{len(self._runs)} runs{more}>" + "".join(f"\n{remark}" for remark in self.remarks if not self._runs)
+
+
+@overload
+def find_runs(
+    where: str = "", *, experiment: str | Sequence[str] | None = None, order_by: str | Sequence[str] = "", limit: int | None = None,
+    after: str | None = None, select: None = None, store: Store | None = None,
+) -> Runs: ...  # fmt: skip
+
+
+@overload
+def find_runs(
+    where: str = "", *, experiment: str | Sequence[str] | None = None, order_by: str | Sequence[str] = "", limit: int | None = None,
+    after: str | None = None, select: str | Sequence[str], store: Store | None = None,
+) -> RunTable: ...  # fmt: skip
 
 
 def find_runs(
@@ -65,43 +78,81 @@ def find_runs(
     experiment: str | Sequence[str] | None = None,
     order_by: str | Sequence[str] = "",
     limit: int | None = None,
-    page: str | None = None,
+    after: str | None = None,
+    select: str | Sequence[str] | None = None,
     store: Store | None = None,
-) -> Runs:
+) -> Runs | RunTable:
     """Find runs by a filter such as "metrics.auc > 0.9 and params.model = 'gbm'".
 
     experiment: one or several names; None: all. order_by: "metrics.auc desc, started"; ties and default: started last first.
-    limit: None for all. page: the `next` of a result with the same order, to go on after it.
+    limit: None for all. after: the `next` of a result with the same order, to go on after it.
+    select: columns such as ["name", "params.lr", "max(metrics.auc)"]; then only they are read, and a table of them is given.
     Raises Misuse, with the place, for what cannot be read."""
     store = store or current_store()
     if limit is not None and limit < 1:
         raise Misuse(f"limit = {limit} is not possible", hint="give 1 or more, or None for all")
-    order = parse_order(order_by)
-    experiments = [experiment] if isinstance(experiment, str) else experiment
     living = store.living()
-    found: list[ReadRun] = []
     with store.query() as tx:
-        condition = parse_filter(where, now_ns=tx.now_ns)
-        while True:
-            size = min(_PAGE, MOST) if limit is None else min(_PAGE, limit - len(found))
-            got = search_runs(tx, condition, order, experiments=experiments, living=living, limit=size, page=page)
-            page = got.next
-            doubtful: dict[RunId, list[str]] = {run.id: rows.writers_of(tx, run.id) for run in got.runs if may_be_lost(run, tx.now_ns)}
-            found.extend(read(store, list(got.runs), doubtful))
-            if page is None or len(found) == limit:
-                return Runs(found, page)
+        asked = ask(tx, where, experiment=experiment, order_by=order_by, living=living)
+        if select is not None:
+            columns = parse_columns(select, names=asked.names)
+            if not columns:
+                raise Misuse("no column is selected", hint='name some: select=["name", "params.lr", "metrics.auc"]')
+            numbers, following = asked.numbers(tx, limit, after)
+            table = read_table(tx, store, numbers, columns, living)
+            return RunTable(table, next=following, remarks=remarks_on(tx, asked.names.places))
+        found, following = _found(tx, store, asked, limit, after)
+        return Runs(found, following, remarks_on(tx, asked.names.places))
 
 
 runs = find_runs  # as users call it: st.runs("metrics.auc > 0.9")
 
 
+class Asked(NamedTuple):
+    """What was asked, read: and how it is asked of the store."""
+
+    condition: Condition
+    order: Sequence[OrderKey]
+    experiments: Collection[str] | None
+    living: Collection[str]
+    names: Names
+
+    def numbers(self, tx: Transaction, limit: int | None, after: str | None = None) -> tuple[list[int], str | None]:
+        """Give the numbers of the runs in order, and the token of what comes after them."""
+        found: list[int] = []
+        while True:
+            size = MOST if limit is None else min(MOST, limit - len(found))
+            got = pick_runs(
+                tx, self.condition, self.order, experiments=self.experiments, living=self.living, limit=size, page=after
+            )  # fmt: skip
+            after = got.next
+            found.extend(got.numbers)
+            if after is None or len(found) == limit:
+                return found, after
+
+
+def ask(
+    tx: Transaction,
+    where: str,
+    *,
+    experiment: str | Sequence[str] | None = None,
+    order_by: str | Sequence[str] = "",
+    living: Collection[str] = (),
+) -> Asked:
+    """Read a filter and an order, told of the names that the store has. Raises Misuse, with the place."""
+    names = Names(known_in(tx))
+    order = parse_order(order_by, names=names)
+    experiments = [experiment] if isinstance(experiment, str) else experiment
+    return Asked(parse_filter(where, now_ns=tx.now_ns, names=names), order, experiments, living, names)
+
+
 def count(where: str = "", *, experiment: str | Sequence[str] | None = None, store: Store | None = None) -> int:
     """Count the runs that a filter lets pass."""
     store = store or current_store()
-    experiments = [experiment] if isinstance(experiment, str) else experiment
     living = store.living()
     with store.query() as tx:
-        return count_runs(tx, parse_filter(where, now_ns=tx.now_ns), experiments=experiments, living=living)
+        asked = ask(tx, where, experiment=experiment)
+        return count_runs(tx, asked.condition, experiments=asked.experiments, living=living)
 
 
 def searchable(run: ReadRun) -> Searchable:
@@ -117,10 +168,31 @@ def searchable(run: ReadRun) -> Searchable:
         parent=run.parent,
         started_ns=run.record.started_ns,
         ended_ns=run.record.ended_ns,
-        params={name: value for name, value in run.params.items() if value is None or isinstance(value, bool | int | float | str)},
+        params=plain_params(run),
         metrics=run.metrics,
         tags=run.tags,
+        summaries={s.name: Summary(low=s.low, high=s.high, step=s.step, points=s.points) for s in run.summaries},
+        texts=(run.name, *(note.text for note in run.notes)),
     )
+
+
+def plain_params(run: ReadRun) -> dict[str, bool | int | float | str | None]:
+    """Give the params that filters and comparisons see."""
+    return {name: value for name, value in run.params.items() if value is None or isinstance(value, bool | int | float | str)}
+
+
+def _found(tx: Transaction, store: Store, asked: Asked, limit: int | None, after: str | None) -> tuple[list[ReadRun], str | None]:
+    found: list[ReadRun] = []
+    while True:
+        size = min(_PAGE, MOST) if limit is None else min(_PAGE, limit - len(found))
+        got = search_runs(
+            tx, asked.condition, asked.order, experiments=asked.experiments, living=asked.living, limit=size, page=after
+        )  # fmt: skip
+        after = got.next
+        doubtful: dict[RunId, list[str]] = {run.id: rows.writers_of(tx, run.id) for run in got.runs if may_be_lost(run, tx.now_ns)}
+        found.extend(read(store, list(got.runs), doubtful))
+        if after is None or len(found) == limit:
+            return found, after
 
 
 def _row(run: ReadRun) -> dict[str, object]:

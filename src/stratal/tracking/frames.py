@@ -129,7 +129,23 @@ def runs_to_polars(rows: Sequence[Mapping[str, object]]) -> pl.DataFrame:
 
     A column that mixes whole and broken numbers is float64; one that mixes other types becomes text."""
     names = dict.fromkeys(name for row in rows for name in row)
-    return pl.DataFrame([_column(name, [row.get(name) for row in rows]) for name in names])
+    return columns_to_polars({name: [row.get(name) for row in rows] for name in names})
+
+
+def columns_to_polars(columns: Mapping[str, Sequence[object]]) -> pl.DataFrame:
+    """Make a frame of columns of plain values, typed as by `runs_to_polars`."""
+    return pl.DataFrame([_column(name, list(values)) for name, values in columns.items()])
+
+
+def to_arrow(frame: pl.DataFrame) -> object:
+    """Give a frame as a pyarrow.Table. Raises Misuse without pyarrow."""
+    try:
+        return frame.to_arrow()
+    except ImportError as error:
+        raise Misuse(
+            "pyarrow is not installed",
+            hint="pip install pyarrow; or hand over the result as it is: it has __arrow_c_stream__",
+        ) from error
 
 
 def to_pandas(frame: pl.DataFrame) -> "pd.DataFrame":

@@ -12,6 +12,7 @@ from stratal.core.errors import NotFound
 from stratal.core.ids import RunId, short, to_bytes
 from stratal.core.records import from_json, number_from_json
 from stratal.store.store import Store
+from stratal.tracking.facts import params_from_json
 from stratal.tracking.opening import current_store
 from stratal.tracking.runs import find_id
 from stratal.tracking.store import runs as rows
@@ -112,7 +113,7 @@ class ReadRun:
 
     @property
     def params(self) -> dict[str, object]:
-        return _part(self.record, "params")
+        return params_from_json(_part(self.record, "params"))
 
     @property
     def tags(self) -> dict[str, str]:

@@ -45,6 +45,24 @@ note = Table(
     Index(None, "run"),
 )
 
+word = Table(  # of names and notes: full text search, alike in every database
+    "word",
+    metadata,
+    Column("word", Text().with_variant(Text(collation="C"), "postgresql"), primary_key=True),
+    Column("run", Number, ForeignKey("run.no"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+view = Table(
+    "view",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("query", Text, nullable=False),  # JSON: filter, order, columns
+    Column("author", Text, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 artifact = Table(
     "artifact",
     metadata,

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 
 from stratal.store.database import Transaction
-from stratal.store.journal import living_writers
 from stratal.store.store import Store
 from stratal.tracking.reading import ReadRun, may_be_lost, read
 from stratal.tracking.search import parse_filter, parse_order
@@ -21,7 +20,7 @@ class Chosen:
         self.store, self.tx = store, tx
         self._condition = parse_filter(where, now_ns=tx.now_ns)
         self._experiments = experiments
-        self._living = living_writers(store.journals)
+        self._living = store.living()
         self.count = count_runs(tx, self._condition, experiments=experiments, living=self._living)
 
     def pages(self, size: int = PAGE) -> Iterator[list[ReadRun]]:

@@ -5,16 +5,33 @@ mistake is shown.
 May not: SQL (that is the store's, which compiles the tree), or reading runs.
 """
 
-from stratal.tracking.search.evaluation import Searchable, evaluate, ordered, value_of
-from stratal.tracking.search.grammar import parse_filter, parse_order
-from stratal.tracking.search.tree import ATTRIBUTES, And, Between, Compare, Condition, In, Key, Like, Not, Null, Or, OrderKey
+from stratal.tracking.search.evaluation import Searchable, Summary, evaluate, ordered, value_of
+from stratal.tracking.search.grammar import parse_columns, parse_filter, parse_order
+from stratal.tracking.search.tree import (
+    ATTRIBUTES,
+    PARTS,
+    And,
+    Between,
+    Compare,
+    Condition,
+    Contains,
+    In,
+    Key,
+    Like,
+    Not,
+    Null,
+    Or,
+    OrderKey,
+)  # fmt: skip
 
 __all__ = [
     "ATTRIBUTES",
+    "PARTS",
     "And",
     "Between",
     "Compare",
     "Condition",
+    "Contains",
     "In",
     "Key",
     "Like",
@@ -23,8 +40,10 @@ __all__ = [
     "Or",
     "OrderKey",
     "Searchable",
+    "Summary",
     "evaluate",
     "ordered",
+    "parse_columns",
     "parse_filter",
     "parse_order",
     "value_of",

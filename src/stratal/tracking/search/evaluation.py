@@ -2,7 +2,7 @@
 
 Missing: a run that lacks the key matches only `is null`, and what `not (...)` makes of it. NaN matches only `!=` and
 `not in`. A number compares with a param's number, a text with its text, so that `params.lr = '0.1'` and
-`params.lr = 0.1` both find it.
+`params.lr = 0.1` both find it, whether it was logged as 0.1 or as '0.1'.
 """
 
 import math
@@ -14,13 +14,23 @@ import msgspec
 
 from stratal.core.clock import SECOND_NS
 from stratal.core.records import Record
-from stratal.tracking.search.tree import And, Between, Compare, Condition, In, Key, Like, Literal, Not, Null, Or, OrderKey
+from stratal.tracking.search.tree import And, Between, Compare, Condition, Contains, In, Key, Like, Literal, Not, Null, Or, OrderKey
+from stratal.tracking.search.words import has_words
 
 Value = bool | int | float | str | None
 
 
+class Summary(Record, frozen=True, kw_only=True):
+    """What is kept of a series besides its last value. low, high: of finite values."""
+
+    low: float | None
+    high: float | None
+    step: int
+    points: int
+
+
 class Searchable(Record, frozen=True, kw_only=True):
-    """All of a run that a filter can speak of. Times in nanoseconds; metrics are last values."""
+    """All of a run that a filter can speak of. Times in nanoseconds; metrics are last values; texts are name and notes."""
 
     id: str
     experiment: str
@@ -35,6 +45,8 @@ class Searchable(Record, frozen=True, kw_only=True):
     params: Mapping[str, Value] = msgspec.field(default_factory=dict)
     metrics: Mapping[str, float] = msgspec.field(default_factory=dict)
     tags: Mapping[str, str] = msgspec.field(default_factory=dict)
+    summaries: Mapping[str, Summary] = msgspec.field(default_factory=dict)
+    texts: tuple[str, ...] = ()
 
 
 def evaluate(condition: Condition, run: Searchable) -> bool:
@@ -46,6 +58,8 @@ def evaluate(condition: Condition, run: Searchable) -> bool:
             return any(evaluate(part, run) for part in parts)
         case Not(part=part):
             return not evaluate(part, run)
+        case Contains(words=words, is_negated=is_negated):
+            return has_words(words, *run.texts) != is_negated
         case Null(key=key, is_negated=is_negated):
             return (value_of(key, run) is None) != is_negated
         case _:
@@ -59,7 +73,7 @@ def value_of(key: Key, run: Searchable) -> Value:
         case "params":
             return run.params.get(key.name)
         case "metrics":
-            return run.metrics.get(key.name)
+            return run.metrics.get(key.name) if key.part == "last" else _part_of(run.summaries.get(key.name), key.part)
         case "tags":
             return run.tags.get(key.name)
     match key.name:
@@ -74,14 +88,28 @@ def value_of(key: Key, run: Searchable) -> Value:
             return value
 
 
+def _part_of(summary: Summary | None, part: str) -> Value:
+    if summary is None:
+        return None
+    return {"min": summary.low, "max": summary.high, "step": summary.step, "points": summary.points}[part]
+
+
 def param_text(value: Value) -> str:
     """Give a param as the text that filters compare: true, 0.1, gbm."""
     return value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else repr(value)
 
 
+_NUMERAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+
+
 def param_number(value: Value) -> float | None:
-    """Give a param as the number that filters compare: true is 1, a text is none."""
-    return None if isinstance(value, str) or value is None else float(value)
+    """Give a param as the number that filters compare: true is 1, and a text that is written as a number is that number."""
+    if not isinstance(value, str):
+        return None if value is None else float(value)
+    if len(value) > 400 or not _NUMERAL.fullmatch(value):  # 400: the longest numeral of a float64 has 309 digits before its point
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def ordered(runs: Iterable[Searchable], order: Sequence[OrderKey]) -> list[Searchable]:

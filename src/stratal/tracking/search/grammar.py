@@ -6,20 +6,32 @@
     one       := "not" one | "(" either ")" | condition
     condition := key ( op literal | ["not"] "in" "(" literal {"," literal} ")" | "is" ["not"] "null"
                      | ["not"] ("like" | "ilike") text | ["not"] "between" literal "and" literal )
-    key       := [ entity "." ] name            order := key ["asc" | "desc"] { "," key ["asc" | "desc"] }
+               | "text" ["not"] "contains" text
+    key       := attribute | entity "." name | part "(" "metrics" "." name ")"
+    part      := "last" | "min" | "max" | "best" | "step" | "points"
+    op        := "=" | "!=" | "<" | "<=" | ">" | ">="
+    literal   := number | text | "true" | "false"
+    order     := key ["asc" | "desc"] { "," key ["asc" | "desc"] }
+    columns   := column { "," column }
+    column    := key | entity "." "*" | ( "min_step" | "max_step" | "best_step" ) "(" "metrics" "." name ")"
 
-All that MLflow's filters can say about runs means the same here; their names of entities and attributes are read too.
+docs/filter-language.md says what each of them means, and is tested against this file. All that MLflow's filters can say
+about runs means the same here; their names of entities and attributes are read too.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from stratal.core.errors import Misuse
-from stratal.tracking.search.errors import bad_filter, nearest
+from stratal.core.records import Record
+from stratal.tracking.directions import UNKNOWN, direction_of
+from stratal.tracking.search.errors import bad_filter, nearest, nearest_stored
 from stratal.tracking.search.lexer import WORDS, Token, tokens
 from stratal.tracking.search.times import parse_duration, parse_time
 from stratal.tracking.search.tree import (
     ATTRIBUTES,
+    PARTS,
     SECONDS,
     TEXT,
     TIME,
@@ -27,6 +39,7 @@ from stratal.tracking.search.tree import (
     Between,
     Compare,
     Condition,
+    Contains,
     In,
     Key,
     Like,
@@ -36,8 +49,13 @@ from stratal.tracking.search.tree import (
     Or,
     OrderKey,
 )  # fmt: skip
+from stratal.tracking.search.words import words_of
 
+TEXT_KEY = Key(entity="attributes", name="text")
 DEEPEST = 50  # parentheses and nots within each other; Python's own stack ends near 1000 frames
+MOST_COLUMNS = 500
+# Parts that only columns have: finding their step reads the series.
+_STEPS = ("min_step", "max_step", "best_step")
 MOST = 100  # conditions; SQLite refuses trees deeper than 1000
 _ENTITIES = {
     "attributes": "attributes", "attribute": "attributes", "attr": "attributes", "run": "attributes",
@@ -55,9 +73,34 @@ _ORDERED = ("<", "<=", ">", ">=")
 _NS_PER_MS = 1_000_000
 
 
-def parse_filter(text: str, *, now_ns: int) -> Condition:
+class Place(NamedTuple):
+    """Where a key was named: in which text, and at which character."""
+
+    key: Key
+    text: str
+    at: int
+
+
+class Names:
+    """What the reader of a text is told about the store, and what it tells of the text."""
+
+    def __init__(self, known: Callable[[], Iterable[str]] = tuple) -> None:
+        """known: gives the keys that the store has, such as params.lr and metrics.auc; called only for a mistake."""
+        self.known = known
+        self.places: list[Place] = []
+
+
+class Column(Record, frozen=True, kw_only=True):
+    """A column of a table of runs. name: its heading. key.name `*` with is_all: all that the runs have of the entity."""
+
+    name: str
+    key: Key
+    is_all: bool = False
+
+
+def parse_filter(text: str, *, now_ns: int, names: Names | None = None) -> Condition:
     """Parse a filter; an empty one lets every run pass. now_ns: what `'-7d'` counts from. Raises Misuse, with the place."""
-    reader = _Reader(text, "filter", now_ns)
+    reader = _Reader(text, "filter", now_ns, names)
     if reader.next.kind == "end":
         return And()
     condition = reader.either(0)
@@ -65,11 +108,11 @@ def parse_filter(text: str, *, now_ns: int) -> Condition:
     return condition
 
 
-def parse_order(order: str | Sequence[str]) -> tuple[OrderKey, ...]:
+def parse_order(order: str | Sequence[str], *, names: Names | None = None) -> tuple[OrderKey, ...]:
     """Parse `metrics.auc desc, started`, as one text or as a list of such. Raises Misuse, with the place."""
     keys: list[OrderKey] = []
     for text in [order] if isinstance(order, str) else order:
-        reader = _Reader(text, "order", 0)
+        reader = _Reader(text, "order", 0, names)
         if reader.next.kind != "end":
             keys.extend(reader.order())
     if len(keys) > 8:
@@ -77,13 +120,28 @@ def parse_order(order: str | Sequence[str]) -> tuple[OrderKey, ...]:
     return tuple(keys)
 
 
+def parse_columns(columns: str | Sequence[str], *, names: Names | None = None) -> tuple[Column, ...]:
+    """Parse `name, params.lr, max(metrics.auc), tags.*`, as one text or as a list of such. Raises Misuse, with the place."""
+    found: list[Column] = []
+    for text in [columns] if isinstance(columns, str) else columns:
+        reader = _Reader(text, "column", 0, names)
+        if reader.next.kind != "end":
+            found.extend(reader.columns())
+    if len(found) > MOST_COLUMNS:
+        raise Misuse(f"{len(found)} columns are too many", hint=f"name at most {MOST_COLUMNS}, or all of a kind with params.*")
+    return tuple({column.name: column for column in found}.values())
+
+
 class _Reader:
     """A text, and how far it has been read."""
 
-    def __init__(self, text: str, subject: str, now_ns: int) -> None:
+    def __init__(self, text: str, subject: str, now_ns: int, names: Names | None) -> None:
+        if not isinstance(text, str):
+            raise Misuse(f"a {subject} is a text, not {text!r:.60}", hint='for example "metrics.auc > 0.9"')
         self._text = text
         self._subject = subject
         self._now_ns = now_ns
+        self._names = names or Names()
         self._tokens = tokens(text, subject)
         self._at = 0
         self._count = 0
@@ -101,14 +159,31 @@ class _Reader:
     def order(self) -> list[OrderKey]:
         keys = []
         while True:
-            key, _ = self._key()
+            key, place = self._key()
+            if key == TEXT_KEY:
+                raise self._wrong(place, "text has no order", hint="sort by name")
             is_descending = self._took("desc")
             if not is_descending:
                 self._took("asc")
-            keys.append(OrderKey(key=key, is_descending=is_descending))
+            keys.append(OrderKey(key=self._named(key, place), is_descending=is_descending))
             if self.next.value != "," or self.next.kind != "mark":
                 self.expect_end("a comma, asc or desc")
                 return keys
+            self._take()
+
+    def columns(self) -> list[Column]:
+        found = []
+        while True:
+            key, place = self._key(is_column=True)
+            self._names.places.append(Place(key, self._text, place.at))
+            if key == TEXT_KEY:
+                raise self._wrong(place, "text is no column", hint="name is one; notes are read with st.get(...).notes")
+            is_all = key.name == "*" and place.kind == "key"
+            name = f"{key.entity}.*" if is_all else str(key)
+            found.append(Column(name=name, key=self._resolved(key, place), is_all=is_all))
+            if self.next.value != "," or self.next.kind != "mark":
+                self.expect_end("a comma")
+                return found
             self._take()
 
     def expect_end(self, wanted: str = "and, or") -> None:
@@ -141,6 +216,9 @@ class _Reader:
         if self._count > MOST:
             raise self._wrong(self.next, f"more than {MOST} conditions", hint="params.x in (1, 2, 3) is one condition")
         key, place = self._key()
+        if key == TEXT_KEY:
+            return self._contains(key)
+        key = self._named(key, place)
         if self.next.kind == "op":
             return self._comparison(key)
         if self._took("is"):
@@ -176,7 +254,60 @@ class _Reader:
             raise self._wrong(token, f"{value!r} has no order", hint="use = or !=")
         return Compare(key=key, op=op, value=value)
 
-    def _key(self) -> tuple[Key, Token]:
+    def _contains(self, key: Key) -> Condition:
+        is_negated = self._took("not")
+        if not self._took("contains"):
+            raise self._wrong(self.next, "after text comes contains", hint="write text contains 'cosine warmup', or name like '%warm%'")
+        token = self._take()
+        if token.kind != "text" or not words_of(token.value):
+            raise self._wrong(token, "words are expected, in quotes", hint="for example text contains 'cosine warmup'")
+        return Contains(key=key, words=token.value, is_negated=is_negated)
+
+    def _named(self, key: Key, place: Token) -> Key:
+        """Remember where a key was named, and give it as it is compared."""
+        if key.part in _STEPS:
+            raise self._wrong(place, f"{key.part} is only a column", hint="compare min, max, best, step, points, or the last value")
+        self._names.places.append(Place(key, self._text, place.at))
+        return self._resolved(key, place)
+
+    def _resolved(self, key: Key, place: Token) -> Key:
+        """Turn best into min or max."""
+        if not key.part.startswith("best"):
+            return key
+        direction = direction_of(key.name)
+        if direction == UNKNOWN:
+            raise self._wrong(
+                place, f"nobody knows which way {key.name} is better", hint=f"say it: min(metrics.{key.name}) or max(metrics.{key.name})"
+            )
+        return Key(entity=key.entity, name=key.name, part=key.part.replace("best", direction))
+
+    def _key(self, *, is_column: bool = False) -> tuple[Key, Token]:
+        following = self._tokens[min(self._at + 1, len(self._tokens) - 1)]
+        if self.next.kind == "name" and following.kind == "mark" and following.value == "(":
+            return self._part()
+        key, place = self._plain_key()
+        if key.name == "*" and place.kind == "key" and not is_column:
+            raise self._wrong(place, "* stands for all only among columns", hint=f"name one: {key.entity}.x")
+        return key, place
+
+    def _part(self) -> tuple[Key, Token]:
+        word = self._take()
+        part = word.value.lower()
+        if part not in (*PARTS, "best", *_STEPS):
+            near = nearest(part, (*PARTS, "best", *_STEPS))
+            raise self._wrong(
+                word, f"{word.value!r} is no part of a metric", hint=f"{near}known are {', '.join((*PARTS, 'best', *_STEPS))}"
+            )
+        opening = self._take()
+        key, place = self._plain_key()
+        if key.entity != "metrics" or (key.name == "*" and place.kind == "key"):
+            raise self._wrong(place, f"only a metric has a {part}", hint=f"for example {part}(metrics.loss)")
+        if self.next.value != ")":
+            raise self._wrong(opening, "this parenthesis is never closed", hint="add a )")
+        self._take()
+        return Key(entity="metrics", name=key.name, part=part), place
+
+    def _plain_key(self) -> tuple[Key, Token]:
         first = self._take()
         if first.kind in ("text", "back"):
             return self._attribute(first, first.value), first
@@ -200,8 +331,10 @@ class _Reader:
     def _attribute(self, token: Token, name: str) -> Key:
         known = _ALIASES.get(name.lower(), name.lower())
         if known not in ATTRIBUTES:
-            near = nearest(name, [*ATTRIBUTES, *_ENTITIES.values()])
-            hint = f"{near}runs have {', '.join(ATTRIBUTES)}; params, metrics and tags are written params.{name}"
+            near = nearest_stored(name, self._names.known()) or nearest(name, [*ATTRIBUTES, *_ENTITIES.values()])
+            hint = (
+                f"{near}runs have {', '.join(ATTRIBUTES)}; params, metrics and tags are written {'params.x' if near else 'params.' + name}"
+            )
             raise self._wrong(token, f"runs have no attribute {name!r}", hint=hint)
         return Key(entity="attributes", name=known)
 

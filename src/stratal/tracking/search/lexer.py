@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from stratal.tracking.search.errors import bad_filter
 
-WORDS = frozenset(("and", "or", "not", "in", "is", "null", "like", "ilike", "between", "asc", "desc", "true", "false"))
+WORDS = frozenset(("and", "or", "not", "in", "is", "null", "like", "ilike", "contains", "between", "asc", "desc", "true", "false"))
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
       |(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])|[+-]inf(?![\w.]))
@@ -17,8 +17,8 @@ _TOKEN = re.compile(
       |(?P<dot>\.)""",
     re.VERBOSE,
 )
-# After a key's first dot comes the rest of the key, bare: `tags.mlflow.runName`, `params.0`, `metrics.val/loss@5`.
-_BARE = re.compile(r"[\w/:@\-.]+")
+# After a key's first dot comes the rest of the key, bare: `tags.mlflow.runName`, `params.0`, `metrics.val/loss@5`; `params.*` in columns.
+_BARE = re.compile(r"[\w/:@\-.]+|\*")
 
 
 class Token(NamedTuple):

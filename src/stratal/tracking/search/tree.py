@@ -1,11 +1,14 @@
 """The tree of a filter: frozen records, the same for every reader (SQL, evaluation on one run, a remote store)."""
 
+import re
+
 from stratal.core.records import Record
 
 # What a run has by itself, and how it compares.
 TEXT = "text"
 TIME = "time"  # nanoseconds since 1970 in UTC
 SECONDS = "seconds"
+WORDS = "words"  # of name and notes
 ATTRIBUTES = {
     "id": TEXT,
     "name": TEXT,
@@ -18,19 +21,29 @@ ATTRIBUTES = {
     "started": TIME,
     "ended": TIME,
     "duration": SECONDS,
+    "text": WORDS,
 }
+# What is kept of each series besides its last value: the smallest and largest finite value, the last step, the number of points.
+PARTS = ("last", "min", "max", "step", "points")
+
+# A name that needs no backticks.
+_BARE = re.compile(r"[\w/:@\-.]+")
 
 Literal = bool | int | float | str
 
 
 class Key(Record, frozen=True, kw_only=True):
-    """What is compared. entity: attributes, params, metrics or tags."""
+    """What is compared. entity: attributes, params, metrics or tags. part: of a metric's series, one of PARTS."""
 
     entity: str
     name: str
+    part: str = "last"
 
     def __str__(self) -> str:
-        return self.name if self.entity == "attributes" else f"{self.entity}.{self.name}"
+        if self.entity == "attributes":
+            return self.name
+        name = self.name if _BARE.fullmatch(self.name) else "`" + self.name.replace("`", "``") + "`"
+        return f"{self.entity}.{name}" if self.part == "last" else f"{self.part}({self.entity}.{name})"
 
 
 class Compare(Record, frozen=True, kw_only=True, tag="compare"):
@@ -67,6 +80,14 @@ class Like(Record, frozen=True, kw_only=True, tag="like"):
     is_negated: bool = False
 
 
+class Contains(Record, frozen=True, kw_only=True, tag="contains"):
+    """Each of these words begins a word of the run's name or notes, without case."""
+
+    key: Key
+    words: str
+    is_negated: bool = False
+
+
 class Null(Record, frozen=True, kw_only=True, tag="null"):
     """The run lacks the key, or (negated) has it."""
 
@@ -92,7 +113,7 @@ class Or(Record, frozen=True, kw_only=True, tag="or"):
     parts: "tuple[Condition, ...]"
 
 
-Condition = Compare | Between | In | Like | Null | Not | And | Or
+Condition = Compare | Between | In | Like | Contains | Null | Not | And | Or
 
 
 class OrderKey(Record, frozen=True, kw_only=True):

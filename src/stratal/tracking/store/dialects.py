@@ -45,6 +45,14 @@ class _Matches(FunctionElement[bool]):
     name = "matches"
 
 
+class _Among(FunctionElement[bool]):
+    """Arguments: a column of numbers, a JSON list of numbers."""
+
+    type = Boolean()
+    inherit_cache = True
+    name = "among"
+
+
 class _Folded(FunctionElement[str]):
     """Argument: a text."""
 
@@ -66,6 +74,11 @@ def hex_text(column: ColumnElement[bytes]) -> ColumnElement[str]:
 def bytewise(text: ColumnElement[str]) -> ColumnElement[str]:
     """Give a text that compares and sorts by its bytes."""
     return _Bytewise(text)
+
+
+def among(column: ColumnElement[int], numbers: ColumnElement[str]) -> ColumnElement[bool]:
+    """Tell whether a number is in a JSON list: one statement for lists of any length, so that it is compiled once."""
+    return _Among(column, numbers)
 
 
 def matches(text: ColumnElement[str], pattern: str, *, has_case: bool) -> ColumnElement[bool]:
@@ -109,6 +122,18 @@ def _(element: _Bytewise, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(_Bytewise, "postgresql")
 def _(element: _Bytewise, compiler: SQLCompiler, **kw: Any) -> str:
     return f'({compiler.process(element.clauses, **kw)}) COLLATE "C"'
+
+
+@compiles(_Among, "sqlite")
+def _(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
+    column, numbers = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({numbers}))"
+
+
+@compiles(_Among, "postgresql")
+def _(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
+    column, numbers = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"{column} IN (SELECT json_array_elements_text(({numbers})::json)::bigint)"
 
 
 @compiles(_Folded, "sqlite")

@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    bindparam,
     case,
     cast,
     exists,
@@ -39,22 +40,33 @@ from stratal.core.ids import is_id
 from stratal.core.records import Record, number_from_json, number_to_json, to_json
 from stratal.store.database import Row, Transaction
 from stratal.store.tables import key, metric, participant, run
-from stratal.tracking.search import And, Between, Compare, Condition, In, Like, Not, Null, Or, OrderKey
+from stratal.tracking.search import And, Between, Compare, Condition, Contains, In, Like, Not, Null, Or, OrderKey
 from stratal.tracking.search.evaluation import param_text
 from stratal.tracking.search.tree import Literal
-from stratal.tracking.store.dialects import bytewise, hex_text, json_text, matches
+from stratal.tracking.search.words import words_of
+from stratal.tracking.store.dialects import among, bytewise, hex_text, json_text, matches
 from stratal.tracking.store.runs import SELECT_RUNS, RunRecord, to_record
-from stratal.tracking.tables import param, tag
+from stratal.tracking.tables import param, tag, word
 
 MOST = 10_000  # runs of one page
 _TRUE: ColumnElement[bool] = true()
 _NUMBER, _TEXT, _NAN, _MISSING = range(4)  # ranks of what is sorted
+_LAST = "\U0010ffff"  # sorts after any letter
+_READ = SELECT_RUNS.where(among(run.c.no, bindparam("numbers")))
+PART_COLUMNS = {"min": "low", "max": "high", "step": "step", "points": "points"}
 
 
 class Page(Record, frozen=True, kw_only=True):
     """Runs of one page in order, and the token of the next one; None on the last."""
 
     runs: tuple[RunRecord, ...]
+    next: str | None
+
+
+class Picked(Record, frozen=True, kw_only=True):
+    """Numbers of the runs of one page in order, and the token of the next one; None on the last."""
+
+    numbers: tuple[int, ...]
     next: str | None
 
 
@@ -72,9 +84,24 @@ def search_runs(
     and has none of them is `lost`. limit: 1 to 10,000. page: what the page before gave as `next`, under the same order.
 
     Ties, and no order: started last first, then by id. Raises Misuse for a limit or token that is none."""
+    picked = pick_runs(tx, condition, order, experiments=experiments, living=living, limit=limit, page=page)
+    return Page(runs=tuple(_read(tx, picked.numbers)), next=picked.next)
+
+
+def pick_runs(
+    tx: Transaction,
+    condition: Condition,
+    order: Sequence[OrderKey],
+    *,
+    experiments: Collection[str] | None = None,
+    living: Collection[str] = (),
+    limit: int = 100,
+    page: str | None = None,
+) -> Picked:
+    """Find runs as `search_runs`, without reading them: out of the indexes alone where they give it."""
     if not 1 <= limit <= MOST:
         raise Misuse(f"limit = {limit} is not possible", hint=f"give 1 to {MOST:,}, and read further pages with their token")
-    searching = _Searching(tx.now_ns, living, experiments)
+    searching = Searching(tx.now_ns, living, experiments)
     token = None if page is None else _read_token(page, order)
     found: list[Row] = []
     if _can_lead(order, token):
@@ -83,12 +110,12 @@ def search_runs(
         found = tx.rows(searching.page(condition, order, token, leads=False).limit(limit + 1))
     chosen = found[:limit]
     following = _write_token(order, chosen[-1][1:]) if len(found) > limit else None
-    return Page(runs=tuple(_read(tx, [row[0] for row in chosen])), next=following)
+    return Picked(numbers=tuple(row[0] for row in chosen), next=following)
 
 
 def count_runs(tx: Transaction, condition: Condition, *, experiments: Collection[str] | None = None, living: Collection[str] = ()) -> int:
     """Count the runs that a filter lets pass."""
-    searching = _Searching(tx.now_ns, living, experiments)
+    searching = Searching(tx.now_ns, living, experiments)
     return int(tx.value(select(func.count()).select_from(run).where(searching.condition(condition), *_of(experiments))))
 
 
@@ -100,7 +127,7 @@ class _SortKey(NamedTuple):
     is_fixed: bool = False
 
 
-class _Searching:
+class Searching:
     """One search: what it compares, and the tables that its order joins."""
 
     def __init__(self, now_ns: int, living: Collection[str], experiments: Collection[str] | None) -> None:
@@ -132,6 +159,8 @@ class _Searching:
                 return or_(false(), *(self.condition(part) for part in parts))
             case Not(part=part):
                 return not_(self.condition(part))
+            case Contains():
+                return self._contains(condition)
             case _ if condition.key.entity == "attributes":
                 return self._attribute(condition)
             case _:
@@ -156,7 +185,7 @@ class _Searching:
         return keys, source
 
     def _attribute_keys(self, asked: OrderKey) -> list[_SortKey]:
-        column = self._column(asked.key.name)
+        column = self.column(asked.key.name)
         is_text = isinstance(column.type, Text)
         rank = case((column.is_(None), _MISSING), else_=_TEXT if is_text else _NUMBER)
         value = func.coalesce(bytewise(column), "") if is_text else func.coalesce(column, 0)
@@ -164,7 +193,7 @@ class _Searching:
 
     def _stored(self, condition: Compare | Between | In | Like | Null) -> ColumnElement[bool]:
         """Compile a condition on a param, metric or tag: the run is in the set of those that have it so."""
-        table, is_there, compare, text = _STORED[condition.key.entity]
+        table, is_there, compare, text = _STORED[condition.key.entity] if condition.key.part == "last" else _part(condition.key.part)
         holding = select(table.c.run).where(table.c.key == _key_id(condition.key.name), is_there)
         if self._only is not None and "experiment" in table.c:
             holding = holding.where(table.c.experiment == self._only)
@@ -173,17 +202,26 @@ class _Searching:
             return within if condition.is_negated else not_(within)
         return run.c.no.in_(holding.where(_holds(condition, compare, text)))
 
+    def _contains(self, condition: Contains) -> ColumnElement[bool]:
+        """Compile a search for words: a range of the index for each, because it may be a beginning."""
+        held = bytewise(word.c.word)
+        begun = (
+            run.c.no.in_(select(word.c.run).where(held >= beginning, held < beginning + _LAST)) for beginning in words_of(condition.words)
+        )
+        found = and_(_TRUE, *begun)
+        return not_(found) if condition.is_negated else found
+
     def _attribute(self, condition: Compare | Between | In | Like | Null) -> ColumnElement[bool]:
         name = condition.key.name
         wanted = _ids(condition) if name in ("id", "parent") else ()
         if wanted:  # by index, not by digits
             return and_(run.c[name].is_not(None), run.c[name].in_([bytes.fromhex(id) for id in wanted]))
-        value = self._column(name)
+        value = self.column(name)
         if isinstance(condition, Null):
             return value.is_not(None) if condition.is_negated else value.is_(None)
         return and_(value.is_not(None), _holds(condition, lambda op, other: _relation(value, op, other), value))
 
-    def _column(self, name: str) -> ColumnElement[Any]:
+    def column(self, name: str) -> ColumnElement[Any]:
         match name:
             case "id" | "parent":
                 return hex_text(run.c[name])
@@ -250,6 +288,12 @@ _STORED = {
 }
 
 
+def _part(part: str) -> _Stored:
+    """Give where a part of a series lies: smallest, largest, last step, number of points."""
+    column = metric.c[PART_COLUMNS[part]]
+    return _Stored(metric, column.is_not(None), lambda op, other: _relation(column, op, other), cast(column, Text))
+
+
 def _holds(
     condition: Compare | Between | In | Like, compare: Callable[[str, Literal], ColumnElement[bool]], text: ColumnElement[Any]
 ) -> ColumnElement[bool]:
@@ -279,7 +323,8 @@ def _relation(column: ColumnElement[Any], op: str, other: Literal) -> ColumnElem
 
 def _can_lead(order: Sequence[OrderKey], token: "_Token | None") -> bool:
     """Tell whether the first key has numbers in an index, and the page may still lie among them."""
-    return bool(order) and order[0].key.entity in ("metrics", "params") and (token is None or token.values[:1] == [_NUMBER])
+    is_indexed = bool(order) and order[0].key.entity in ("metrics", "params") and order[0].key.part == "last"
+    return is_indexed and (token is None or token.values[:1] == [_NUMBER])
 
 
 def _number_of(asked: OrderKey, joined: FromClause) -> ColumnElement[float]:
@@ -295,6 +340,9 @@ def _leading_keys(asked: OrderKey, joined: FromClause) -> list[_SortKey]:
 def _stored_keys(asked: OrderKey, joined: FromClause) -> list[_SortKey]:
     """Give rank, number and text of a stored value; numbers come before texts, NaN after them, missing last."""
     c, down = joined.c, asked.is_descending
+    if asked.key.part != "last":
+        value = c[PART_COLUMNS[asked.key.part]]
+        return [_SortKey(case((value.is_(None), _MISSING), else_=_NUMBER)), _SortKey(func.coalesce(value, 0), down)]
     if asked.key.entity == "metrics":
         rank = case((c.run.is_(None), _MISSING), (c.is_nan == 1, _NAN), else_=_NUMBER)
         return [_SortKey(rank), _SortKey(func.coalesce(c.value, 0.0), down)]
@@ -371,5 +419,5 @@ def _digest(order: Sequence[OrderKey]) -> str:
 
 
 def _read(tx: Transaction, numbers: Sequence[int]) -> list[RunRecord]:
-    found = {row[0]: to_record(row) for row in tx.rows(SELECT_RUNS.where(run.c.no.in_(numbers)))} if numbers else {}
+    found = {row[0]: to_record(row) for row in tx.rows(_READ, numbers=to_json(list(numbers)))} if numbers else {}
     return [found[number] for number in numbers]

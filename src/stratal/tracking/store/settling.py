@@ -11,7 +11,6 @@ import msgspec
 from sqlalchemy import and_, bindparam, or_, select, update
 
 from stratal.core.errors import Damaged
-from stratal.core.records import number_to_json
 from stratal.store.database import Transaction, insert
 from stratal.store.frames import Fact
 from stratal.store.names import Names, RunRow
@@ -36,8 +35,11 @@ from stratal.tracking.facts import (
     Scalar,
     Start,
     StateFact,
+    params_to_json,
 )  # fmt: skip
-from stratal.tracking.tables import artifact, edge, note, param, statement, tag
+from stratal.tracking.search.evaluation import param_number, param_text
+from stratal.tracking.search.words import words_of
+from stratal.tracking.tables import artifact, edge, note, param, statement, tag, word
 
 T = TypeVar("T")
 
@@ -76,6 +78,7 @@ _ARTIFACT = insert(artifact).on_conflict_do_update(
     ),
 )
 _NOTE = insert(note)
+_WORD = insert(word).on_conflict_do_nothing()
 _EDGE = insert(edge).on_conflict_do_nothing()
 _STATEMENT = insert(statement)
 _PARAM_TIMES = select(key.c.name, param.c.epoch, param.c.at_ns).join_from(param, key, key.c.id == param.c.key).where(
@@ -112,7 +115,7 @@ class TrunkFacts:
         """Begin a run: by a fact, or by a command that makes a leased run."""
         doc: dict[str, object] = {
             "name": start.name, "group": start.group, "user": start.user,
-            "params": _document(start.params), "tags": start.tags, "capture": start.capture,
+            "params": params_to_json(start.params), "tags": start.tags, "capture": start.capture,
         }  # fmt: skip
         said = str(tx.value(_DOC, run_no=row.no))
         tx.run(
@@ -121,13 +124,14 @@ class TrunkFacts:
         )  # fmt: skip
         _write_params(tx, row, start.experiment, start.params, _Said(epoch, at_ns, names))
         _write_tags(tx, row, start.tags, _Said(epoch, at_ns, names))
+        _write_words(tx, row.no, start.name)
         if row.is_new and said == "{}":
             return
         # Points or facts of another writer came first.
         tx.run(_NAME_METRICS, run_no=row.no, new_experiment=start.experiment)
         tx.run(_NAME_PARAMS, run_no=row.no, new_experiment=start.experiment)
         earlier = msgspec.json.decode(said)
-        doc["params"] = {**_document(start.params), **earlier.get("params", {})}
+        doc["params"] = {**params_to_json(start.params), **earlier.get("params", {})}
         doc["capture"] = {**start.capture, **earlier.get("capture", {})}
         doc["tags"] = {name: value for name, value in tx.rows(_TAGS, run_no=row.no) if value is not None}
         tx.run(_SET_DOC, run_no=row.no, new_doc=_json({**earlier, **doc}))
@@ -149,7 +153,7 @@ class TrunkFacts:
         newer = {name: (epoch, at_ns) for name, epoch, at_ns in tx.rows(_PARAM_TIMES, run_no=row.no)}
         _write_params(tx, row, str(tx.value(_EXPERIMENT, run_no=row.no)), params, _Said(fact.epoch, fact.at_ns, names))
         counting = {name: value for name, value in params.items() if newer.get(name, (-1, 0)) <= (fact.epoch, fact.at_ns)}
-        _merge_doc(tx, row.no, "params", _document(counting))
+        _merge_doc(tx, row.no, "params", params_to_json(counting))
 
     def _tags(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
         fact, row = placed
@@ -159,6 +163,7 @@ class TrunkFacts:
     def _note(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         body = _body(placed.fact.value, Note)
         tx.run(_NOTE, run=placed.run.no, author=body.author, at_ns=placed.fact.at_ns, text=body.text)
+        _write_words(tx, placed.run.no, body.text)
 
     def _artifact(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         fact, body = placed.fact, _body(placed.fact.value, ArtifactFact)
@@ -218,6 +223,10 @@ def add_edge(tx: Transaction, no: int, body: EdgeFact, *, at_ns: int) -> None:
     tx.run(_EDGE, run=no, verb=body.verb, target=body.target, role=body.role, at_ns=at_ns)
 
 
+def _write_words(tx: Transaction, no: int, text: str) -> None:
+    tx.many_tuples(_WORD, ("word", "run"), [(word, no) for word in sorted(words_of(text))])
+
+
 def say_error(tx: Transaction, no: int, error: str) -> None:
     """Say of what a run failed; '' takes it back."""
     if msgspec.json.decode(str(tx.value(_DOC, run_no=no))).get("error", "") != error:
@@ -242,20 +251,14 @@ def _change_doc(tx: Transaction, no: int, values: Mapping[str, object]) -> None:
     tx.run(_SET_DOC, run_no=no, new_doc=_json({**doc, **values}))
 
 
-def _document(params: Mapping[str, Scalar]) -> dict[str, object]:
-    return {name: number_to_json(value) if isinstance(value, float) else value for name, value in params.items()}
-
-
 def _json(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
 def _number(value: Scalar) -> float | None:
-    if isinstance(value, str) or value is None:
-        return None
-    number = float(value)
+    number = param_number(value)
     return None if number != number else number
 
 
 def _text(value: Scalar) -> str | None:
-    return value if isinstance(value, str) or value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return None if value is None else param_text(value)
