@@ -142,11 +142,10 @@ class Settler:
         runs = ensure_runs(tx, {fact.run for fact in facts} | {run for run, _, _ in points})
         self._apply_facts(tx, facts, runs)
         self._database.fault("before points")
-        changed = {fact.run for fact in facts}  # a start has told the experiment, points of another writer are behind
         for (id, epoch, _), rows in points.items():
-            row = find_run(tx, id) if id in changed else None
-            self._apply_points(tx, row or runs[id], epoch, rows)
-            changed.add(id)
+            row = find_run(tx, id)  # again: facts and points before may have changed it, and forks of it
+            assert row is not None
+            self._apply_points(tx, row, epoch, rows)
         join_runs(tx, {(fact.run, fact.writer) for fact in facts} | {(run, writer) for run, _, writer in points})
         for id in runs:
             tx.emit("run", id.hex())

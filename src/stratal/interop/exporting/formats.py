@@ -103,11 +103,17 @@ class JsonFile:
         with self._path.open("ab") as file:
             for row in rows:
                 self.rows += 1
-                plain = {name: number_to_json(value) if isinstance(value, float) else value for name, value in row.items()}
-                file.write(msgspec.json.encode(plain) + b"\n")
+                file.write(msgspec.json.encode(_plain(row)) + b"\n")
 
     def close(self) -> None:
         """Do nothing: each write ends with all of it in the file."""
+
+
+def _plain(value: object) -> object:
+    """Give what JSON can hold: odd numbers as texts, at any depth."""
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    return number_to_json(value) if isinstance(value, float) else value
 
 
 def _harmless(name: str) -> pl.Expr:

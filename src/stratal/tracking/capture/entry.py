@@ -26,9 +26,13 @@ class Entry(Record, frozen=True, kw_only=True):
 
 
 def own_project() -> Path:
-    """Give the project of the program that this process works for: around its script, else around its working folder."""
+    """Give the project of the program that this process works for: around its script, else around its working folder.
+
+    A script of an environment's bin folder is a tool: it works where it was called.
+    """
     began = origin()
-    return project_root(Path(began.target).parent if began.kind == "script" else Path.cwd())
+    script = Path(began.target)
+    return project_root(script.parent if began.kind == "script" and not script.is_relative_to(sys.prefix) else Path.cwd())
 
 
 def current_entry(root: Path, *, seed: int | None = None) -> Entry:

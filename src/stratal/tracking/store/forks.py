@@ -1,19 +1,17 @@
 """Rows of forks: what a run says that a fork inherits by value, and the fork's own row, which names the points it shares."""
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, update
 
 from stratal.core.ids import RunId, new_id, to_bytes
-from stratal.core.records import number_from_json
 from stratal.store.database import Transaction
 from stratal.store.latest import rebuild
 from stratal.store.leases import join
 from stratal.store.names import ensure_run, find_run
 from stratal.store.store import Store
-from stratal.store.tables import key, run
-from stratal.tracking.facts import EdgeFact, Scalar, Start
+from stratal.store.tables import run
+from stratal.tracking.facts import EdgeFact, Scalar, Start, params_from_json, to_params
 from stratal.tracking.store.runs import RunRecord, get_record
 from stratal.tracking.store.settling import TrunkFacts, add_edge
-from stratal.tracking.tables import param
 
 # The role of the edge from a fork to the run that it goes on from.
 ROLE = "fork"
@@ -24,14 +22,12 @@ _POINT_AT = (
     .values(fork_of=bindparam("of_id"), fork_step=bindparam("at_step"), fork_epoch=bindparam("at_epoch"))
 )
 _WAIT = update(run).where(run.c.no == bindparam("run_no")).values(status="stopped", ended_ns=bindparam("at_ns"))
-_PARAM_TEXTS = select(key.c.name, param.c.txt).join_from(param, key, key.c.id == param.c.key).where(param.c.run == bindparam("run_no"))
 
 
 def said_of(tx: Transaction, record: RunRecord) -> tuple[dict[str, Scalar], dict[str, str]]:
     """Give the params and tags of a run as they were said."""
     params, tags = record.doc.get("params"), record.doc.get("tags")
-    texts: dict[str, str | None] = dict(tx.rows(_PARAM_TEXTS, run_no=record.no))
-    said = {name: _as_said(value, texts.get(name)) for name, value in (params if isinstance(params, dict) else {}).items()}
+    said = to_params(params_from_json(params if isinstance(params, dict) else {}))
     return said, dict(tags) if isinstance(tags, dict) else {}
 
 
@@ -52,8 +48,3 @@ def insert_fork(tx: Transaction, store: Store, start: Start, of: RunId, step: in
     rebuild(tx, row)
     tx.emit("run", id)
     return id
-
-
-def _as_said(value: Scalar, text: str | None) -> Scalar:
-    """Undo what a document does to odd numbers; the text of a param tells them from texts."""
-    return number_from_json(value) if isinstance(value, str) and text in ("nan", "inf", "-inf") and value != text else value
