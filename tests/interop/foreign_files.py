@@ -1,7 +1,9 @@
 """Files in other tools' formats, written byte by byte, and all that a store holds of the runs that were made of them."""
 
+import json
 import struct
 from pathlib import Path
+from zlib import crc32
 
 from stratal.interop.tensorboard.checksum import masked_crc
 from stratal.tracking.finding import find_runs
@@ -46,6 +48,43 @@ def event_file(path, *events, started_s=1_700_000_000.0):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"".join(frame(data) for data in (first, *events)))
+    return path
+
+
+def wandb_item(path, value):
+    """An item of a history, config or summary: a key, or a path of keys, and its value in JSON."""
+    keys = field(1, path) if isinstance(path, str) else b"".join(field(2, key) for key in path)
+    return keys + field(16, json.dumps(value))
+
+
+def wandb_run(id="abc", *, started_s=1_700_000_000, config=None, more=b""):
+    stamp = field(1, started_s) + field(2, 5)
+    items = b"".join(field(1, wandb_item(key, value)) for key, value in (config or {}).items())
+    return field(17, field(1, id) + field(2, "team") + field(3, "p") + field(4, items) + field(8, "name of it") + field(17, stamp) + more)
+
+
+def wandb_row(step, values, *, at_s=None):
+    row = {**values, "_step": step, "_timestamp": at_s or 1_700_000_000 + step}
+    return field(2, b"".join(field(1, wandb_item(key, value)) for key, value in row.items()))
+
+
+def wandb_file(path, *records):
+    """Write a `.wandb` file: records in blocks of 32 KiB, cut where they cross an edge."""
+    out = bytearray(b":W&B" + struct.pack("<HB", 0xBEE1, 0))
+    for record in records:
+        rest, first = record, True
+        while first or rest:
+            left = 32768 - len(out) % 32768
+            if left < 7:
+                out += bytes(left)
+                left = 32768
+            piece, rest = rest[: left - 7], rest[left - 7 :]
+            kind = (1 if not rest else 2) if first else (4 if not rest else 3)
+            out += struct.pack("<IHB", crc32(bytes([kind]) + piece), len(piece), kind) + piece
+            first = False
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(out)
     return path
 
 

@@ -67,6 +67,26 @@ def test_a_file_of_tensorboardx_has_its_known_values(fixtures: Path, store):
     assert hp.metrics["hp/acc"] == pytest.approx(0.9)
 
 
+def test_a_file_of_torch_has_its_known_values(fixtures: Path, store):
+    assert import_runs("tensorboard", fixtures / "torch-2.13", store=store).is_complete
+    hp, run = find_runs(store=store, order_by="started desc")
+    assert run.series("loss").times.astype("int64").tolist() == [(1_700_000_000 + i) * 10**9 for i in range(3)]
+    third = struct.unpack("<f", struct.pack("<f", 1 / 3))[0]
+    assert (run.metrics["loss"], run.metrics["new_style"], run.metrics["double"]) == (third, third, 1 / 3)
+    assert [note.text for note in run.notes] == ["note/text_summary at step 0: hello"]
+    assert run.artifacts[0].path.startswith("images/img/7-")
+    assert (hp.parent, hp.params) == (run.id, {"lr": 0.1, "model": "gbm", "flag": 1.0})
+
+
+def test_scalars_and_histograms_as_tensorflow_writes_them_are_read(fixtures: Path, store):
+    assert import_runs("tensorboard", fixtures / "tensorboard-2.21", store=store).is_complete
+    (run,) = find_runs(store=store)
+    assert run.series("epoch_loss").values.tolist() == [1.0, 0.5, struct.unpack("<f", struct.pack("<f", 1 / 3))[0]]
+    histogram, words = (json.loads(line) for line in run.read_artifact(run.artifacts[0].path).splitlines())
+    assert (histogram["tag"], histogram["counts"], len(histogram["edges"])) == ("dense", [1.0, 0.0, 1.0, 2.0], 5)
+    assert words["texts"] == ["hi"]
+
+
 def test_several_files_of_a_folder_are_one_run(store, tmp_path: Path):
     for start in (0, 3):
         events = [event(1_700_000_000 + s, s, scalar("loss", s)) for s in range(start, start + 4)]

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
@@ -55,10 +55,14 @@ def safe_file(root: Path, relative: str) -> Path | None:
     return at if at.is_file() else None
 
 
-def walk(top: Path, remarks: list[Remark]) -> Iterator[tuple[Path, list[str]]]:
-    """Give each folder under `top` with the names of its plain files, both in order. Links are not followed, and remarked."""
+def walk(top: Path, remarks: list[Remark], *, without: Collection[str] = ()) -> Iterator[tuple[Path, list[str]]]:
+    """Give each folder under `top` with the names of its plain files, both in order. Links are not followed, and remarked.
+
+    without: names of folders, links and files that are passed over."""
     for folder, folders, names in os.walk(top):
         at = Path(folder)
+        folders[:] = [name for name in folders if name not in without]
+        names[:] = [name for name in names if name not in without]
         for name in [name for name in (*folders, *names) if (at / name).is_symlink()]:
             remarks.append(Remark(f"{at / name} is a link, and was not followed"))
         folders[:] = sorted(name for name in folders if not (at / name).is_symlink())
