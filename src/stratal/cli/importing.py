@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from stratal.cli.printing import cell, print_json, print_out, table
+from stratal.core.errors import Misuse
 from stratal.core.ids import short
 from stratal.interop.importing import READERS, import_runs
 from stratal.interop.report import ImportReport
@@ -31,6 +32,10 @@ def import_from(
         str | None, typer.Option("--experiment", "-e", help="Where the runs go, instead of where the tool had them.")
     ] = None,
     files: Annotated[Path | None, typer.Option("--files", help="The folder of artifacts, where it does not lie beside PATH.")] = None,
+    artifact_root: Annotated[
+        list[str] | None,
+        typer.Option("--artifact-root", metavar="OLD=NEW", help="Where artifacts lie here that were at OLD there; may be given again."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
     store: Annotated[
         str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")
@@ -42,13 +47,22 @@ def import_from(
     """
     into = current_store() if store is None else use_store(store)
     with _Bar(is_shown=sys.stderr.isatty() and not json) as bar:
-        report = import_runs(tool, path, experiment=experiment, files=files, store=into, progress=bar.show)
+        report = import_runs(
+            tool, path, experiment=experiment, files=files, artifact_roots=_roots(artifact_root or []), store=into, progress=bar.show
+        )
     if json:
         print_json({"is_complete": report.is_complete, **{name: getattr(report, name) for name in report.__struct_fields__}})
     else:
         _print(report)
     if not report.is_complete:
         raise typer.Exit(1)
+
+
+def _roots(rules: list[str]) -> dict[str, str]:
+    for rule in rules:
+        if not all(rule.partition("=")):
+            raise Misuse(f"--artifact-root {rule!r} is no rule", hint="write OLD=NEW: --artifact-root s3://bucket/mlflow=/data/mlflow")
+    return {old: new for old, _, new in (rule.partition("=") for rule in rules)}
 
 
 class _Bar:

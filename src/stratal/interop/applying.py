@@ -52,6 +52,8 @@ class _Applying:
 
     def run(self) -> Applied:
         source, mark = self._source, self._mark
+        if source.is_state:
+            return self._replace()
         if mark.place and (source.size < mark.place or source.digest(mark.place) != mark.digest):
             self._remarks.append(
                 Remark(
@@ -63,6 +65,20 @@ class _Applying:
             return self._applied()
         if mark.place and source.size == mark.place:
             return self._applied(is_unchanged=True)
+        self._read()
+        return self._applied()
+
+    def _replace(self) -> Applied:
+        """Say a state again, if it has changed. What it said before is not counted a second time."""
+        if self._mark.place:
+            if self._source.digest(self._mark.place) == self._mark.digest:
+                return self._applied(is_unchanged=True)
+            self._tally.counts.clear()
+        self._read()
+        return self._applied()
+
+    def _read(self) -> None:
+        source, mark = self._source, self._mark
         place = mark.place
         for said in source.read(mark.place):
             if isinstance(said, Remark):
@@ -78,7 +94,6 @@ class _Applying:
                 self._framer.say(statement)
         if place > self._mark.place:
             self._commit(place)
-        return self._applied()
 
     def _applied(self, *, is_unchanged: bool = False) -> Applied:
         run = None

@@ -1,6 +1,6 @@
 """The verb: import what another tool has recorded, once and completely, and say what became of it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
@@ -16,16 +16,20 @@ from stratal.tracking.opening import current_store
 
 # Tool to the module whose `find` says which sources lie under a path.
 READERS = {
+    "mlflow": "stratal.interop.mlflow.finding",
     "tensorboard": "stratal.interop.tensorboard.finding",
     "wandb": "stratal.interop.wandb.finding",
 }
 
 
 class Options(Record, frozen=True, kw_only=True):
-    """What a user may say about an import. experiment: '' for the one that the tool names; files: where artifacts lie, None: beside."""
+    """What a user may say about an import. experiment: '' for the one that the tool names; files: where artifacts lie, None: beside.
+
+    artifact_roots: beginnings of the places that the tool wrote down, and what they are here."""
 
     experiment: str = ""
     files: Path | None = None
+    artifact_roots: dict[str, Path] = {}
 
 
 Finder = Callable[[Path, Options], Found]
@@ -37,6 +41,7 @@ def import_runs(
     *,
     experiment: str | None = None,
     files: str | Path | None = None,
+    artifact_roots: Mapping[str, str | Path] | None = None,
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
@@ -44,7 +49,8 @@ def import_runs(
 
     Repeat it as often as you like, and after any crash: what is here already is not added again, a source that has grown adds what is
     new, and one that was rewritten is refused and named among the losses.
-    experiment: where the runs go, instead of the experiment that the tool names. progress: called with (source, bytes done, bytes).
+    experiment: where the runs go, instead of the experiment that the tool names. files: the folder of artifacts, where it does not lie
+    beside the path; artifact_roots: {OLD: NEW} for tools that wrote down whole places. progress: called with (source, bytes done, bytes).
     Raises NotFound if there is nothing of the tool at the path, Misuse for a tool that cannot be imported.
     """
     if tool not in READERS:
@@ -55,7 +61,11 @@ def import_runs(
     top = Path(path).expanduser()
     if not top.exists():
         raise NotFound(f"there is nothing at {top}", hint="give the file or folder that the tool wrote")
-    options = Options(experiment=experiment or "", files=None if files is None else Path(files).expanduser())
+    options = Options(
+        experiment=experiment or "",
+        files=None if files is None else Path(files).expanduser(),
+        artifact_roots={old: Path(new).expanduser() for old, new in (artifact_roots or {}).items()},
+    )
     find: Finder = import_module(READERS[tool]).find
     found = find(top.resolve(), options)
     if not found.sources and not found.remarks:

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from stratal.interop.foreign import ForeignId, Remark, Said
+from stratal.interop.foreign import ForeignId, Remark, Said, Statement
 
 _PIECE = 1 << 20
 
@@ -27,6 +27,7 @@ class Source(ABC):
     part: str  # tells apart the sources of one run
     name: str  # for people
     size: int  # the place at which the source ends now
+    is_state: bool = False  # a StateSource: not what was added counts, but how it is now
 
     @abstractmethod
     def read(self, after: int) -> Iterator[Said | Remark]:
@@ -35,6 +36,57 @@ class Source(ABC):
     @abstractmethod
     def digest(self, place: int) -> str:
         """Give a digest of the source up to a place; asked for ascending places."""
+
+
+class StateSource(Source):
+    """What is rewritten as a whole: a run's status, tags and files. Said again, all of it, whenever its digest has changed.
+
+    Laws in place of 2 and 3: what it says may be said again (see 4), and its digest covers all of it.
+    """
+
+    is_state = True
+    size = 1
+
+    def read(self, after: int) -> Iterator[Said | Remark]:
+        """Say all of it, as one place."""
+        said: list[Statement] = []
+        for one in self.say():
+            if isinstance(one, Remark):
+                yield one
+            else:
+                said.append(one)
+        yield Said(after + 1, said)
+
+    def digest(self, _place: int) -> str:
+        """Give the digest of all of it."""
+        return self.state()
+
+    @abstractmethod
+    def say(self) -> Iterator[Statement | Remark]:
+        """Say how it is now."""
+
+    @abstractmethod
+    def state(self) -> str:
+        """Give a digest that changes whenever what is said does."""
+
+
+class OnceSource(Source):
+    """One thing that is said once for ever, such as a note: its content is the part that it is known by."""
+
+    size = 1
+
+    def __init__(self, statements: list[Statement], *, run: ForeignId, part: str, name: str) -> None:
+        self.run, self.part, self.name = run, part, name
+        self._statements = statements
+
+    def read(self, after: int) -> Iterator[Said | Remark]:
+        """Say it."""
+        if after < 1:
+            yield Said(1, self._statements)
+
+    def digest(self, _place: int) -> str:
+        """Give nothing: the part says it all."""
+        return ""
 
 
 class FileSource(Source):

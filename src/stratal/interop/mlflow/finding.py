@@ -1,0 +1,59 @@
+"""What a store of MLflow holds, as sources: per run its state, its notes and its metrics; and its registered models."""
+
+from pathlib import Path
+
+from stratal.interop.foreign import Remark
+from stratal.interop.importing import Options
+from stratal.interop.mlflow.database import SqliteStore
+from stratal.interop.mlflow.folder import FolderStore
+from stratal.interop.mlflow.meaning import RunState, note_of
+from stratal.interop.mlflow.places import Places
+from stratal.interop.mlflow.records import MlflowStore, RunRow
+from stratal.interop.port import Found, Source
+
+# Folders that MLflow puts artifacts into, beside a database.
+_BESIDE = ("", "mlruns", "mlartifacts", "artifacts")
+PARENT = "mlflow.parentRunId"
+
+
+def find(path: Path, options: Options) -> Found:
+    """Find what a store holds. path: `mlruns/` or a folder with it or a database in it, or the database."""
+    place = _store_in(path)
+    if place is None:
+        return Found([], [])
+    store: MlflowStore = FolderStore(place) if place.is_dir() else SqliteStore(place)
+    top = place if place.is_dir() else place.parent
+    beside = [top / name for name in _BESIDE] + ([options.files] if options.files else [])
+    places = Places(beside, options.artifact_roots)
+    rows = {row.id: row for row in store.runs()}
+    sources: list[Source] = []
+    bare: list[RunRow] = []
+    for row in rows.values():
+        parent = rows.get(store.tags(row).get(PARENT, ""))
+        state = RunState(store, row, places, parent=parent.foreign(store.kind) if parent else None, experiment=options.experiment)
+        sources += [state, *filter(None, [note_of(state)]), *store.metrics(row)]
+        if not state.has_files:
+            bare.append(row)
+    remarks = [*store.remarks, *_remark_missing(bare, places)]
+    return Found(sources, remarks)
+
+
+def _store_in(path: Path) -> Path | None:
+    """Give the folder store or the database under a path, None if there is none."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return path if file.read(16) == b"SQLite format 3\0" else None
+    for folder in (path, path / "mlruns"):
+        if any((each / "meta.yaml").exists() for each in folder.glob("*") if each.is_dir()):
+            return folder
+    database = path / "mlflow.db"
+    return database if database.is_file() else None
+
+
+def _remark_missing(bare: list[RunRow], places: Places) -> list[Remark]:
+    """Say which artifacts were not found. Nobody knows whether there were any: a run without files looks the same in a database."""
+    missing = [row for row in bare if row.artifact_uri and places.find(row.artifact_uri, row.id) is None]
+    if not missing:
+        return []
+    text = f"{len(missing)} runs have no artifacts beside the store; the first was to have them at {missing[0].artifact_uri:.300}"
+    return [Remark(f"{text} (say where that is here: --artifact-root OLD=NEW)")]

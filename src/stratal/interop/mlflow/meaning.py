@@ -1,0 +1,168 @@
+"""What a run of MLflow means here: its statements, in the words of the frame."""
+
+import ast
+from collections.abc import Iterator, Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+import msgspec
+
+from stratal.core.errors import Misuse
+from stratal.interop.bounds import artifact_path, is_storable
+from stratal.interop.foreign import Began, Ended, ForeignId, Linked, Params, Remark, Remarked, Saved, Statement, Tags
+from stratal.interop.mlflow.places import Places, files_of, state_of
+from stratal.interop.mlflow.records import DatasetRow, LoggedModel, MlflowStore, RunRow, to_ns
+from stratal.interop.port import OnceSource, StateSource
+from stratal.tracking.facts import KINDS, check_artifact_path
+
+NOTE = "mlflow.note.content"
+_STATUS = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
+# Tags that say what has a place of its own here.
+_MAPPED = {
+    NOTE, "mlflow.runName", "mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit",
+    "mlflow.source.git.branch", "mlflow.source.git.repoURL", "stratal.kind", "stratal.group", "stratal.error", "stratal.status",
+}  # fmt: skip
+
+
+class RunState(StateSource):
+    """All of a run but its metrics and notes: how it began and ended, params, tags, datasets, models, files."""
+
+    part = "state"
+
+    def __init__(self, store: MlflowStore, row: RunRow, places: Places, *, parent: ForeignId | None, experiment: str) -> None:
+        self.run, self.name = row.foreign(store.kind), f"{row.name or row.id} ({row.id})"
+        self._row, self._parent = row, parent
+        self._experiment = experiment or row.experiment or "Default"
+        self._params, self._tags = store.params(row), store.tags(row)
+        self._datasets, self._models = store.datasets(row), store.logged_models(row)
+        self._remarks: list[Remark] = []
+        self._files = _run_files(row, self._models, places, self._remarks)
+
+    @property
+    def note(self) -> str:
+        """The run's description, '' if it has none."""
+        return self._tags.get(NOTE, "")
+
+    @property
+    def has_files(self) -> bool:
+        """Tell whether artifacts were found."""
+        return bool(self._files)
+
+    def state(self) -> str:
+        """Give the digest of all that is said."""
+        said = repr((self._row, self._params, self._tags, self._datasets, self._models))
+        return blake2b((said + state_of(self._files)).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+    def say(self) -> Iterator[Statement | Remark]:
+        """Say how the run is now."""
+        row, at_ns = self._row, self.run.started_ns
+        yield from self._remarks
+        yield self._began()
+        yield Params(values={name: value_of(text) for name, text in self._params.items()}, at_ns=at_ns)
+        own = {name: text for name, text in self._tags.items() if name not in _MAPPED}
+        own |= {"imported.from": "mlflow", "imported.run": row.id}
+        if row.is_deleted:
+            own["mlflow.deleted"] = "true"
+        yield Tags(values=own, at_ns=at_ns)
+        for dataset in self._datasets:
+            yield from _dataset(dataset, at_ns)
+        for model in self._models:
+            yield _record(f"{model_folder(model)}/logged_model.json", model._asdict(), at_ns)
+        for path, file in self._files:
+            yield Saved(path=path, data=file, at_ns=at_ns)
+        if row.status in _STATUS:
+            ended_ns = at_ns if row.end_ms is None else to_ns(row.end_ms, at_ns)
+            yield Ended(status=_STATUS[row.status], error=self._tags.get("stratal.error", ""), at_ns=ended_ns)
+
+    def _began(self) -> Began:
+        tags, kind = self._tags, self._tags.get("stratal.kind", "")
+        return Began(
+            experiment=self._experiment,
+            name=self._row.name or tags.get("mlflow.runName", ""),
+            kind=kind if kind in KINDS else "train",
+            group=tags.get("stratal.group", ""),
+            parent=self._parent,
+            user=tags.get("mlflow.user", "") or self._row.user,
+            capture=_captured(tags),
+            at_ns=self.run.started_ns,
+        )
+
+
+def note_of(state: RunState) -> OnceSource | None:
+    """Give the source of a run's description: each text that it ever had becomes one note."""
+    text = state.note
+    if not text:
+        return None
+    said: list[Statement] = [Remarked(text=text, author="mlflow", at_ns=state.run.started_ns)]
+    digest = blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return OnceSource(said, run=state.run, part=f"note/{digest}", name=f"description of {state.name}")
+
+
+def value_of(text: str) -> object:
+    """Give what a param was: MLflow keeps str(value), so a text that is exactly what Python writes for a value is that value.
+
+    Numbers, True, False and None only; NaN and infinities stay texts."""
+    if len(text) > 40 or text in ("nan", "inf", "-inf"):
+        return text
+    try:
+        value: object = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+    is_plain = value is None or isinstance(value, bool | int | float)
+    return value if is_plain and str(value) == text else text
+
+
+def model_folder(model: LoggedModel) -> str:
+    """Give the folder of a logged model among its run's artifacts; one name may be logged often."""
+    return artifact_path("models", f"{model.name or 'model'}-{model.id}")
+
+
+def _run_files(row: RunRow, models: list[LoggedModel], places: Places, remarks: list[Remark]) -> list[tuple[str, Path]]:
+    found: list[tuple[str, Path]] = []
+    if (folder := places.find(row.artifact_uri, row.id)) is not None:
+        found += [(_path(name), file) for name, file in files_of(folder, remarks)]
+    for model in models:
+        if (folder := places.find(model.place, model.id)) is not None:
+            found += [(artifact_path(model_folder(model), name), file) for name, file in files_of(folder, remarks)]
+    return found
+
+
+def _path(name: str) -> str:
+    try:
+        return check_artifact_path(name)
+    except Misuse:
+        return artifact_path("renamed", name)
+
+
+def _dataset(dataset: DatasetRow, at_ns: int) -> Iterator[Statement]:
+    context = dataset.tags.get("mlflow.data.context", "")
+    yield Linked(verb="used", target=f"mlflow-dataset:{dataset.name}@{dataset.digest}", role=context or "data", at_ns=at_ns)
+    yield _record(artifact_path("datasets", f"{dataset.name}-{dataset.digest}", ".json"), dataset._asdict(), at_ns)
+
+
+def _record(path: str, record: Mapping[str, object], at_ns: int) -> Saved:
+    text = msgspec.json.format(msgspec.json.encode(_storable(record)), indent=2)
+    return Saved(path=path, data=text + b"\n", at_ns=at_ns)
+
+
+def _storable(value: object) -> object:
+    """Give what JSON can hold: bytes that are no UTF-8 become question marks."""
+    if isinstance(value, str):
+        return value if is_storable(value) else value.encode("utf-8", "replace").decode().replace("\0", "?")
+    if isinstance(value, Mapping):
+        return {str(_storable(name)): _storable(item) for name, item in value.items()}
+    return value
+
+
+def _captured(tags: Mapping[str, str]) -> dict[str, object]:
+    captured: dict[str, object] = {}
+    if script := tags.get("mlflow.source.name"):
+        captured["entry"] = {"kind": tags.get("mlflow.source.type", "").lower() or "script", "target": script}
+    git = {
+        "commit": tags.get("mlflow.source.git.commit"),
+        "branch": tags.get("mlflow.source.git.branch"),
+        "remote": tags.get("mlflow.source.git.repoURL"),
+    }
+    if any(git.values()):
+        captured["git"] = {name: value for name, value in git.items() if value}
+    return captured
