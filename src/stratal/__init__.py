@@ -67,6 +67,8 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.active import active_run as active_run
     from stratal.tracking.artifacts import ArtifactFile as ArtifactFile
     from stratal.tracking.artifacts import ArtifactFolder as ArtifactFolder
+    from stratal.tracking.autologging import autolog as autolog
+    from stratal.tracking.autologging import callback as callback
     from stratal.tracking.finding import runs as runs
     from stratal.tracking.forking import fork as fork
     from stratal.tracking.grouping import spread as spread
@@ -121,6 +123,8 @@ _HOMES = {
     "compare": "stratal.tracking.explaining:compare_runs",
     "why": "stratal.tracking.explaining:explain",
     "load": "stratal.tracking.serving",
+    "autolog": "stratal.tracking.autologging",
+    "callback": "stratal.tracking.autologging",
     "seed_everything": "stratal.tracking.seeding",
     "use_store": "stratal.tracking.opening",
     "open_store": "stratal.tracking.opening",

@@ -4,7 +4,7 @@ Each thread and task sees the run that it entered last; one that entered none se
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol
@@ -50,6 +50,8 @@ class OpenRun(Protocol):
     def state(self, kind: str, body: Mapping[str, object], *, subject: str = "") -> None: ...
 
     def say(self, what: str, value: object) -> None: ...
+
+    def before_end(self, action: Callable[[], None]) -> None: ...
 
     def finish(self, status: str = "finished", *, error: str = "") -> None: ...
 

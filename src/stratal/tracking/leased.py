@@ -50,6 +50,7 @@ class LeasedRun(Run):
         """Stop renewing, after a room's own command has ended the run."""
         _renewer.drop(self)
         if self.is_open:
+            self._run_endings()
             self.is_open = False
             active.pop(self)
 

@@ -2,12 +2,13 @@
 
 import atexit
 import contextlib
+import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stratal.core.errors import Conflict, Misuse, NotFound, StoreDown
 from stratal.core.ids import RunId, new_id, short, to_bytes
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from stratal.tracking.origins import Origin
     from stratal.tracking.values import Model
 
+log_ = logging.getLogger(__name__)
+T = TypeVar("T")
+
 
 class Run:
     """A run that is being written. A context manager: it ends as finished, or as failed if the block raises."""
@@ -64,6 +68,7 @@ class Run:
         self.captured: Capture | None = None  # what its start says of the process that started it, if that was us
         self._bytes = to_bytes(id)
         self._writer = store.writer
+        self._before_end: list[Callable[[], None]] = []
 
     @property
     def short(self) -> str:
@@ -168,6 +173,7 @@ class Run:
         if status not in STATUSES[1:4]:
             raise Misuse(f"a run cannot end as {status!r}", hint=f"choose one of: {', '.join(STATUSES[1:4])}")
         if self.is_open:
+            self._run_endings()
             self.is_open = False
             active.pop(self)
             if self.captured is not None:
@@ -180,8 +186,33 @@ class Run:
 
     def leave(self) -> None:
         """Stop writing to the run without ending it: others go on with it."""
+        self._run_endings()
         self.is_open = False
         active.pop(self)
+
+    def before_end(self, action: Callable[[], None]) -> None:
+        """Call something once, when this process ends the run or leaves it. What it raises is logged, and goes no further."""
+        self._before_end.append(action)
+
+    def watch(
+        self,
+        target: T,
+        *,
+        optimizer: object = None,
+        every: int | None = None,
+        histograms: bool | None = None,
+        training_score: bool | None = None,
+        model: str | None = None,
+    ) -> T:
+        """Log the next fit of an estimator or trainer, or gradients and params of a torch module; give the target back.
+
+        optimizer, every (steps), histograms: of torch modules. training_score, model (a name to save it under): of estimators.
+        Logging by it never raises into the fit. Raises Misuse for what cannot be watched.
+        """
+        from stratal.tracking.autolog.watching import Wanted, watch  # each library's file is imported when it is met
+
+        watch(self, target, Wanted(optimizer=optimizer, every=every, histograms=histograms, training_score=training_score, model=model))
+        return target
 
     def __enter__(self) -> "Run":
         return self
@@ -196,6 +227,14 @@ class Run:
 
     def __repr__(self) -> str:
         return f"<Run {self.short} of {self.experiment!r}, {self.kind}>"
+
+    def _run_endings(self) -> None:
+        actions, self._before_end = self._before_end, []
+        for action in actions:
+            try:
+                action()
+            except Exception as error:  # noqa: BLE001  # somebody else's business must not keep a run from its end
+                log_.warning("not done at the end of a run run=%s error=%r", self.short, error)
 
     def _end(self, status: str, error: str) -> None:
         self._tell(END, End(status=status, error=error))
