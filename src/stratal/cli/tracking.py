@@ -1,17 +1,24 @@
 """Commands of the trunk: runs, show, compare, why."""
 
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, TypedDict
 
 import typer
 from rich.text import Text
 
-from stratal.cli.printing import page_width, print_json, print_out
+from stratal.cli.printing import cell, page_width, print_json, print_out, span, table
 from stratal.cli.tracking_pages import brief, brief_value, comparison_page, lineage_page, run_page, runs_table, value_page, whole
+from stratal.core.ids import short
 from stratal.tracking.explaining import compare_runs, explain
 from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import current_store, use_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.refs import format_ref, parse_ref, resolve
+from stratal.tracking.store.views import ViewQuery
+from stratal.tracking.table import RunTable
+from stratal.tracking.views import view as get_view
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 StoreUrl = Annotated[str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")]
@@ -29,22 +36,40 @@ def runs(
     query: Annotated[str, typer.Option("--query", "-q", help="A filter: metrics.auc > 0.9 and params.model = 'gbm'")] = "",
     experiment: Annotated[list[str] | None, typer.Option("--experiment", "-e", help="Only of this experiment; may be given again.")] = None,
     order: Annotated[str, typer.Option("--order", "-o", help="An order: metrics.auc desc, started")] = "",
-    limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many.")] = 50,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", help="At most so many; default: the view's, else 50.")] = None,
+    columns: Annotated[str, typer.Option("--columns", "-c", help="Only these: name, params.lr, max(metrics.auc)")] = "",
+    after: Annotated[str | None, typer.Option(help="Go on after a page, with the token that it ended with.")] = None,
+    view: Annotated[str | None, typer.Option(help="A saved view; a filter beside it narrows it, an order replaces its own.")] = None,
     json: Json = False,
     store: StoreUrl = None,
 ) -> None:
     """List runs, filtered and sorted."""
-    _use(store)
-    found = find_runs(query, experiment=experiment or None, order_by=order, limit=limit)
+    use(store)
+    asked = viewed(view, query, experiment, order, columns, limit)
+    common: Asked = {
+        "experiment": None if asked.experiments is None else list(asked.experiments),
+        "order_by": asked.order_by,
+        "limit": asked.limit or 50,
+        "after": after,
+    }
+    if asked.select:
+        table = find_runs(asked.where, select=asked.select, **common)
+        if json:
+            print_json({"rows": list(table), "next": table.next})
+        else:
+            print_table(table)
+        return
+    found = find_runs(asked.where, **common)
     if json:
         print_json([brief(run) for run in found])
+        if found.next:
+            print(f"next page: --after {found.next}", file=sys.stderr)
         return
     if not found:
-        print_out("No runs." if not query and not experiment else "No run passes the filter.")
-        return
-    print_out(runs_table(found, page_width()))
-    if found.next:
-        print_out(Text(f"The first {len(found)}; --limit gives more.", style="dim"))
+        print_out("No runs." if not asked.where and not asked.experiments else "No run passes the filter.")
+    else:
+        print_out(runs_table(found, page_width()))
+    print_ending(found.remarks, found.next, f"The first {len(found)}; --limit gives more")
 
 
 def show(
@@ -53,7 +78,7 @@ def show(
     store: StoreUrl = None,
 ) -> None:
     """Show one run, or what another ref stands for."""
-    _use(store)
+    use(store)
     parsed = parse_ref(ref, default_kind="run")
     if parsed.kind == "run":
         run = get_run(parsed.name)
@@ -80,7 +105,7 @@ def compare(
     store: StoreUrl = None,
 ) -> None:
     """Compare runs: params, metrics, environment, code, data."""
-    _use(store)
+    use(store)
     comparison = compare_runs(refs, minimize=minimize or (), maximize=maximize or ())
     if json:
         print_json(comparison)
@@ -94,7 +119,7 @@ def why(
     store: StoreUrl = None,
 ) -> None:
     """Show where something came from, and what came of it."""
-    _use(store)
+    use(store)
     lineage = explain(ref)
     if json:
         print_json(lineage)
@@ -102,6 +127,61 @@ def why(
     print_out(*lineage_page(lineage))
 
 
-def _use(store: str | None) -> None:
+class Asked(TypedDict):
+    """What a list of runs is asked, besides its filter."""
+
+    experiment: list[str] | None
+    order_by: str
+    limit: int
+    after: str | None
+
+
+def viewed(view: str | None, query: str, experiment: list[str] | None, order: str, columns: str, limit: int | None) -> ViewQuery:
+    """Put a saved view and what was said beside it together: filters are joined by `and`, the rest replaces."""
+    saved = get_view(view).query if view else ViewQuery()
+    where = f"({saved.where}) and ({query})" if saved.where and query else query or saved.where
+    return ViewQuery(
+        where=where,
+        experiments=tuple(experiment) if experiment else saved.experiments,
+        order_by=order or saved.order_by,
+        select=(columns,) if columns else saved.select,
+        limit=limit or saved.limit,
+    )
+
+
+def print_table(found: RunTable) -> None:
+    """Print a table of runs, with what is to be said of it."""
+    if found:
+        page = table(*found.columns, numbers=[name for name in found.columns if any(_is_number(value) for value in found.column(name))])
+        for row in found:
+            page.add_row(*(cell(_readable(name, value)) for name, value in row.items()))
+        print_out(page)
+    else:
+        print_out("No run passes.")
+    print_ending(found.remarks, found.next, f"The first {len(found)}")
+
+
+def print_ending(remarks: Sequence[str], following: str | None, cut: str) -> None:
+    """Say what looks like a mistake, and how to go on."""
+    for remark in remarks:
+        print_out(Text(remark, style="yellow"))
+    if following:
+        print(f"{cut}, or go on with --after {following}")  # not by rich: a token that is broken into lines cannot be copied
+
+
+def use(store: str | None) -> None:
+    """Take the store that was named."""
     if store is not None:
         use_store(store)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _readable(name: str, value: object) -> object:
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M:%S")
+    if name == "id":
+        return short(str(value))
+    return span(value) if name == "duration" and isinstance(value, float) else value

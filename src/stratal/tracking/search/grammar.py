@@ -332,9 +332,8 @@ class _Reader:
         known = _ALIASES.get(name.lower(), name.lower())
         if known not in ATTRIBUTES:
             near = nearest_stored(name, self._names.known()) or nearest(name, [*ATTRIBUTES, *_ENTITIES.values()])
-            hint = (
-                f"{near}runs have {', '.join(ATTRIBUTES)}; params, metrics and tags are written {'params.x' if near else 'params.' + name}"
-            )
+            example = "params.x" if near else f"params.{name}"
+            hint = f"{near}runs have {', '.join(ATTRIBUTES)}; params, metrics and tags are written {example}"
             raise self._wrong(token, f"runs have no attribute {name!r}", hint=hint)
         return Key(entity="attributes", name=known)
 
