@@ -61,6 +61,33 @@ def short_run() -> float:
     return time.perf_counter() - start
 
 
+def fill_runs(count: int) -> float:
+    """The runs of bench/search.py, each in one batch, into an experiment of their own."""
+    start = time.perf_counter()
+    experiment = client.create_experiment("search")
+    for number in range(count):
+        run = client.create_run(experiment, run_name=f"run {number}")
+        values = {"p0": number % 100, "p1": f"model-{number % 7}", **{f"p{i}": (number * i) % 997 / 10 for i in range(2, 20)}}
+        params = [Param(name, str(value)) for name, value in values.items()]
+        metrics = [Metric(f"m{i}", (number * 7919 + i * 104729) % 100_003 / 100_003, 0, 0) for i in range(20)]
+        client.log_batch(run.info.run_id, metrics=metrics, params=params)
+        client.set_terminated(run.info.run_id)
+    return time.perf_counter() - start
+
+
+def search(where: str = "", order: str = "") -> float:
+    experiment = client.get_experiment_by_name("search").experiment_id
+    start = time.perf_counter()
+    client.search_runs([experiment], filter_string=where, order_by=[order] if order else None, max_results=50)
+    return time.perf_counter() - start
+
+
+def frame() -> float:
+    start = time.perf_counter()
+    mlflow.search_runs(experiment_names=["search"], max_results=50_000)
+    return time.perf_counter() - start
+
+
 for line in sys.stdin:
     request = json.loads(line)
     print(json.dumps(globals()[request.pop("what")](**request)), flush=True)

@@ -38,6 +38,7 @@ from stratal.tracking.search import (
     parse_filter,
     parse_order,
 )  # fmt: skip
+from stratal.tracking.store import search
 from stratal.tracking.store.search import MOST, count_runs, search_runs
 
 PARAMS = ["lr", "model", "a b'\"`"]
@@ -208,15 +209,21 @@ orders = st.lists(
 )  # fmt: skip
 
 
-@given(condition=trees, order=orders, experiments=st.none() | st.lists(st.sampled_from([*EXPERIMENTS, "none"]), max_size=2))
-@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    condition=trees,
+    order=orders,
+    experiments=st.none() | st.lists(st.sampled_from([*EXPERIMENTS, "none"]), max_size=2),
+    common=st.sampled_from([0, 20, 3000]),  # from how many runs on a condition is looked up run by run
+)
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @pytest.mark.slow
 def test_compiled_searches_give_what_the_tree_means(
-    store: Store, documents: list[Searchable], condition: Condition, order: list[OrderKey], experiments: list[str] | None
+    store: Store, documents: list[Searchable], condition: Condition, order: list[OrderKey], experiments: list[str] | None, common: int
 ) -> None:
     expected = [each for each in documents if evaluate(condition, each) and (experiments is None or each.experiment in experiments)]
 
-    with store.database.read(Identity(name="ada")) as tx:
+    with store.database.read(Identity(name="ada")) as tx, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(search, "_COMMON", common)
         page = search_runs(tx, condition, order, experiments=experiments, living=[store.writer.id], limit=MOST)
         count = count_runs(tx, condition, experiments=experiments, living=[store.writer.id])
 

@@ -67,6 +67,7 @@ run = Table(
     Index(None, "parent"),
     Index(None, "short"),
     Index(None, "fork_of", sqlite_where=text("fork_of IS NOT NULL"), postgresql_where=text("fork_of IS NOT NULL")),
+    Index("run_lagging", "is_lagging", sqlite_where=text("is_lagging = 1"), postgresql_where=text("is_lagging = 1")),
     sqlite_autoincrement=False,
 )
 

@@ -1,6 +1,6 @@
 """Finding runs: a filter, an order and a limit in; runs, or a table of them, out."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple, overload
 
 from stratal.core.errors import Misuse
@@ -49,9 +49,9 @@ class Runs(Framed, Sequence[ReadRun]):
     def to_polars(self) -> "pl.DataFrame":
         """Give a frame, one row per run: id, experiment, name, kind, status, user, started, ended, duration_s, then params.*,
         metrics.* (last values) and tags.*."""
-        from stratal.tracking.frames import runs_to_polars  # polars: only for those who ask for a frame
+        from stratal.tracking.frames import columns_to_polars  # polars: only for those who ask for a frame
 
-        return runs_to_polars([_row(run) for run in self._runs])
+        return columns_to_polars(_columns(self._runs))
 
     def __repr__(self) -> str:
         more = ", and more" if self.next else ""
@@ -195,18 +195,33 @@ def _found(tx: Transaction, store: Store, asked: Asked, limit: int | None, after
             return found, after
 
 
-def _row(run: ReadRun) -> dict[str, object]:
-    row: dict[str, object] = {
-        "id": run.id,
-        "experiment": run.experiment,
-        "name": run.name,
-        "kind": run.kind,
-        "status": run.status,
-        "user": run.user,
-        "started": run.started,
-        "ended": run.ended,
-        "duration_s": run.duration_s,
-    }
-    for part, values in (("params", run.params), ("metrics", run.metrics), ("tags", run.tags)):
-        row.update({f"{part}.{name}": value for name, value in values.items()})
-    return row
+_ATTRIBUTES: dict[str, Callable[[ReadRun], object]] = {
+    "id": lambda run: run.id,
+    "experiment": lambda run: run.experiment,
+    "name": lambda run: run.name,
+    "kind": lambda run: run.kind,
+    "status": lambda run: run.status,
+    "user": lambda run: run.user,
+    "started": lambda run: run.started,
+    "ended": lambda run: run.ended,
+    "duration_s": lambda run: run.duration_s,
+}
+_PARTS: dict[str, Callable[[ReadRun], Mapping[str, object]]] = {
+    "params": lambda run: run.params,
+    "metrics": lambda run: run.metrics,
+    "tags": lambda run: run.tags,
+}
+
+
+def _columns(runs: Sequence[ReadRun]) -> dict[str, list[object]]:
+    columns: dict[str, list[object]] = {name: [read_one(run) for run in runs] for name, read_one in _ATTRIBUTES.items()}
+    for part, of in _PARTS.items():
+        found: dict[str, list[object]] = {}
+        for at, run in enumerate(runs):
+            for name, value in of(run).items():
+                column = found.get(name)
+                if column is None:
+                    column = found[name] = [None] * len(runs)
+                column[at] = value
+        columns.update({f"{part}.{name}": column for name, column in found.items()})
+    return columns

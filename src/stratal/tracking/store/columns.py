@@ -25,8 +25,8 @@ _VALUES: dict[str, tuple[Any, ...]] = {
 
 def _of_key(entity: str) -> Select[Any]:
     c = _TABLES[entity].c
-    named = select(key.c.id).where(key.c.name == bindparam("key_name")).scalar_subquery()
-    return select(c.run, *_VALUES[entity]).where(c.key == named, among(c.run, bindparam("numbers")))
+    # The key by its id, looked up before: beside a subquery for it, SQLite reads the whole index of the key.
+    return select(c.run, *_VALUES[entity]).where(c.key == bindparam("key_id"), among(c.run, bindparam("numbers")))
 
 
 def _of_all(entity: str) -> Select[Any]:
@@ -48,6 +48,7 @@ _IS_KNOWN = {
     entity: select(key.c.id).where(key.c.name == bindparam("key_name"), exists().where(table.c.key == key.c.id))
     for entity, table in _TABLES.items()
 }
+_KEY = select(key.c.id).where(key.c.name == bindparam("key_name"))
 _IDS = select(run.c.no, run.c.id).where(among(run.c.no, bindparam("numbers")))
 
 
@@ -88,12 +89,16 @@ def all_columns(tx: Transaction, numbers: Sequence[int], entity: str) -> dict[st
     at = {no: place for place, no in enumerate(numbers)}
     found: dict[str, list[Value]] = {}
     for no, name, *values in tx.rows(_OF_ALL[entity], numbers=to_json(list(numbers))):
-        found.setdefault(name, [None] * len(numbers))[at[no]] = _value(entity, "last", values)
+        column = found.get(name)
+        if column is None:
+            column = found[name] = [None] * len(numbers)
+        column[at[no]] = _value(entity, "last", values)
     return {name: found[name] for name in sorted(found)}
 
 
 def _rows_of(tx: Transaction, numbers: Sequence[int], asked: Key) -> Iterable[Row]:
-    return tx.rows(_OF_KEY[asked.entity], key_name=asked.name, numbers=to_json(list(numbers)))
+    id = tx.value(_KEY, key_name=asked.name)
+    return [] if id is None else tx.rows(_OF_KEY[asked.entity], key_id=id, numbers=to_json(list(numbers)))
 
 
 _PARTS = [column.name for column in _VALUES["metrics"]]

@@ -45,12 +45,11 @@ class _Matches(FunctionElement[bool]):
     name = "matches"
 
 
-class _Among(FunctionElement[bool]):
-    """Arguments: a column of numbers, a JSON list of numbers."""
+class _Listed(FunctionElement[int]):
+    """Argument: a JSON list of numbers."""
 
-    type = Boolean()
     inherit_cache = True
-    name = "among"
+    name = "listed"
 
 
 class _Folded(FunctionElement[str]):
@@ -78,7 +77,7 @@ def bytewise(text: ColumnElement[str]) -> ColumnElement[str]:
 
 def among(column: ColumnElement[int], numbers: ColumnElement[str]) -> ColumnElement[bool]:
     """Tell whether a number is in a JSON list: one statement for lists of any length, so that it is compiled once."""
-    return _Among(column, numbers)
+    return column.op("IN", is_comparison=True)(_Listed(numbers))
 
 
 def matches(text: ColumnElement[str], pattern: str, *, has_case: bool) -> ColumnElement[bool]:
@@ -124,16 +123,14 @@ def _(element: _Bytewise, compiler: SQLCompiler, **kw: Any) -> str:
     return f'({compiler.process(element.clauses, **kw)}) COLLATE "C"'
 
 
-@compiles(_Among, "sqlite")
-def _(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
-    column, numbers = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({numbers}))"
+@compiles(_Listed, "sqlite")
+def _(element: _Listed, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(SELECT value FROM json_each({compiler.process(element.clauses, **kw)}))"
 
 
-@compiles(_Among, "postgresql")
-def _(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
-    column, numbers = (compiler.process(clause, **kw) for clause in element.clauses)
-    return f"{column} IN (SELECT json_array_elements_text(({numbers})::json)::bigint)"
+@compiles(_Listed, "postgresql")
+def _(element: _Listed, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(SELECT json_array_elements_text(({compiler.process(element.clauses, **kw)})::json)::bigint)"
 
 
 @compiles(_Folded, "sqlite")

@@ -40,7 +40,7 @@ from stratal.core.ids import is_id
 from stratal.core.records import Record, number_from_json, number_to_json, to_json
 from stratal.store.database import Row, Transaction
 from stratal.store.tables import key, metric, participant, run
-from stratal.tracking.search import And, Between, Compare, Condition, Contains, In, Like, Not, Null, Or, OrderKey
+from stratal.tracking.search import And, Between, Compare, Condition, Contains, In, Key, Like, Not, Null, Or, OrderKey
 from stratal.tracking.search.evaluation import param_text
 from stratal.tracking.search.tree import Literal
 from stratal.tracking.search.words import words_of
@@ -49,11 +49,16 @@ from stratal.tracking.store.runs import SELECT_RUNS, RunRecord, to_record
 from stratal.tracking.tables import param, tag, word
 
 MOST = 10_000  # runs of one page
+# Runs above which a condition is not worth a set of its own: counting so many entries of an index takes half a millisecond.
+_COMMON = 3000
 _TRUE: ColumnElement[bool] = true()
 _NUMBER, _TEXT, _NAN, _MISSING = range(4)  # ranks of what is sorted
 _LAST = "\U0010ffff"  # sorts after any letter
 _READ = SELECT_RUNS.where(among(run.c.no, bindparam("numbers")))
 PART_COLUMNS = {"min": "low", "max": "high", "step": "step", "points": "points"}
+
+
+_OnKey = Compare | Between | In | Like | Null
 
 
 class Page(Record, frozen=True, kw_only=True):
@@ -103,6 +108,7 @@ def pick_runs(
         raise Misuse(f"limit = {limit} is not possible", hint=f"give 1 to {MOST:,}, and read further pages with their token")
     searching = Searching(tx.now_ns, living, experiments)
     token = None if page is None else _read_token(page, order)
+    searching.plan(tx, condition)
     found: list[Row] = []
     if _can_lead(order, token):
         found = tx.rows(searching.page(condition, order, token, leads=True).limit(limit + 1))
@@ -136,6 +142,42 @@ class Searching:
         self._experiments = experiments
         # The indexes lead with the experiment where there is only one to look at.
         self._only = next(iter(experiments)) if experiments is not None and len(experiments) == 1 else None
+        # A rare condition, whose entries of an index are gone through; and those that are then looked up, one run after another.
+        # By identity: 1 equals true, but means something else in a filter.
+        self._leader: Condition | None = None
+        self._led: FromClause | None = None
+        self._looked_up: list[Condition] = []
+
+    def plan(self, tx: Transaction, condition: Condition) -> None:
+        """Choose how conditions that are joined by `and` are evaluated: along the index of the rarest, the others by look-ups; and by
+        look-ups alone if none is rare, because then a page is full before many runs were looked at."""
+        parts = [
+            part
+            for part in (condition.parts if isinstance(condition, And) else (condition,))
+            if isinstance(part, Compare | Between | In | Like) and part.key.entity != "attributes" and part.key.part == "last"
+        ]
+        if not parts:
+            return
+        counts = tx.row(select(*(self._count(part).label(f"n{at}") for at, part in enumerate(parts))))
+        rarest = min(zip(counts or (), parts, strict=True), key=lambda pair: int(pair[0]))
+        if rarest[0] <= _COMMON:
+            self._leader = rarest[1]
+            self._led = self._holding(rarest[1]).subquery("led")
+        self._looked_up = [part for part in parts if part is not self._leader]
+
+    def _count(self, condition: _OnKey) -> ColumnElement[int]:
+        """Count runs that a condition holds for, up to what makes it common."""
+        return select(func.count()).select_from(self._holding(condition).limit(_COMMON + 1).subquery()).scalar_subquery()
+
+    def _holding(self, condition: _OnKey) -> Select[Any]:
+        """Select the numbers of the runs that a condition on a param, metric or tag holds for; `is null` as `is not null`."""
+        table, is_there, compare, text = _of_key(condition.key)
+        holding = select(table.c.run).where(table.c.key == _key_id(condition.key.name))
+        if _needs_presence(condition):
+            holding = holding.where(is_there)
+        if self._only is not None and "experiment" in table.c:
+            holding = holding.where(table.c.experiment == self._only)
+        return holding if isinstance(condition, Null) else holding.where(_holds(condition, compare, text))
 
     def page(self, condition: Condition, order: Sequence[OrderKey], token: "_Token | None", *, leads: bool) -> Select[Any]:
         """Select (no, id, started_ns, sort keys) of a page's runs.
@@ -159,6 +201,8 @@ class Searching:
                 return or_(false(), *(self.condition(part) for part in parts))
             case Not(part=part):
                 return not_(self.condition(part))
+            case _ if condition is self._leader:
+                return _TRUE
             case Contains():
                 return self._contains(condition)
             case _ if condition.key.entity == "attributes":
@@ -169,7 +213,7 @@ class Searching:
     def _sort_keys(self, order: Sequence[OrderKey], leads: bool) -> tuple[list[_SortKey], FromClause]:
         """Give never-NULL columns whose order is the one asked for, and the tables that they are in."""
         keys: list[_SortKey] = []
-        source: FromClause = run
+        source: FromClause = run if self._led is None else run.join(self._led, self._led.c.run == run.c.no)
         for number, asked in enumerate(order):
             if asked.key.entity == "attributes":
                 keys += self._attribute_keys(asked)
@@ -192,15 +236,13 @@ class Searching:
         return [_SortKey(rank), _SortKey(value, asked.is_descending)]
 
     def _stored(self, condition: Compare | Between | In | Like | Null) -> ColumnElement[bool]:
-        """Compile a condition on a param, metric or tag: the run is in the set of those that have it so."""
-        table, is_there, compare, text = _STORED[condition.key.entity] if condition.key.part == "last" else _part(condition.key.part)
-        holding = select(table.c.run).where(table.c.key == _key_id(condition.key.name), is_there)
-        if self._only is not None and "experiment" in table.c:
-            holding = holding.where(table.c.experiment == self._only)
-        if isinstance(condition, Null):
-            within = run.c.no.in_(holding)
-            return within if condition.is_negated else not_(within)
-        return run.c.no.in_(holding.where(_holds(condition, compare, text)))
+        """Compile a condition on a param, metric or tag: the run is in the set of those that have it so. Where the run is looked at
+        anyway, whether it has it so is one look-up by its number, and the set need not be made."""
+        holding = self._holding(condition)
+        if any(part is condition for part in self._looked_up):
+            return exists(holding.where(_of_key(condition.key).table.c.run == (run.c.no if self._led is None else self._led.c.run)))
+        within = run.c.no.in_(holding)
+        return not_(within) if isinstance(condition, Null) and not condition.is_negated else within
 
     def _contains(self, condition: Contains) -> ColumnElement[bool]:
         """Compile a search for words: a range of the index for each, because it may be a beginning."""
@@ -256,7 +298,7 @@ def _ids(condition: Compare | Between | In | Like | Null) -> tuple[str, ...]:
 
 
 def _compare_param(op: str, other: Literal) -> ColumnElement[bool]:
-    """Compare in two-valued logic, as all three: what is NULL is never equal, so that `not` may stand before it."""
+    """Compare: what is NULL is unequal to everything, and in no other relation."""
     c = param.c
     if isinstance(other, bool | str):
         return _relation(c.txt, op, param_text(other))
@@ -265,7 +307,7 @@ def _compare_param(op: str, other: Literal) -> ColumnElement[bool]:
 
 def _compare_metric(op: str, other: Literal) -> ColumnElement[bool]:
     c = metric.c
-    return or_(c.is_nan == 1, c.value != other) if op == "!=" else and_(c.is_nan == 0, _relation(c.value, op, other))
+    return or_(c.is_nan == 1, c.value != other) if op == "!=" else _relation(c.value, op, other)
 
 
 def _compare_tag(op: str, other: Literal) -> ColumnElement[bool]:
@@ -288,9 +330,11 @@ _STORED = {
 }
 
 
-def _part(part: str) -> _Stored:
-    """Give where a part of a series lies: smallest, largest, last step, number of points."""
-    column = metric.c[PART_COLUMNS[part]]
+def _of_key(asked: Key) -> _Stored:
+    """Give where the values of a key lie; of a metric also smallest, largest, last step, number of points."""
+    if asked.part == "last":
+        return _STORED[asked.entity]
+    column = metric.c[PART_COLUMNS[asked.part]]
     return _Stored(metric, column.is_not(None), lambda op, other: _relation(column, op, other), cast(column, Text))
 
 
@@ -305,8 +349,7 @@ def _holds(
         case Between(low=low, high=high):
             return and_(compare(">=", low), compare("<=", high))
         case In(values=values, is_negated=is_negated):
-            equal = or_(*(compare("=", value) for value in values))
-            return not_(equal) if is_negated else equal
+            return and_(*(compare("!=", value) for value in values)) if is_negated else or_(*(compare("=", value) for value in values))
         case Like(pattern=pattern, has_case=has_case, is_negated=is_negated):
             matching = matches(text, pattern, has_case=has_case)
             return not_(matching) if is_negated else matching
@@ -319,6 +362,19 @@ def _relation(column: ColumnElement[Any], op: str, other: Literal) -> ColumnElem
         "=": column.__eq__, "!=": column.__ne__, "<": column.__lt__, "<=": column.__le__, ">": column.__gt__, ">=": column.__ge__,
     }[op](other)  # fmt: skip
     return relation
+
+
+def _needs_presence(condition: Compare | Between | In | Like | Null) -> bool:
+    """Tell whether a condition may hold for NULL: then what was taken away must be told apart, which not every index can."""
+    match condition:
+        case Null():
+            return True
+        case Compare(op=op):
+            return op == "!="
+        case In(is_negated=is_negated) | Like(is_negated=is_negated):
+            return is_negated
+        case Between():
+            return False
 
 
 def _can_lead(order: Sequence[OrderKey], token: "_Token | None") -> bool:

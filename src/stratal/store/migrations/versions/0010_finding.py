@@ -1,4 +1,4 @@
-"""Finding: words of names and notes, saved views, and params that are numbers though they were logged as texts or are none."""
+"""Finding: words of names and notes, saved views, params that are numbers though logged as texts; which runs lag, by an index."""
 
 import json
 import math
@@ -32,6 +32,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name="view_key"),
         sqlite_with_rowid=False,
     )
+    lagging = sa.text("is_lagging = 1")
+    op.create_index("run_lagging", "run", ["is_lagging"], sqlite_where=lagging, postgresql_where=lagging)
     _fill_words()
     _number_texts()
     _mark_odd_numbers()
