@@ -81,6 +81,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.runs import run as run
     from stratal.tracking.seeding import seed_everything as seed_everything
     from stratal.tracking.serving import load as load
+    from stratal.tracking.syncing import sync as sync
     from stratal.tracking.values import Evaluation as Evaluation
     from stratal.tracking.values import File as File
     from stratal.tracking.values import Model as Model
@@ -130,6 +131,7 @@ _HOMES = {
     "open_store": "stratal.tracking.opening",
     "ArtifactFile": "stratal.tracking.artifacts",
     "ArtifactFolder": "stratal.tracking.artifacts",
+    "sync": "stratal.tracking.syncing",
     "File": "stratal.tracking.values",
     "Params": "stratal.tracking.values",
     "Model": "stratal.tracking.values",

@@ -12,6 +12,7 @@ from stratal.server.asgi import live
 from stratal.server.ingest import Ingest
 from stratal.server.serving import listening
 from stratal.store.journal import Writer, segments
+from stratal.store.shipments import digest_of_shipment
 from stratal.tracking.facts import START, Start
 
 
@@ -23,11 +24,11 @@ class Sender:
 
     def put(self, name: str, offset: int, data: bytes, **changed: str) -> httpx.Response:
         headers = {
-            "stratal-offset": str(offset), "stratal-size": str(len(data)), "stratal-digest": sha256(data).hexdigest(),
-            "content-encoding": "zstd",
+            "stratal-offset": str(offset), "stratal-size": str(len(data)), "content-encoding": "zstd",
+            "stratal-damage": "", "stratal-user": "", **changed,
         }  # fmt: skip
-        body = zstandard.compress(data)
-        return self.http.put(f"/ingest/v1/segments/{name}", content=body, headers={**headers, **changed})
+        digest = digest_of_shipment(name, offset, str(headers["stratal-damage"]), str(headers["stratal-user"]), data)
+        return self.http.put(f"/ingest/v1/segments/{name}", content=zstandard.compress(data), headers={"stratal-digest": digest, **headers})
 
     def blob(self, data: bytes, *, offset: int = 0, stop: int | None = None, digest: str = "", size: int | None = None) -> httpx.Response:
         headers = {"stratal-offset": str(offset), "stratal-size": str(len(data) if size is None else size)}

@@ -20,7 +20,7 @@ from stratal.server.serving import check_loopback, serving
 from stratal.store.arriving import Arrivals, everybody
 from stratal.store.frames import FACT, NAMED, POINTS, SIZE, encode_fact, pack, points_packer, salt_of
 from stratal.store.journal import segments
-from stratal.store.shipments import Seal
+from stratal.store.shipments import Seal, digest_of_shipment
 from stratal.store.store import Store
 from stratal.tracking.finding import find_runs
 from stratal.tracking.reading import get_run
@@ -93,8 +93,8 @@ def test_a_repeat_with_other_bytes_is_a_conflict_and_changes_nothing(store, team
 def test_a_flipped_bit_anywhere_in_transit_is_found_and_refused(store, team, segment):
     body = zstandard.compress(segment.data)
     headers = {
-        "stratal-offset": "0", "stratal-size": str(len(segment.data)), "stratal-digest": sha256(segment.data).hexdigest(),
-        "content-encoding": "zstd",
+        "stratal-offset": "0", "stratal-size": str(len(segment.data)), "content-encoding": "zstd",
+        "stratal-digest": digest_of_shipment(segment.name, 0, "", "", segment.data),
     }  # fmt: skip
     for place in range(0, len(body), max(1, len(body) // 60)):
         spoilt = bytearray(body)

@@ -54,6 +54,9 @@ COMMANDS = {
     "features": Command("features", "Feature views: list, show, read from the online store, prove parity."),
     "pipeline": Command("pipelines", "Show, explain and resume runs of pipelines."),
     "server": Command("server", "Take what other processes ship to a store. Loopback only; no pages and no queries yet."),
+    "sync": Command(
+        "syncing", "Ship what was logged here to a server. Goes on where it was broken off; exits with 1 if something was refused."
+    ),
     "demo": Command(
         "demo", "Run the whole lifecycle on real data: raw rows to a model in production. The second time comes from the cache."
     ),

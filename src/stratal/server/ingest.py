@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
@@ -42,6 +41,7 @@ from stratal.store.shipments import (
     Seal,
     check_segment,
     check_writer,
+    digest_of_shipment,
     read_ranges,
 )
 from stratal.store.store import Store
@@ -73,7 +73,7 @@ class OpenGate:
         host = re.sub(r":[0-9]+$", "", headers.get("host", ""))
         if host not in ("localhost", "[::1]") and not re.fullmatch(r"127(\.[0-9]{1,3}){3}", host):
             raise Forbidden(f"{host[:80]!r} is not this machine", hint="use http://127.0.0.1:PORT")
-        name = unquote(headers.get(USER, "unknown"))
+        name = unquote(headers.get(USER, "")) or "unknown"
         if not 0 < len(name) <= 200 or not name.isprintable():
             raise Forbidden("the name of the sender cannot be a name", hint="set STRATAL_USER")
         return Identity(name=name)
@@ -183,7 +183,8 @@ class Ingest:
 
     async def _accept(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
         name, offset = check_segment(match[1]), request.number(OFFSET, 2**62)
-        size, damage = request.number(SIZE, MOST_SHIPMENT_BYTES), read_ranges(request.headers.get(DAMAGE, ""))
+        size, ranges = request.number(SIZE, MOST_SHIPMENT_BYTES), request.headers.get(DAMAGE, "")
+        damage = read_ranges(ranges)
         if request.headers.get("content-encoding") != "zstd":
             raise refusal(415, "encoding", "a shipment is compressed by zstd", "set content-encoding: zstd")
         if self._waiting + size > self._limits.waiting_bytes and self._waiting:
@@ -193,7 +194,10 @@ class Ingest:
             body = await request.body(size + (size >> 7) + 1024, self._limits.piece_s, self._limits.shipment_s)
 
             def apply() -> int:
-                return self._arrivals.accept(name, offset, _unpack(body, size, request.headers.get(DIGEST, "")), damage, sender)
+                data = _unpack(body, size)
+                if digest_of_shipment(name, offset, ranges, request.headers.get(USER, ""), data) != request.headers.get(DIGEST):
+                    raise refusal(400, "digest", "the shipment is not what its digest says", "it was spoilt on the way: send it again")
+                return self._arrivals.accept(name, offset, data, damage, sender)
 
             return json_answer(200, Accepted(offset=await self._in_thread(apply)))
         finally:
@@ -270,8 +274,8 @@ class Ingest:
                 return refusal(422, "damaged", error.message, hint)
 
 
-def _unpack(body: bytes, size: int, digest: str) -> bytes:
-    """Decompress exactly `size` bytes, whatever the body claims. Raises Failed if it holds more, less, or others than it should."""
+def _unpack(body: bytes, size: int) -> bytes:
+    """Decompress exactly `size` bytes, whatever the body claims. Raises Failed if it holds more or less."""
     try:
         with zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(body) as reader:
             data = reader.read(size) if size else b""
@@ -280,6 +284,4 @@ def _unpack(body: bytes, size: int, digest: str) -> bytes:
         raise refusal(400, "body", f"the body is not zstd: {error}", "it was spoilt on the way: send it again") from None
     if is_longer or len(data) != size:
         raise refusal(400, "body", f"the body does not hold the {size} bytes that it announces", "it was spoilt on the way: send it again")
-    if sha256(data).hexdigest() != digest:
-        raise refusal(400, "digest", "the body is not what its digest says", "it was spoilt on the way: send it again")
     return data

@@ -6,7 +6,7 @@ last values; 5 commit. A command drains the journals that it depends on inside i
 
 Laws (tested, with kills at every named point): 1 a frame is applied once, in the transaction that moves its offset. 2 the
 order in which journals arrive does not change series. 3 a segment is unlinked only when nobody writes it, all of it is
-applied, and the database file itself holds the outcome.
+applied, the database file itself holds the outcome, and the server that the store is shipped to, if any, has it.
 """
 
 import contextlib
@@ -26,6 +26,7 @@ from stratal.store.frames import FACT, NAMED, NO_STEP, POINTS, Fact, Frame, enco
 from stratal.store.journal import Tail, open_segments, read_tail, segments, try_lock
 from stratal.store.keeping import blocks_to_fold, fold_blocks, keep_points
 from stratal.store.latest import lagging_runs, next_steps, rebuild, tell_forks, update_values
+from stratal.store.marks import forget_shipped, is_shipped, shipped_to, spool_url
 from stratal.store.names import Names, RunRow, ensure_runs, find_run, join_runs, offset_of
 from stratal.store.tables import damage, kept_fact, participant, segment
 
@@ -38,7 +39,9 @@ _ADD_SEGMENT = insert(segment).on_conflict_do_nothing()
 _MOVE_OFFSET = (
     update(segment).where(segment.c.name == bindparam("segment_name"), segment.c.offset == bindparam("old")).values(offset=bindparam("new"))
 )
-_DONE = update(segment).where(segment.c.name == bindparam("segment_name")).values(state="done", torn=bindparam("torn_bytes"))
+_DONE = (
+    update(segment).where(segment.c.name == bindparam("segment_name")).values(state=bindparam("new_state"), torn=bindparam("torn_bytes"))
+)
 _ADD_DAMAGE = insert(damage).on_conflict_do_nothing()
 _PARTICIPANTS = select(participant.c.writer).where(participant.c.run == bindparam("id"))
 _KEEP_FACT = insert(kept_fact).on_conflict_do_nothing()
@@ -164,7 +167,12 @@ class Settler:
             dead: dict[str, int] = {}
             size = 0
             for tail in self._read_tails(opened, whole=True):
-                if tail.read.frames or not try_lock(tail.fd) or os.fstat(tail.fd).st_size != tail.offset + len(tail.data):
+                if (
+                    tail.read.frames
+                    or self._is_kept(tail.name)
+                    or not try_lock(tail.fd)
+                    or os.fstat(tail.fd).st_size != tail.offset + len(tail.data)
+                ):
                     continue  # something left, somebody writes, or wrote just now
                 dead[tail.name] = len(tail.data)
                 size += tail.size
@@ -173,14 +181,20 @@ class Settler:
             with self.transaction() as tx:
                 for name, torn in dead.items():
                     tx.run(_ADD_SEGMENT, name=name, offset=0, state="live")
-                    tx.run(_DONE, segment_name=name, torn_bytes=torn)
+                    tx.run(_DONE, segment_name=name, new_state="shipped" if is_shipped(self.folder, name) else "done", torn_bytes=torn)
             if not self._database.checkpoint():
                 return 0
             self._database.fault("before unlink")
             for name in dead:
                 (self.folder / name).unlink(missing_ok=True)
+                forget_shipped(self.folder, name)
                 self._database.fault("after unlink")
             return len(dead)
+
+    def _is_kept(self, name: str) -> bool:
+        """Tell whether a server that this store, or spool, is shipped to still needs a segment."""
+        store = self.folder.parent
+        return (shipped_to(store) or spool_url(store)) is not None and not is_shipped(self.folder, name)
 
     def _read_tails(self, opened: dict[str, int], *, whole: bool, sizes: Mapping[str, int] | None = None) -> list[Tail]:
         with self._database.read(SYSTEM) as tx:

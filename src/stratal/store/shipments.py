@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from hashlib import sha256
 
 from stratal.core.errors import Conflict, Misuse
 from stratal.core.records import Record
@@ -109,6 +110,11 @@ def check_writer(writer: str) -> str:
     if not _WRITER.fullmatch(writer):
         raise Misuse(f"{writer[:60]!r} is not a writer", hint="a writer has 16 hex digits")
     return writer
+
+
+def digest_of_shipment(name: str, offset: int, damage: str, user: str, data: bytes) -> str:
+    """Give what vouches for a shipment: its bytes, and all that its head says of them. damage, user: as their headers hold them."""
+    return sha256("\n".join((name, str(offset), damage, user, sha256(data).hexdigest())).encode()).hexdigest()
 
 
 def write_ranges(ranges: Sequence[tuple[int, int]]) -> str:

@@ -1,4 +1,4 @@
-"""The store: one folder with journals, a database and blobs, and the two paths into it.
+"""The store: one folder with journals, a database and blobs, and the two paths into it; or a spool for one behind a URL.
 
 Telemetry goes to the journal of this process and touches no database. Control is a command: one transaction, which first
 drains what it depends on. The database, and SQLAlchemy with it, is opened at the first command or query.
@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stratal.core.clock import Clock, SystemClock
-from stratal.core.errors import StoreDown, StratalError
+from stratal.core.errors import Misuse, StoreDown, StratalError
 from stratal.core.ids import to_bytes
 from stratal.core.people import Identity, current_actor
 from stratal.core.settings import Settings, load_settings
 from stratal.store.blobs import Blobs
 from stratal.store.journal import Writer, living_writers
 from stratal.store.locating import locate
+from stratal.store.marks import mark_spool, remote_url, spool_folder
+from stratal.store.uploading import upload_aside
 
 if TYPE_CHECKING:
     from stratal.store.cache import Cache
@@ -50,12 +52,19 @@ class Store:
         self._aside: threading.Thread | None = None
         self.settings = settings or load_settings()
         self.clock = clock or SystemClock()
-        self.folder = locate(str(url) if url is not None else None, self.settings, Path.cwd())
+        # The server that this is a spool for, None for a store that lies in its folder.
+        self.remote = remote_url(str(url) if url is not None else self.settings.store or "")
+        if self.remote:
+            self.folder = locate(str(spool_folder(self.remote, self.settings.state_home)), self.settings, Path.cwd())
+        else:
+            self.folder = locate(str(url) if url is not None else None, self.settings, Path.cwd())
         self.is_power_safe = self.settings.durability == "power"
         self.journals = self.folder / "journal"
         self.blobs = Blobs(self.folder / "blobs", power=self.is_power_safe)
         try:
             self.journals.mkdir(parents=True, exist_ok=True)
+            if self.remote:
+                mark_spool(self.folder, self.remote)
         except OSError as error:
             raise StoreDown(
                 f"the store {self.folder} cannot be made: {error.strerror}", hint="choose another folder with STRATAL_STORE"
@@ -64,14 +73,16 @@ class Store:
     @property
     def url(self) -> str:
         """What another process opens this store with."""
-        return str(self.folder)
+        return self.remote or str(self.folder)
 
     @property
     def writer(self) -> Writer:
         """This process's writer: one per folder, shared by all its threads and Store objects."""
         place = (self.journals, self.is_power_safe)
         writer = _writers.get(place) or _writers.setdefault(place, Writer(self.journals, power=self.is_power_safe))
-        if writer.on_full is None and self._applier is not None:
+        if self.remote:
+            upload_aside(writer, self.remote, self.settings.user)
+        elif writer.on_full is None and self._applier is not None:
             writer.on_full = self._settle_aside
         return writer
 
@@ -140,6 +151,11 @@ class Store:
         """The database, made or migrated when it is opened first."""
         from stratal.store.migrating import open_database  # SQLAlchemy: a process that only logs must not pay for it
 
+        if self.remote:
+            raise Misuse(
+                f"this needs an answer of the store, and {self.remote} only takes what is logged: runs, metrics, artifacts",
+                hint="read and decide where the store lies (--store FOLDER); commands and queries over HTTP are not in this version",
+            )
         return open_database(self.folder / "stratal.db", power=self.is_power_safe, clock=self.clock)
 
     @cached_property

@@ -1,0 +1,143 @@
+"""Calling a server: the ingest protocol as a client speaks it, its answers as records or errors of ours."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import zstandard
+
+from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown, StratalError
+from stratal.store.shipments import (
+    DAMAGE,
+    DIGEST,
+    OFFSET,
+    PREFIX,
+    SIZE,
+    USER,
+    Accepted,
+    Beat,
+    Complaint,
+    OtherBytes,
+    OtherOffset,
+    Seal,
+    SegmentParts,
+    digest_of_shipment,
+    write_ranges,
+)
+
+T = TypeVar("T")
+Content = bytes | Iterator[bytes] | None
+
+# Seconds until a server that does not answer at all is taken for away, and one that is at work. Guesses.
+CONNECT_S, ANSWER_S = 5.0, 120.0
+_PIECE = 1 << 20
+
+
+class Busy(StoreDown):
+    """The server asks to come again after `wait_s` seconds, or something was spoilt on the way."""
+
+    wait_s: float = 1.0
+
+
+class Server:
+    """A server as one sender sees it. Not for several threads at once."""
+
+    def __init__(self, url: str, user: str) -> None:
+        self.url = url
+        # trust_env off: proxies of the environment are not for a server that one names
+        self._user = quote(user)
+        self._http = httpx.Client(headers={USER: self._user}, timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S), trust_env=False)
+        self._pack = zstandard.ZstdCompressor(level=1).compress
+
+    def parts(self, name: str, since: int) -> SegmentParts:
+        """Give the parts of a segment from `since` on. Raises NotFound if the server never heard of its writer."""
+        return self._ask("GET", f"/segments/{name}?since={since}", SegmentParts)
+
+    def ship(self, name: str, offset: int, data: bytes, damage: Sequence[tuple[int, int]]) -> int:
+        """Send frames; give the offset that the server acknowledges."""
+        ranges = write_ranges(damage)
+        digest = digest_of_shipment(name, offset, ranges, self._user, data)
+        headers = {OFFSET: str(offset), SIZE: str(len(data)), DAMAGE: ranges, DIGEST: digest, "content-encoding": "zstd"}
+        return self._ask("PUT", f"/segments/{name}", Accepted, content=self._pack(data), headers=headers).offset
+
+    def seal(self, name: str, seal: Seal) -> int:
+        """Say that a segment has ended."""
+        return self._ask("POST", f"/segments/{name}/seal", Accepted, content=msgspec.json.encode(seal)).offset
+
+    def beat(self, writers: Sequence[str]) -> None:
+        """Say that these writers' processes are alive."""
+        self._send("POST", "/beat", content=msgspec.json.encode(Beat(writers=list(writers))))
+
+    def received(self, digest: str) -> int | None:
+        """Give how much of a blob is there, None for all of it."""
+        answer = self._send("HEAD", f"/blobs/{digest}", may_be=(404,))
+        if answer.status_code == 200:
+            return None
+        text = answer.headers.get(OFFSET, "0")
+        return int(text) if text.isdigit() else 0
+
+    def put_blob(self, path: Path, digest: str, offset: int, told: Callable[[int], None]) -> int:
+        """Send a blob's bytes from an offset on; give how much of it is there now. told: is told bytes that went out."""
+        size = path.stat().st_size
+        headers = {SIZE: str(size), OFFSET: str(offset), "content-length": str(size - offset)}
+
+        def pieces() -> Iterator[bytes]:
+            with path.open("rb") as file:
+                file.seek(offset)
+                while piece := file.read(_PIECE):
+                    yield piece
+                    told(len(piece))
+
+        return self._ask("PUT", f"/blobs/{digest}", Accepted, content=pieces(), headers=headers).offset
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def _ask(self, method: str, path: str, type: type[T], *, content: Content = None, headers: Mapping[str, str] | None = None) -> T:
+        answer = self._send(method, path, content=content, headers=headers)
+        try:
+            return msgspec.json.decode(answer.content, type=type)
+        except msgspec.MsgspecError as error:
+            raise Busy(f"{self.url} gave an answer that cannot be read", hint="is it a Stratal server?") from error
+
+    def _send(
+        self, method: str, path: str, *, content: Content = None, headers: Mapping[str, str] | None = None, may_be: tuple[int, ...] = ()
+    ) -> httpx.Response:
+        try:
+            answer = self._http.request(method, f"{self.url}{PREFIX}{path}", content=content, headers=headers)
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise StoreDown(
+                f"{self.url} is not reached: {str(error) or type(error).__name__}",
+                hint="nothing is lost: what was logged waits here, and is shipped by the next `stratal sync`",
+            ) from error
+        if answer.status_code in (200, 204, *may_be):
+            return answer
+        raise self._error(answer)
+
+    def _error(self, answer: httpx.Response) -> StratalError:
+        try:
+            said = msgspec.json.decode(answer.content, type=Complaint)
+        except msgspec.MsgspecError:
+            said = Complaint(error="", message=f"{self.url} answered {answer.status_code}", hint="is it a Stratal server?")
+        match answer.status_code, said.error:
+            case 409, "offset" if said.offset is not None:
+                return OtherOffset(said.message, said.offset)
+            case 409, "other-bytes":
+                return OtherBytes(said.message, hint=said.hint)
+            case 403, _:
+                return Forbidden(said.message, hint=said.hint)
+            case 404, "not-found":
+                return NotFound(said.message, hint=said.hint)
+            case 422, "damaged":
+                return Damaged(said.message, hint=said.hint)
+            case ((413 | 422), _) if said.error:
+                return Misuse(said.message, hint=said.hint)
+            case _:
+                busy = Busy(said.message, hint=said.hint)
+                wait = answer.headers.get("retry-after", "")
+                busy.wait_s = min(float(wait), 60.0) if wait.isdigit() else 1.0
+                return busy

@@ -1,0 +1,227 @@
+"""Shipping: a sender's side of shipments. One pass brings all whole frames of a folder's journals to a server, in order.
+
+A pass keeps nothing that must outlive it: it goes on from what the server says it has, after comparing that with its own
+files. So it may be killed anywhere, and two of them may race.
+
+Laws (tested): 1 frames of a writer arrive in the order in which they were written, blobs before the facts that name them.
+2 a segment is deleted, or marked as shipped, only if its writer is gone and the server has acknowledged or shown the digest
+of every byte up to its last frame. 3 what is refused of one writer stops no other.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from itertools import groupby
+from pathlib import Path
+
+import msgspec
+
+from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown
+from stratal.store.blobs import Blobs, is_digest
+from stratal.store.calling import Server
+from stratal.store.frames import FACT, read_fact
+from stratal.store.journal import Tail, living_writers, open_segments, read_tail, segments, try_lock
+from stratal.store.marks import is_shipped, mark_shipped
+from stratal.store.shipments import MOST_SHIPMENT_BYTES, OtherBytes, OtherOffset, Seal
+
+# Answers of the same segment or blob that bring nothing forward, after which a pass gives up. A race of two senders needs two.
+MOST_DETOURS = 5
+
+
+@dataclass
+class Shipped:
+    """What a shipper has done so far. segments: those that have ended and are whole on the server."""
+
+    frames: int = 0
+    size_bytes: int = 0
+    blobs: int = 0
+    blob_bytes: int = 0
+    segments: int = 0
+    # What the last pass met that the server will never take, and why.
+    refused: list[str] = field(default_factory=list)
+
+
+class Shipper:
+    """Ships one folder of journals. keeps: dead segments are marked as shipped, not deleted. told: is told bytes that went out."""
+
+    def __init__(self, folder: Path, server: Server, *, keeps: bool, told: Callable[[int], None] = lambda _size: None) -> None:
+        self._folder, self._journals = folder, folder / "journal"
+        self._blobs = Blobs(folder / "blobs")
+        self._server, self._keeps, self._told = server, keeps, told
+        self._known: dict[str, int] = {}  # how far the server is, by our own knowledge
+        self._sent: set[str] = set()  # blobs that the server has
+        self.done = Shipped()
+
+    def ship(self) -> bool:
+        """Make one pass; False if another process is at it. Raises StoreDown if the server cannot be reached or is busy."""
+        with _alone(self._folder) as is_alone:
+            if not is_alone:
+                return False
+            self.done.refused = []
+            waiting = [name for name in segments(self._journals) if not is_shipped(self._journals, name)]
+            for writer, names in groupby(waiting, lambda name: name[:16]):
+                try:
+                    self._ship_writer(list(names))
+                except (OtherBytes, Forbidden, Misuse, NotFound, Damaged) as error:
+                    self._refuse(f"writer {writer}: {error.message}")
+            return True
+
+    def beat(self) -> None:
+        """Say which writers here are alive."""
+        if living := living_writers(self._journals):
+            self._server.beat(sorted(living))
+
+    def waiting_bytes(self) -> int:
+        """Give how many bytes of journals the server is not known to have."""
+        total = 0
+        for name in segments(self._journals):
+            if not is_shipped(self._journals, name):
+                with contextlib.suppress(FileNotFoundError):
+                    total += (self._journals / name).stat().st_size - self._known.get(name, 0)
+        return total
+
+    def drop_blobs(self, before_ns: int) -> int:
+        """Delete blobs of a spool that the server has, and that were last written before a time; give how many."""
+        dropped = 0
+        for path in (self._folder / "blobs").glob("[0-9a-f][0-9a-f]/*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime_ns < before_ns and self._server.received(path.parent.name + path.name) is None:
+                    path.unlink()
+                    dropped += 1
+        return dropped
+
+    def _ship_writer(self, names: list[str]) -> None:
+        for name in names:
+            with open_segments(self._journals, [name]) as opened:
+                if opened and not self._ship_segment(name, opened[name]):
+                    return  # what follows must not arrive before it
+
+    def _ship_segment(self, name: str, fd: int) -> bool:
+        """Ship what a segment holds now. False if some of it is left, or may come yet."""
+        size, detours = os.fstat(fd).st_size, 0
+        if name not in self._known:
+            self._known[name] = self._meet(name, fd, 0)
+        while True:
+            tail = read_tail(name, fd, self._known[name], whole=False)
+            if not tail.read.frames:
+                return self._finish(tail)
+            if tail.offset >= size:
+                return False  # its writer goes on; the next pass does, too
+            try:
+                self._known[name] = self._send(tail)
+            except OtherOffset as error:
+                detours += 1
+                if detours > MOST_DETOURS:
+                    raise StoreDown(f"{name} does not get on: {error.message}", hint="another sender may be at it; try again") from error
+                self._known[name] = self._meet(name, fd, self._known[name])
+
+    def _send(self, tail: Tail) -> int:
+        data, damage = tail.data[: tail.read.end], tail.read.damage
+        if len(data) > MOST_SHIPMENT_BYTES:
+            raise Misuse(f"{tail.name} holds a frame of {len(data):,} bytes at {tail.offset}; a server takes {MOST_SHIPMENT_BYTES:,}")
+        self._ship_blobs(tail)
+        acknowledged = self._server.ship(tail.name, tail.offset, data, damage)
+        if acknowledged != tail.offset + len(data):  # a repeat of something that we did not know of: compare it first
+            raise OtherOffset(f"{tail.name} is at {acknowledged} there", acknowledged)
+        self.done.frames += sum(frame.stretch for frame in tail.read.frames)
+        self.done.size_bytes += len(data)
+        self._told(len(data))
+        return acknowledged
+
+    def _meet(self, name: str, fd: int, since: int) -> int:
+        """Give how far the server is, after comparing what it has from `since` on with the file. Raises OtherBytes."""
+        try:
+            there = self._server.parts(name, since)
+        except NotFound:
+            return 0  # never heard of, or lost since then
+        if there.offset < since:
+            return self._meet(name, fd, 0)  # it was set back, to a backup for example
+        at, size = since, os.fstat(fd).st_size
+        for part in there.parts:
+            is_here = part.start == at <= part.stop <= size
+            if not is_here or sha256(os.pread(fd, part.stop - at, at)).hexdigest() != part.digest:
+                raise OtherBytes(_differs(name, part.start), hint="see docs/offline.md")
+            at = part.stop
+        if at != there.offset:
+            raise OtherBytes(_differs(name, at), hint="see docs/offline.md")
+        return at
+
+    def _finish(self, tail: Tail) -> bool:
+        """Put a segment away if its writer is gone and all of it is on the server. False if it may grow."""
+        if not try_lock(tail.fd) or os.fstat(tail.fd).st_size != tail.offset + len(tail.data):
+            return False
+        if tail.offset and self._server.seal(tail.name, Seal(offset=tail.offset, torn=len(tail.data))) != tail.offset:
+            return False
+        if self._keeps:
+            mark_shipped(self._journals, tail.name)
+        else:
+            (self._journals / tail.name).unlink(missing_ok=True)
+        del self._known[tail.name]
+        self.done.segments += 1
+        return True
+
+    def _ship_blobs(self, tail: Tail) -> None:
+        for frame in tail.read.frames:
+            if frame.kind == FACT:
+                with contextlib.suppress(msgspec.DecodeError):
+                    for digest in digests_in(read_fact(tail.data, frame, tail.writer).value):
+                        self._ship_blob(digest)
+
+    def _ship_blob(self, digest: str) -> None:
+        if digest in self._sent or not self._blobs.has(digest):
+            return  # not here: it was shipped and dropped, or is no blob at all
+        path = self._blobs.path(digest)
+        size, offset, detours = path.stat().st_size, self._server.received(digest), 0
+        is_new = offset is not None
+        while offset is not None:
+            try:
+                got = self._server.put_blob(path, digest, offset, self._told)
+                if got == size:
+                    break
+                offset = got
+            except OtherOffset as error:
+                offset = error.offset
+            except Damaged as error:  # once for what an earlier try left there, once for ours
+                if detours:
+                    self._refuse(f"blob {digest}: {error.message}; its file here may be spoilt")
+                    return
+                offset = 0
+            detours += 1
+            if detours > MOST_DETOURS:
+                raise StoreDown(f"blob {digest[:12]}… does not get on", hint="another sender may be at it; try again")
+        self._sent.add(digest)
+        self.done.blobs += is_new
+        self.done.blob_bytes += size if is_new else 0
+
+    def _refuse(self, why: str) -> None:
+        self.done.refused.append(why)
+
+
+def digests_in(value: object) -> Iterator[str]:
+    """Give every text in a fact's value that is a digest, or ends with one: facts of any kind may name blobs."""
+    if isinstance(value, str):
+        if is_digest(text := value.removeprefix("sha256:")):
+            yield text
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from digests_in(key)
+            yield from digests_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from digests_in(item)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """One pass at a time: not needed for safety, but two would do everything twice."""
+    fd = os.open(folder / "ship.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        yield try_lock(fd)
+    finally:
+        os.close(fd)
+
+
+def _differs(name: str, at: int) -> str:
+    return f"{name} differs from what the server has of it, from byte {at} on: its writer runs twice, or a disk lost bytes"

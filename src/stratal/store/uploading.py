@@ -1,0 +1,113 @@
+"""Uploading beside the program: one thread per process and spool ships what is logged, whenever the server is there.
+
+Being without a server is normal: nothing waits for it, nothing fails, and what was logged stays in the spool until this
+thread, that of another process, or `stratal sync` has shipped it.
+"""
+
+import atexit
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stratal.core.errors import StoreDown, StratalError
+from stratal.store.journal import Writer
+from stratal.store.shipments import BEAT_S
+
+if TYPE_CHECKING:
+    from stratal.store.shipping import Shipper
+
+log = logging.getLogger(__name__)
+
+# Seconds between two passes, and the longest wait for a server that is away. Guesses.
+PASS_S, MOST_WAIT_S = 1.0, 30.0
+# Seconds that the end of a process waits: for a server of which it knows nothing yet, and for one that is there.
+UNKNOWN_S, FINISH_S = 2.0, 10.0
+
+_uploaders: dict[Path, "Uploader"] = {}
+_starting = threading.Lock()
+
+
+class Uploader:
+    """The thread that ships one spool."""
+
+    def __init__(self, writer: Writer, url: str, user: str) -> None:
+        self._folder, self._url, self._user = writer.folder.parent, url, user
+        self._writer = writer
+        self._change = threading.Condition()
+        self._is_ending, self._has_ended = False, False
+        self._is_reached: bool | None = None  # None: not tried yet
+        self._next_beat_s = 0.0
+        self._said: set[str] = set()
+        threading.Thread(target=self._serve, name="stratal-upload", daemon=True).start()
+
+    def finish(self) -> None:
+        """Ship the rest if the server is there, within seconds; what is left waits in the spool."""
+        self._writer.close()  # so that its segment can be put away
+        with self._change:
+            self._is_ending = True
+            self._change.notify_all()
+            self._change.wait_for(lambda: self._is_reached is not None, UNKNOWN_S)
+            if self._is_reached:
+                self._change.wait_for(lambda: self._has_ended, FINISH_S)
+
+    def _serve(self) -> None:
+        from stratal.store.calling import Server  # HTTP is imported in this thread: the program must not wait for it
+        from stratal.store.shipping import Shipper
+
+        shipper, wait_s = Shipper(self._folder, Server(self._url, self._user), keeps=False), PASS_S
+        while not self._has_ended:
+            is_last = self._is_ending
+            is_reached = self._pass(shipper)
+            wait_s = PASS_S if is_reached else min(2 * wait_s, MOST_WAIT_S)
+            with self._change:
+                self._is_reached, self._has_ended = is_reached, is_last
+                self._change.notify_all()
+                self._change.wait_for(lambda: self._is_ending, wait_s)
+
+    def _pass(self, shipper: "Shipper") -> bool:
+        """Make a pass; False if the server was not there for all of it."""
+        try:
+            shipper.ship()
+            if time.monotonic() >= self._next_beat_s:
+                shipper.beat()
+                self._next_beat_s = time.monotonic() + BEAT_S
+            for why in shipper.done.refused:
+                self._say_once(f"refused {why}")
+        except StoreDown as error:
+            self._say_once(f"waits: {error}")
+            return False
+        except (StratalError, OSError) as error:  # the edge of this thread: a spool that was deleted, a disk that is full
+            self._say_once(f"failed: {error}")
+            return False
+        return True
+
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            log.warning("shipping from %s %s", self._folder, text)
+
+
+def upload_aside(writer: Writer, url: str, user: str) -> None:
+    """See to it that this process ships the spool that it writes to."""
+    with _starting:
+        if writer.folder not in _uploaders:
+            _uploaders[writer.folder] = Uploader(writer, url, user)
+
+
+def finish_uploads() -> None:
+    """Ship what is left to servers that are there."""
+    for uploader in list(_uploaders.values()):
+        uploader.finish()
+
+
+def _after_fork() -> None:
+    global _starting
+    _starting = threading.Lock()
+    _uploaders.clear()  # a child has no thread of its parent's
+
+
+atexit.register(finish_uploads)  # imported before what ends runs at exit, and so called after it
+os.register_at_fork(after_in_child=_after_fork)
