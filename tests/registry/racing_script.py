@@ -4,7 +4,7 @@ decide N      look at what stands between version N and Production, and remember
 act           promote as remembered; answers "won", "Conflict" or another error's name
 promote N     the verb: decide and act at once
 rollback      the verb
-watch         count versions in Production until the next line comes; answers "FEWEST MOST SNAPSHOTS"
+watch         count versions in Production until the next line comes; answers "watching", and then "FEWEST MOST SNAPSHOTS"
 """
 
 import select
@@ -41,6 +41,7 @@ def answer(models, words, remembered):
 
 
 def watch(models):
+    print("watching", flush=True)  # a line that came before would stand in our buffer, where select does not see it
     counts = []
     while not select.select([sys.stdin], [], [], 0)[0]:
         standings = models.standings(name="churn").values()

@@ -77,7 +77,7 @@ def test_of_promotions_decided_at_once_one_wins_and_readers_always_see_one(house
     models = ModelStore(house.store)
     registering.promote(staged(house, "first", rules), "Production", store=house.store)
     pair, watcher = [racers("bob"), racers("cy"), racers("dan")], racers("eve")
-    watcher.say("watch")
+    assert watcher.ask("watch") == "watching"
     for game in range(12):
         numbers = [staged(house, f"{game} {index}", rules).number for index in range(len(pair))]
         assert [racer.ask(f"decide {number}") for racer, number in zip(pair, numbers, strict=True)] == ["ready"] * len(pair)
@@ -99,7 +99,7 @@ def test_promotions_and_rollbacks_at_once_end_as_the_log_says(house, racers):
     for seed in ("one", "two"):
         registering.promote(staged(house, seed, rules), "Production", store=house.store)
     pair, watcher = [racers("bob"), racers("cy"), racers("dan")], racers("eve")
-    watcher.say("watch")
+    assert watcher.ask("watch") == "watching"
     for game in range(6):
         numbers = [staged(house, f"{game} {index}", rules).number for index in range(2)]
         pair[0].say(f"promote {numbers[0]}")
