@@ -73,6 +73,15 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.forking import fork as fork
     from stratal.tracking.grouping import spread as spread
     from stratal.tracking.grouping import top as top
+    from stratal.tracking.media.histograms import histogram as histogram
+    from stratal.tracking.media.values import audio as audio
+    from stratal.tracking.media.values import figure as figure
+    from stratal.tracking.media.values import html as html
+    from stratal.tracking.media.values import image as image
+    from stratal.tracking.media.values import json as json
+    from stratal.tracking.media.values import table as table
+    from stratal.tracking.media.values import text as text
+    from stratal.tracking.media.values import video as video
     from stratal.tracking.opening import open_store as open_store
     from stratal.tracking.opening import use_store as use_store
     from stratal.tracking.resolving import get as get
@@ -132,6 +141,15 @@ _HOMES = {
     "ArtifactFile": "stratal.tracking.artifacts",
     "ArtifactFolder": "stratal.tracking.artifacts",
     "sync": "stratal.tracking.syncing",
+    "audio": "stratal.tracking.media.values",
+    "figure": "stratal.tracking.media.values",
+    "histogram": "stratal.tracking.media.histograms",
+    "html": "stratal.tracking.media.values",
+    "image": "stratal.tracking.media.values",
+    "json": "stratal.tracking.media.values",
+    "table": "stratal.tracking.media.values",
+    "text": "stratal.tracking.media.values",
+    "video": "stratal.tracking.media.values",
     "File": "stratal.tracking.values",
     "Params": "stratal.tracking.values",
     "Model": "stratal.tracking.values",

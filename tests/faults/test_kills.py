@@ -63,6 +63,30 @@ def test_a_killed_writer_loses_nothing_that_it_acknowledged(victims: Victims, tm
 
 
 @pytest.mark.slow
+def test_media_that_were_acknowledged_survive_a_killed_writer(victims: Victims, tmp_path: Path):
+    dice, total = random.Random(6), 0
+    store = open_store(tmp_path / "store")
+    for number in range(15):
+        run, told = new_id(), tmp_path / f"told{number}"
+        victim = victims.start("stratal.testing.workloads:log_media_until_killed", store.url, str(told), run)
+        time.sleep(dice.uniform(0.02, 0.1))
+        victim.kill()
+        acknowledged = acknowledged_steps(told)
+        total += acknowledged
+        if not acknowledged:
+            continue
+        read = get_run(run, store=store)
+        pixels = read.media("pixels")
+        assert [item.step for item in pixels][:acknowledged] == list(range(acknowledged))
+        assert len(pixels) - acknowledged in (0, 1), "only the call in flight may be there too"
+        assert all(item.load()[0, 0].tolist() == [item.step % 256, item.step // 256 % 256, 0] for item in pixels), "blob first, then fact"
+        assert [item.load() for item in read.media("text")][:acknowledged] == [str(step) for step in range(acknowledged)]
+        assert read.series("number").steps.tolist()[:acknowledged] == list(range(acknowledged))
+    assert total > 50
+    store.close()
+
+
+@pytest.mark.slow
 def test_facts_of_every_kind_survive_a_killed_writer(victims: Victims, tmp_path: Path):
     dice, total = random.Random(5), 0
     store = open_store(tmp_path / "store")

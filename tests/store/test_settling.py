@@ -266,7 +266,7 @@ def test_artifact_paths_that_leave_their_run_are_refused(store: Store, name: str
             opened.save_bytes(name, b"x")
 
 
-@pytest.mark.parametrize("bad", [{"a": "text"}, {"a": None}, {"": 1.0}, {}, {1: 2.0}, {"a": [1, 2]}])
+@pytest.mark.parametrize("bad", [{"a": b"text"}, {"a": None}, {"": 1.0}, {}, {1: 2.0}, {"a": [1, 2]}])
 def test_what_is_no_metric_is_refused_and_the_next_call_works(store: Store, bad: dict):
     with run("e", store=store) as opened:
         with pytest.raises(Misuse):

@@ -120,9 +120,9 @@ def test_the_command_lists_and_downloads(made: Run, capsys: pytest.CaptureFixtur
     listed = json.loads(ask("--json"))
     assert [file["path"] for file in listed["artifacts"]] == ["plots/deep/auc.txt", "plots/roc.svg", "plotsother"]
     assert "plots/roc.svg" in ask()
-    assert ask("--path", "plots", "--download", "out") == "2 files in out\n"
+    assert ask("plots", "--download", "out") == "2 files in out\n"
     assert Path("out/plots/deep/auc.txt").read_bytes() == b"0.9"
-    assert json.loads(ask("--path", "plots", "--download", "out", "--json"))["downloaded"] == [
+    assert json.loads(ask("plots", "--download", "out", "--json"))["downloaded"] == [
         "out/plots/deep/auc.txt",
         "out/plots/roc.svg",
     ]

@@ -46,7 +46,7 @@ def fork(
 
 def artifacts(
     run: Annotated[str, typer.Argument(help="The run, by its id, short form or ref.")],
-    path: Annotated[str | None, typer.Option(help="Only this file, or what lies below this path.")] = None,
+    path: Annotated[str | None, typer.Argument(help="Only this file, or what lies below this path.")] = None,
     download: Annotated[Path | None, typer.Option(help="Copy them into this folder, under their paths.")] = None,
     json: Json = False,
     store: StoreUrl = None,

@@ -99,8 +99,11 @@ def section(title: str, content: RenderableType) -> list[RenderableType]:
 
 
 def cell(value: object, style: str = "") -> Text:
-    """Give a value as a cell; texts are shown as they are, never read as markup."""
-    return Text(shown(value), style=style)
+    """Give a value as a cell; texts are shown as they are, never read as markup, and what would steer the terminal as \\xNN."""
+    text = shown(value)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    return Text(text, style=style)
 
 
 def status_cell(status: str) -> Text:

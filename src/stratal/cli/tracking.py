@@ -3,13 +3,16 @@
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, TypedDict
 
 import typer
 from rich.text import Text
 
+from stratal.cli.logged import show_media
 from stratal.cli.printing import cell, page_width, print_json, print_out, span, table
 from stratal.cli.tracking_pages import brief, brief_value, comparison_page, lineage_page, run_page, runs_table, value_page, whole
+from stratal.core.errors import Misuse
 from stratal.core.ids import short
 from stratal.tracking.explaining import compare_runs, explain
 from stratal.tracking.finding import find_runs
@@ -74,14 +77,21 @@ def runs(
 
 def show(
     ref: Annotated[str, typer.Argument(help="A run, by its id or short form, or any ref: model:churn@production")],
+    media: Annotated[str | None, typer.Option("--media", metavar="NAME", help="Of a run: only what it logged under this name.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FOLDER", help="With --media: save the files there.")] = None,
     json: Json = False,
     store: StoreUrl = None,
 ) -> None:
     """Show one run, or what another ref stands for."""
     use(store)
     parsed = parse_ref(ref, default_kind="run")
+    if (media or out) and (media is None or parsed.kind != "run"):
+        raise Misuse("--out saves what a run logged under the name that --media says", hint="stratal show RUN --media NAME --out FOLDER")
     if parsed.kind == "run":
         run = get_run(parsed.name)
+        if media is not None:
+            show_media(run, media, out, json=json)
+            return
         if json:
             print_json(whole(run))
         else:

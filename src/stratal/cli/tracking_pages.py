@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from stratal.cli.logged import media_section
 from stratal.cli.printing import (
     PIPE_WIDTH,
     cell,
@@ -31,6 +32,7 @@ from stratal.tracking.explaining import capture_of
 from stratal.tracking.facts import SYSTEM
 from stratal.tracking.finding import Runs, find_runs
 from stratal.tracking.lineage import Lineage, Node
+from stratal.tracking.media.places import FOLDER as MEDIA_FOLDER
 from stratal.tracking.reading import ReadRun
 
 _MARKS = {MINIMIZE: "↓", MAXIMIZE: "↑"}
@@ -64,6 +66,7 @@ def whole(run: ReadRun) -> dict[str, object]:
         **brief(run),
         "error": run.error,
         "summaries": run.summaries,
+        "media": run.media_summaries,
         "artifacts": run.artifacts,
         "edges": run.edges,
         "notes": run.notes,
@@ -154,7 +157,7 @@ def _runs_table(found: Sequence[ReadRun], parts: Container[str], metrics: Sequen
 
 
 def run_page(run: ReadRun) -> list[RenderableType]:
-    """Show one run: head, params, metrics, artifacts, lineage, capture."""
+    """Show one run: head, params, metrics, media, artifacts, lineage, capture."""
     parts: list[RenderableType] = [_run_head(run)]
     if run.params:
         params = table("param", "value")
@@ -163,11 +166,12 @@ def run_page(run: ReadRun) -> list[RenderableType]:
         parts += [*section("params", params), *_more(len(run.params))]
     if run.summaries:
         parts += [*section("metrics", _metrics_table(run)), *_more(len(run.summaries))]
-    if run.artifacts:
+    parts += media_section(run)
+    if files := [artifact for artifact in run.artifacts if not artifact.path.startswith(f"{MEDIA_FOLDER}/")]:
         artifacts = table("artifact", "bytes", "sha256", numbers=["bytes"])
-        for artifact in run.artifacts[:_MOST_ROWS]:
+        for artifact in files[:_MOST_ROWS]:
             artifacts.add_row(cell(artifact.path), cell(f"{artifact.size_bytes:,}"), cell(artifact.digest[:12], "dim"))
-        parts += [*section("artifacts", artifacts), *_more(len(run.artifacts))]
+        parts += [*section("artifacts", artifacts), *_more(len(files))]
     if run.edges:
         edges = table("", "what", "role")
         for edge in run.edges[:_MOST_ROWS]:

@@ -6,6 +6,8 @@ import struct
 from itertools import count
 from pathlib import Path
 
+import numpy as np
+
 from stratal.core.ids import RunId, to_bytes
 from stratal.store.journal import Writer
 from stratal.tracking.facts import START, Start
@@ -40,6 +42,18 @@ def say_until_killed(folder: str, acknowledged: str, id: str) -> None:
         writing.edge("used", f"dataset:d@{number}")
         writing.state("round", {"number": number})
         os.write(told, ACKNOWLEDGED.pack(number))
+
+
+def log_media_until_killed(folder: str, acknowledged: str, id: str) -> None:
+    """Log an image, a text and a number a step, through the public run; after each call that returned, its step goes to a file."""
+    store = open_store(folder)
+    told = os.open(acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    writing = Run(store, RunId(id), "kill")
+    writing.say(START, Start(experiment="kill"))
+    for step in range(1 << 40):
+        pixels = np.full((2, 2, 3), [step % 256, step // 256 % 256, 0], np.uint8)
+        writing.log({"pixels": pixels, "text": str(step), "number": step}, step=step)
+        os.write(told, ACKNOWLEDGED.pack(step))
 
 
 def log_into_a_living_run(url: str, id: str, base: int) -> None:

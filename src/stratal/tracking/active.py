@@ -6,6 +6,7 @@ Each thread and task sees the run that it entered last; one that entered none se
 import contextlib
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -33,7 +34,7 @@ class OpenRun(Protocol):
     @property
     def ref(self) -> str: ...
 
-    def log(self, metrics: Mapping[str, float], *, step: int | None = None) -> None: ...
+    def log(self, metrics: Mapping[str, object], *, step: int | None = None, time: datetime | float | None = None) -> None: ...
 
     def log_params(self, params: Mapping[str, object]) -> None: ...
 

@@ -5,6 +5,7 @@ params    {name: bool | int | float | str | None}   tags    {name: text, or None
 note      {text, author}                            artifact  {path, digest, size_bytes}
 edge      {verb, target, role}                      state   {kind, subject, body, author}
 capture   what was captured after the start, by subject
+media     {step, entries: [{name, kind, mime, caption, files: [{path, digest, size_bytes, mime}], text, details}]}
 """
 
 import math
@@ -16,8 +17,8 @@ import msgspec
 from stratal.core.errors import Misuse
 from stratal.core.records import Record, number_from_json, number_to_json, to_json
 
-START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, END = (
-    "start", "params", "tags", "note", "artifact", "edge", "state", "capture", "end",
+START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, MEDIA, END = (
+    "start", "params", "tags", "note", "artifact", "edge", "state", "capture", "media", "end",
 )  # fmt: skip
 
 # Names of metrics that we measure unasked begin with it: they say how a run was carried out, not what came out.
@@ -96,10 +97,42 @@ class CaptureFact(Record, frozen=True, kw_only=True):
     seeds: dict[str, object] | None = None
 
 
+class MediaFile(Record, frozen=True, kw_only=True):
+    """One file of a media item; `path` is its place among the run's artifacts."""
+
+    path: str
+    digest: str
+    size_bytes: int
+    mime: str
+
+
+class MediaEntry(Record, frozen=True, kw_only=True):
+    """One media item, whole enough to be drawn from.
+
+    kind: image, figure, histogram, table, text, json, html, audio, video. mime: of the thing itself. files: the thing first, then
+    other forms of it. text: the thing itself where it is small, instead of files. details: by kind: width, height, rows, rate_hz...
+    """
+
+    name: str
+    kind: str
+    mime: str
+    caption: str = ""
+    files: list[MediaFile] = []
+    text: str | None = None
+    details: dict[str, object] = {}
+
+
+class MediaFact(Record, frozen=True, kw_only=True):
+    """All that one call logged beside its numbers. step: None for the next one of each name."""
+
+    step: int | None
+    entries: list[MediaEntry]
+
+
 # What settling reads each body as.
 BODIES: dict[str, object] = {
     START: Start, PARAMS: dict[str, Scalar], TAGS: dict[str, str | None], NOTE: Note, ARTIFACT: ArtifactFact, EDGE: EdgeFact,
-    STATE: StateFact, CAPTURE: CaptureFact, END: End,
+    STATE: StateFact, CAPTURE: CaptureFact, MEDIA: MediaFact, END: End,
 }  # fmt: skip
 _decoders: dict[str, msgspec.msgpack.Decoder[object]] = {what: msgspec.msgpack.Decoder(body) for what, body in BODIES.items()}
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,10 @@ from stratal.tracking.opening import current_store
 from stratal.tracking.runs import find_id
 from stratal.tracking.store import runs as rows
 from stratal.tracking.store.runs import Artifact, Edge, MetricRecord, NoteRecord, RunRecord, Statement
+
+if TYPE_CHECKING:
+    from stratal.tracking.media.reading import MediaItem
+    from stratal.tracking.store.media import MediaSummary
 
 
 class Series(NamedTuple):
@@ -163,6 +167,26 @@ class ReadRun:
         """List what the run stated, of one kind if given, oldest first."""
         with self._store.query() as tx:
             return [s for s in rows.statements_of(tx, self.id) if kind is None or s.kind == kind]
+
+    def media(self, name: str | None = None) -> "list[MediaItem]":
+        """List what was logged beside numbers, in order of step: of one name, or of all. Raises NotFound for a name that has none."""
+        from stratal.tracking.media.reading import MediaItem  # only for runs that have some
+        from stratal.tracking.store.media import media_of
+
+        with self._store.query() as tx:
+            found = media_of(tx, self.id, name)
+        if name is not None and not found:
+            known = ", ".join(summary.name for summary in self.media_summaries) or "none"
+            raise NotFound(f"run {self.short} has no media {name!r}", hint=f"it has: {known}")
+        return [MediaItem(self._store, record) for record in found]
+
+    @cached_property
+    def media_summaries(self) -> "list[MediaSummary]":
+        """What is known of each name that has media: kinds, number of items, first and last step."""
+        from stratal.tracking.store.media import media_summaries  # as above
+
+        with self._store.query() as tx:
+            return media_summaries(tx, self.id)
 
     def series(self, name: str, *, superseded: bool = False) -> Series:
         """Give a metric's points. superseded: those that a takeover hid, instead. Raises NotFound if there is no such metric."""

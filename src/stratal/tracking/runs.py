@@ -6,10 +6,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
+from time import time_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from stratal.core.clock import said_ns
 from stratal.core.errors import Conflict, Misuse, NotFound, StoreDown
 from stratal.core.ids import RunId, new_id, short, to_bytes
 from stratal.store.store import Store
@@ -21,6 +24,7 @@ from stratal.tracking.facts import (
     EDGE,
     END,
     KINDS,
+    MEDIA,
     NOTE,
     PARAMS,
     START,
@@ -30,6 +34,7 @@ from stratal.tracking.facts import (
     ArtifactFact,
     EdgeFact,
     End,
+    MediaFact,
     Note,
     Start,
     StateFact,
@@ -80,20 +85,19 @@ class Run:
         """What names this run anywhere."""
         return f"run:{self.id}"
 
-    def log(self, metrics: Mapping[str, float], *, step: int | None = None) -> None:
-        """Log numbers. On return they survive kill -9 of any process. Microseconds.
+    def log(self, metrics: Mapping[str, object], *, step: int | None = None, time: datetime | float | None = None) -> None:
+        """Log numbers, and anything else that can be looked at. On return all of it survives kill -9 of any process.
 
-        metrics: name to number; nested mappings are joined by '/'. step: any int64 but the lowest, repeated and out of order is fine;
-        without it each metric takes the next step of its own series.
-        Raises Misuse for what is no number, StoreDown if the journal cannot be written.
+        metrics: name to number; or to a figure, image, array, table, text, or what st.audio, st.html and their like give; nested
+        mappings are joined by '/'. Only numbers: microseconds. step: any int64 but the lowest, repeated and out of order is fine;
+        without it each name takes the next step of its own. time: None for now; a datetime with its zone, or seconds since 1970.
+        Raises Misuse for what is neither, and then nothing of the call is written; StoreDown if the store cannot be written.
         """
+        at_ns = None if time is None else said_ns(time)
         try:
-            self._writer.log(self._bytes, self.epoch, metrics, step)
+            self._writer.log(self._bytes, self.epoch, metrics, step, at_ns)  # type: ignore[arg-type]  # it refuses what is no number
         except (Misuse, TypeError, AttributeError):
-            flat = flatten(metrics)
-            if len(flat) == len(metrics) and flat.keys() == metrics.keys():
-                raise
-            self._writer.log(self._bytes, self.epoch, flat, step)  # type: ignore[arg-type]  # it refuses what is no number
+            self._log_others(flatten(metrics), step, at_ns)
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Set params: scalars, nested mappings joined by '/'; a name said again takes the new value."""
@@ -236,6 +240,20 @@ class Run:
             except Exception as error:  # noqa: BLE001  # somebody else's business must not keep a run from its end
                 log_.warning("not done at the end of a run run=%s error=%r", self.short, error)
 
+    def _log_others(self, values: dict[str, object], step: int | None, at_ns: int | None) -> None:
+        if all(isinstance(value, int | float) for value in values.values()):
+            self._writer.log(self._bytes, self.epoch, values, step, at_ns)  # type: ignore[arg-type]  # or it says what is wrong
+            return
+        from stratal.tracking.media.writing import entries, split  # only for those who log more than numbers
+
+        numbers, items, step = split(values, step)
+        at_ns = time_ns() if at_ns is None else at_ns
+        listed = entries(self.store, items)
+        if numbers:
+            self._writer.log(self._bytes, self.epoch, numbers, step, at_ns)
+        if listed:
+            self._writer.fact(self._bytes, self.epoch, MEDIA, MediaFact(step=step, entries=listed), at_ns)
+
     def _end(self, status: str, error: str) -> None:
         self._tell(END, End(status=status, error=error))
 
@@ -333,12 +351,12 @@ def run(
     return made
 
 
-def log(metrics: Mapping[str, float], *, step: int | None = None) -> None:
-    """Log numbers to the active run. Raises Misuse if there is none."""
+def log(metrics: Mapping[str, object], *, step: int | None = None, time: datetime | float | None = None) -> None:
+    """Log to the active run, as `Run.log` does. Raises Misuse if there is none."""
     current = active.active_run()
     if current is None:
         raise Misuse("no run is active", hint='start one: with st.run("churn"): ...')
-    current.log(metrics, step=step)
+    current.log(metrics, step=step, time=time)
 
 
 def _origin(store: Store, fork_from: object) -> "Origin":

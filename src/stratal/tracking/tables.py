@@ -76,6 +76,20 @@ artifact = Table(
     sqlite_with_rowid=False,
 )
 
+media = Table(
+    "media",
+    metadata,
+    numbered(),
+    Column("run", Number, ForeignKey("run.no"), nullable=False),
+    Column("key", Number, ForeignKey("key.id"), nullable=False),
+    Column("step", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("doc", Text, nullable=False),  # the entry of the fact
+    Index(None, "run", "key", "epoch", "step"),
+)
+
 edge = Table(
     "edge",
     metadata,

@@ -22,6 +22,7 @@ from stratal.tracking.facts import (
     CAPTURE,
     EDGE,
     END,
+    MEDIA,
     NOTE,
     PARAMS,
     START,
@@ -31,6 +32,8 @@ from stratal.tracking.facts import (
     CaptureFact,
     EdgeFact,
     End,
+    MediaFact,
+    MediaFile,
     Note,
     Scalar,
     Start,
@@ -39,6 +42,7 @@ from stratal.tracking.facts import (
 )  # fmt: skip
 from stratal.tracking.search.evaluation import param_number, param_text
 from stratal.tracking.search.words import words_of
+from stratal.tracking.store.media import add_media
 from stratal.tracking.tables import artifact, edge, note, param, statement, tag, word
 
 T = TypeVar("T")
@@ -92,12 +96,13 @@ _PARAM_COLUMNS = tuple(c.name for c in param.columns)
 class TrunkFacts:
     """Applies the trunk's facts."""
 
-    kinds = frozenset((START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, END))
+    kinds = frozenset((START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, MEDIA, END))
 
     def __init__(self) -> None:
         self._verbs: dict[str, Callable[[Transaction, PlacedFact, Names], None]] = {
             START: self._start, PARAMS: self._params, TAGS: self._tags, NOTE: self._note, ARTIFACT: self._artifact,
-            EDGE: self._edge, STATE: self._state, CAPTURE: self._capture, END: self._end,
+            EDGE: self._edge, STATE: self._state, CAPTURE: self._capture, MEDIA: self._media,
+            END: self._end,
         }  # fmt: skip
 
     def apply(self, tx: Transaction, facts: Sequence[PlacedFact], names: Names) -> list[Fact]:
@@ -166,12 +171,22 @@ class TrunkFacts:
         _write_words(tx, placed.run.no, body.text)
 
     def _artifact(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
-        fact, body = placed.fact, _body(placed.fact.value, ArtifactFact)
+        self._add_artifact(tx, placed, _body(placed.fact.value, ArtifactFact))
+
+    def _add_artifact(self, tx: Transaction, placed: PlacedFact, body: ArtifactFact | MediaFile) -> None:
+        fact = placed.fact
         tx.run(
             _ARTIFACT, run=placed.run.no, path=body.path, digest=body.digest, size_bytes=body.size_bytes, epoch=fact.epoch,
             at_ns=fact.at_ns,
         )  # fmt: skip
         blob_use(tx, body.digest, f"run:{placed.run.id.hex()}")
+
+    def _media(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
+        body = _body(placed.fact.value, MediaFact)
+        add_media(tx, placed, body, names)
+        for entry in body.entries:
+            for file in entry.files:
+                self._add_artifact(tx, placed, file)
 
     def _edge(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         add_edge(tx, placed.run.no, _body(placed.fact.value, EdgeFact), at_ns=placed.fact.at_ns)
