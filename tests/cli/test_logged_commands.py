@@ -69,7 +69,7 @@ def test_show_media_saves_into_a_folder(made: Run, capsys: pytest.CaptureFixture
     saved = json.loads(output(capsys, "show", made.short, "--media", "digits/0", "--out", "pictures", "--json"))
     assert len(saved) == 3
     assert all(Path(path).parent == Path("pictures") and Path(path).is_file() for path in saved)
-    assert "1 file in copy" in output(capsys, "show", made.short, "--media", "says", "--out", "texts")
+    assert "1 file saved" in output(capsys, "show", made.short, "--media", "says", "--out", "texts")
     assert [path.read_text() for path in Path("texts").iterdir()] == ["hello"]
 
 

@@ -27,6 +27,7 @@ from stratal.core.ids import short
 from stratal.tracking.artifacts import ArtifactFile, ArtifactFolder
 from stratal.tracking.capture import Capture
 from stratal.tracking.compare import Comparison, MetricRow, Row
+from stratal.tracking.definitions import SummaryValue
 from stratal.tracking.directions import MAXIMIZE, MINIMIZE
 from stratal.tracking.explaining import capture_of
 from stratal.tracking.facts import SYSTEM
@@ -66,6 +67,8 @@ def whole(run: ReadRun) -> dict[str, object]:
         **brief(run),
         "error": run.error,
         "summaries": run.summaries,
+        "summary": run.summary,
+        "definitions": run.definitions,
         "media": run.media_summaries,
         "artifacts": run.artifacts,
         "edges": run.edges,
@@ -205,13 +208,23 @@ def _run_head(run: ReadRun) -> Table:
 
 
 def _metrics_table(run: ReadRun) -> Table:
-    page = table("metric", "last", "min", "max", "points", "", numbers=["last", "min", "max", "points"])
+    defined = run.summary if run.definitions else {}
+    page = table(
+        "metric", "last", "min", "max", "points", "", *(["stands for it"] if defined else []), numbers=["last", "min", "max", "points"]
+    )
     for summary in sorted(run.summaries, key=lambda summary: summary.name.startswith(SYSTEM))[:_MOST_ROWS]:
         line = sparkline(run.envelope(summary.name, 24).last.tolist()) if summary.points > 1 else ""
+        stands = [_stands(defined[summary.name])] if defined else []
         page.add_row(
-            cell(summary.name), cell(summary.last, "bold"), cell(summary.low), cell(summary.high), cell(summary.points), cell(line, "cyan")
-        )
+            cell(summary.name), cell(summary.last, "bold"), cell(summary.low), cell(summary.high), cell(summary.points),
+            cell(line, "cyan"), *stands,
+        )  # fmt: skip
     return page
+
+
+def _stands(summary: SummaryValue) -> Text:
+    at = "" if summary.step is None else f" at step {summary.step}"
+    return cell(f"{summary.how} {shown(summary.value)}{at}")
 
 
 def _capture_table(capture: Capture) -> Table:

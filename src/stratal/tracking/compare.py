@@ -18,7 +18,7 @@ Value = bool | int | float | str | None
 
 
 class ComparedRun(Record, frozen=True, kw_only=True):
-    """What a comparison needs of a run. metrics: last values. used: refs or digests of data, with their roles."""
+    """What a comparison needs of a run. metrics: the values that stand for each. used: refs or digests of data, with their roles."""
 
     id: str
     name: str | None = None
@@ -29,6 +29,7 @@ class ComparedRun(Record, frozen=True, kw_only=True):
     used: Mapping[str, tuple[str, ...]] = msgspec.field(default_factory=dict)  # role -> refs
     capture: Capture | None = None
     packages: Mapping[str, str] = msgspec.field(default_factory=dict)  # of the capture's list
+    goals: Mapping[str, str] = msgspec.field(default_factory=dict)  # metric -> MINIMIZE or MAXIMIZE, where the run says so
 
 
 class Column(Record, frozen=True, kw_only=True):
@@ -75,7 +76,7 @@ class Comparison(Record, frozen=True, kw_only=True):
 def compare(runs: Sequence[ComparedRun], *, minimize: Collection[str] = (), maximize: Collection[str] = ()) -> Comparison:
     """Compare runs, the first being the base of differences.
 
-    minimize, maximize: metrics whose better direction is said here instead of guessed from their names.
+    minimize, maximize: metrics whose better direction is said here instead of by their runs, or guessed from their names.
     Raises Misuse for fewer than two runs, one named twice, or a metric in both lists."""
     _check(runs, minimize, maximize)
     labels = _labels(runs)
@@ -119,7 +120,9 @@ def _labels(runs: Sequence[ComparedRun]) -> list[str]:
 
 def _metric(name: str, runs: Sequence[ComparedRun], minimize: Collection[str], maximize: Collection[str]) -> MetricRow:
     values = tuple(run.metrics.get(name) for run in runs)
-    direction = MINIMIZE if name in minimize else MAXIMIZE if name in maximize else direction_of(name)
+    goals = {run.goals[name] for run in runs if name in run.goals}
+    stated = goals.pop() if len(goals) == 1 else direction_of(name)  # runs that contradict each other say nothing
+    direction = MINIMIZE if name in minimize else MAXIMIZE if name in maximize else stated
     base = values[0]
     return MetricRow(
         name=name,

@@ -11,6 +11,8 @@ from stratal.store.store import Store
 from stratal.tracking.artifacts import ArtifactFile, choose, split_name
 from stratal.tracking.capture import Capture, Packages
 from stratal.tracking.compare import ComparedRun, Comparison, compare
+from stratal.tracking.definitions import definition_of
+from stratal.tracking.directions import MAXIMIZE, MINIMIZE
 from stratal.tracking.finding import plain_params
 from stratal.tracking.lineage import PART_OF, PRODUCED, USED, Edge, Lineage, why
 from stratal.tracking.opening import current_store
@@ -41,11 +43,18 @@ def compared(run: ReadRun, store: Store) -> ComparedRun:
         experiment=run.experiment,
         status=run.status,
         params=plain_params(run),
-        metrics=run.metrics,
+        metrics=run.metrics if not run.definitions else {name: summary.value for name, summary in run.summary.items()},
+        goals=_goals(run),
         used=used,
         capture=capture,
         packages=_packages(capture, store),
     )
+
+
+def _goals(run: ReadRun) -> dict[str, str]:
+    definitions = run.definitions
+    said = {name: definition_of(name, definitions) for name in run.metrics} if definitions else {}
+    return {name: MINIMIZE if found.goal == "minimize" else MAXIMIZE for name, found in said.items() if found and found.goal}
 
 
 def capture_of(run: ReadRun) -> Capture | None:

@@ -5,6 +5,7 @@ params    {name: bool | int | float | str | None}   tags    {name: text, or None
 note      {text, author}                            artifact  {path, digest, size_bytes}
 edge      {verb, target, role}                      state   {kind, subject, body, author}
 capture   what was captured after the start, by subject
+define    {name, x, summary, goal}: how a metric, or all that match a pattern, are drawn and summed up
 media     {step, entries: [{name, kind, mime, caption, files: [{path, digest, size_bytes, mime}], text, details}]}
 """
 
@@ -17,8 +18,8 @@ import msgspec
 from stratal.core.errors import Misuse
 from stratal.core.records import Record, number_from_json, number_to_json, to_json
 
-START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, MEDIA, END = (
-    "start", "params", "tags", "note", "artifact", "edge", "state", "capture", "media", "end",
+START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, MEDIA, DEFINE, END = (
+    "start", "params", "tags", "note", "artifact", "edge", "state", "capture", "media", "define", "end",
 )  # fmt: skip
 
 # Names of metrics that we measure unasked begin with it: they say how a run was carried out, not what came out.
@@ -129,10 +130,22 @@ class MediaFact(Record, frozen=True, kw_only=True):
     entries: list[MediaEntry]
 
 
+class MetricDefinition(Record, frozen=True, kw_only=True):
+    """How a metric, or all whose names match a pattern with `*`, are drawn and summed up.
+
+    x: a metric, "step" or "time"; None for steps. summary: last, first, min, max, mean, best. goal: minimize, maximize or None."""
+
+    name: str
+    x: str | None = None
+    summary: str = "last"
+    goal: str | None = None
+
+
 # What settling reads each body as.
 BODIES: dict[str, object] = {
     START: Start, PARAMS: dict[str, Scalar], TAGS: dict[str, str | None], NOTE: Note, ARTIFACT: ArtifactFact, EDGE: EdgeFact,
-    STATE: StateFact, CAPTURE: CaptureFact, MEDIA: MediaFact, END: End,
+    STATE: StateFact, CAPTURE: CaptureFact, MEDIA: MediaFact,
+    DEFINE: MetricDefinition, END: End,
 }  # fmt: skip
 _decoders: dict[str, msgspec.msgpack.Decoder[object]] = {what: msgspec.msgpack.Decoder(body) for what, body in BODIES.items()}
 

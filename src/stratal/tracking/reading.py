@@ -4,15 +4,17 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from stratal.core.clock import to_utc
-from stratal.core.errors import NotFound
+from stratal.core.errors import Misuse, NotFound
 from stratal.core.ids import RunId, short, to_bytes
 from stratal.core.records import from_json, number_from_json
 from stratal.store.store import Store
-from stratal.tracking.facts import params_from_json
+from stratal.tracking.definitions import STEP, TIME, Curve, SummaryValue, align, definition_of, summarize
+from stratal.tracking.facts import MetricDefinition, params_from_json
 from stratal.tracking.opening import current_store
 from stratal.tracking.runs import find_id
 from stratal.tracking.store import runs as rows
@@ -23,12 +25,38 @@ if TYPE_CHECKING:
     from stratal.tracking.store.media import MediaSummary
 
 
-class Series(NamedTuple):
-    """One metric of one run, in order of step: steps (n,) int64, times (n,) datetime64[ns] in UTC, values (n,) float64."""
-
+class _Points(NamedTuple):
     steps: NDArray[np.int64]
     times: NDArray[np.datetime64]
     values: NDArray[np.float64]
+
+
+class Series(_Points):
+    """One metric of one run, in order of step: steps (n,) int64, times (n,) datetime64[ns] in UTC, values (n,) float64."""
+
+    _run: "ReadRun | None" = None
+    _x: str | None = None
+
+    def against(self, x: "str | Series | None" = None) -> Curve:
+        """Give the values against another metric: for each point the last x at or before its step; points before the first x are left out.
+
+        x: a metric of the same run, "step", "time" (seconds since the first point), or a series; None: what `define_metric` said, else
+        steps. Raises NotFound for a metric that is not there."""
+        x = x or self._x or STEP
+        if isinstance(x, Series):
+            has, xs = align(self.steps, x.steps, x.values)
+            return Curve(xs, self.values[has], self.steps[has])
+        if self._run is not None and x not in (STEP, TIME):
+            return self.against(self._run.series(x))
+        if x == TIME:
+            began = self.times.min() if len(self.times) else np.datetime64(0, "ns")
+            return Curve((self.times - began).astype(np.int64) / 1e9, self.values, self.steps)
+        if x == STEP:
+            return Curve(self.steps.astype(np.float64), self.values, self.steps)
+        raise Misuse(f"this series belongs to no run, so nobody knows {x!r}", hint="give the other series itself")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Series, tuple(self)  # without its run, which holds a store
 
 
 class Bucketed(NamedTuple):
@@ -143,6 +171,26 @@ class ReadRun:
         with self._store.query() as tx:
             return rows.metrics_of(tx, self.record)
 
+    @property
+    def definitions(self) -> dict[str, MetricDefinition]:
+        """What `define_metric` said, by metric or pattern."""
+        return {name: msgspec.convert(said, MetricDefinition) for name, said in _part(self.record, "definitions").items()}
+
+    @cached_property
+    def summary(self) -> dict[str, SummaryValue]:
+        """The value that stands for each metric, by its definition: the last one, unless something else was said.
+
+        A series is read only where something else was said."""
+        definitions, found = self.definitions, {}
+        for record in self.summaries:
+            definition = definition_of(record.name, definitions)
+            if definition is None or definition.summary == "last":
+                found[record.name] = SummaryValue(value=record.last, step=record.step, how="last")
+            else:
+                series = self.series(record.name)
+                found[record.name] = summarize(definition, series.steps, series.values)
+        return found
+
     @cached_property
     def artifacts(self) -> list[Artifact]:
         with self._store.query() as tx:
@@ -194,7 +242,10 @@ class ReadRun:
             points = snapshot.series(to_bytes(self.id), name, superseded=superseded)
         if not points.n and not superseded and name not in self.record.metrics:
             raise NotFound(f"run {self.short} has no metric {name!r}", hint=f"it has: {', '.join(sorted(self.record.metrics)) or 'none'}")
-        return Series(points.steps, points.times.view("datetime64[ns]"), points.values)
+        found = Series(points.steps, points.times.view("datetime64[ns]"), points.values)
+        definition = definition_of(name, self.definitions)
+        found._run, found._x = self, definition.x if definition else None
+        return found
 
     def envelope(self, name: str, buckets: int) -> Bucketed:
         """Give a metric in at most `buckets` buckets, keeping min, max and last of each."""

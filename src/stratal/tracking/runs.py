@@ -21,6 +21,7 @@ from stratal.tracking.capturing import complete_capture, quick_capture, request_
 from stratal.tracking.facts import (
     ARTIFACT,
     BODIES,
+    DEFINE,
     EDGE,
     END,
     KINDS,
@@ -98,6 +99,16 @@ class Run:
             self._writer.log(self._bytes, self.epoch, metrics, step, at_ns)  # type: ignore[arg-type]  # it refuses what is no number
         except (Misuse, TypeError, AttributeError):
             self._log_others(flatten(metrics), step, at_ns)
+
+    def define_metric(self, name: str, *, x: str | None = None, summary: str | None = None, goal: str | None = None) -> None:
+        """Say how a metric is drawn and which of its values stands for it; `*` in the name is any text, the longest pattern counts.
+
+        x: what it is drawn against: a metric, "step" or "time". goal: "minimize" or "maximize". summary: "last", "first", "min", "max",
+        "mean" or "best" (by the goal); default: "best" with a goal, else "last". Said again, it replaces what was said before.
+        Raises Misuse for other words."""
+        from stratal.tracking.definitions import define  # only for those who define something
+
+        self._tell(DEFINE, define(name, x, summary, goal))
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Set params: scalars, nested mappings joined by '/'; a name said again takes the new value."""

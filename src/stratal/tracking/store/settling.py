@@ -20,6 +20,7 @@ from stratal.store.uses import blob_use
 from stratal.tracking.facts import (
     ARTIFACT,
     CAPTURE,
+    DEFINE,
     EDGE,
     END,
     MEDIA,
@@ -34,6 +35,7 @@ from stratal.tracking.facts import (
     End,
     MediaFact,
     MediaFile,
+    MetricDefinition,
     Note,
     Scalar,
     Start,
@@ -96,13 +98,13 @@ _PARAM_COLUMNS = tuple(c.name for c in param.columns)
 class TrunkFacts:
     """Applies the trunk's facts."""
 
-    kinds = frozenset((START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, MEDIA, END))
+    kinds = frozenset((START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, MEDIA, DEFINE, END))
 
     def __init__(self) -> None:
         self._verbs: dict[str, Callable[[Transaction, PlacedFact, Names], None]] = {
             START: self._start, PARAMS: self._params, TAGS: self._tags, NOTE: self._note, ARTIFACT: self._artifact,
             EDGE: self._edge, STATE: self._state, CAPTURE: self._capture, MEDIA: self._media,
-            END: self._end,
+            DEFINE: self._define, END: self._end,
         }  # fmt: skip
 
     def apply(self, tx: Transaction, facts: Sequence[PlacedFact], names: Names) -> list[Fact]:
@@ -197,6 +199,14 @@ class TrunkFacts:
             _STATEMENT, run=placed.run.no, kind=body.kind, subject=body.subject, author=body.author, at_ns=placed.fact.at_ns,
             body=_json(body.body),
         )  # fmt: skip
+
+    def _define(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
+        fact, body = placed.fact, _body(placed.fact.value, MetricDefinition)
+        said = msgspec.json.decode(str(tx.value(_DOC, run_no=placed.run.no))).get("definitions", {}).get(body.name, {})
+        if (said.get("epoch", -1), said.get("at_ns", 0)) <= (fact.epoch, fact.at_ns):
+            _merge_doc(
+                tx, placed.run.no, "definitions", {body.name: {**msgspec.to_builtins(body), "epoch": fact.epoch, "at_ns": fact.at_ns}}
+            )
 
     def _capture(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         captured = _body(placed.fact.value, CaptureFact)
