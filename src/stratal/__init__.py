@@ -65,10 +65,12 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.registry import set_policy as set_policy
     from stratal.tracking import explaining as _explaining
     from stratal.tracking.active import active_run as active_run
+    from stratal.tracking.alerts import alerts as alerts
     from stratal.tracking.artifacts import ArtifactFile as ArtifactFile
     from stratal.tracking.artifacts import ArtifactFolder as ArtifactFolder
     from stratal.tracking.autologging import autolog as autolog
     from stratal.tracking.autologging import callback as callback
+    from stratal.tracking.capture.seeds import seed_everything as seed_everything
     from stratal.tracking.finding import runs as runs
     from stratal.tracking.forking import fork as fork
     from stratal.tracking.grouping import spread as spread
@@ -136,6 +138,8 @@ _HOMES = {
     "autolog": "stratal.tracking.autologging",
     "callback": "stratal.tracking.autologging",
     "seed_everything": "stratal.tracking.seeding",
+    "alerts": "stratal.tracking.alerts",
+    "seed_everything": "stratal.tracking.capture.seeds",
     "use_store": "stratal.tracking.opening",
     "open_store": "stratal.tracking.opening",
     "ArtifactFile": "stratal.tracking.artifacts",

@@ -27,6 +27,8 @@ class Command(NamedTuple):
 COMMANDS = {
     "runs": Command("tracking", "List runs, filtered and sorted."),
     "show": Command("tracking", "Show one run, or what another ref stands for."),
+    "alerts": Command("logged", "List what runs told people to look at, the newest first."),
+    "artifacts": Command("logged", "List the artifacts of a run, or copy them into a folder."),
     "compare": Command("tracking", "Compare runs: params, metrics, environment, code, data."),
     "top": Command("finding", "List the best runs, of all or of each group."),
     "spread": Command("finding", "Show how metrics spread over runs that differ only in their seed, or over groups."),

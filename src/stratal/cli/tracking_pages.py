@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from stratal.cli.logged import media_section
+from stratal.cli.logged import alerts_section, media_section
 from stratal.cli.printing import (
     PIPE_WIDTH,
     cell,
@@ -69,6 +69,7 @@ def whole(run: ReadRun) -> dict[str, object]:
         "summaries": run.summaries,
         "summary": run.summary,
         "definitions": run.definitions,
+        "alerts": run.alerts,
         "media": run.media_summaries,
         "artifacts": run.artifacts,
         "edges": run.edges,
@@ -160,7 +161,7 @@ def _runs_table(found: Sequence[ReadRun], parts: Container[str], metrics: Sequen
 
 
 def run_page(run: ReadRun) -> list[RenderableType]:
-    """Show one run: head, params, metrics, media, artifacts, lineage, capture."""
+    """Show one run: head, params, metrics, alerts, media, artifacts, lineage, capture."""
     parts: list[RenderableType] = [_run_head(run)]
     if run.params:
         params = table("param", "value")
@@ -169,6 +170,7 @@ def run_page(run: ReadRun) -> list[RenderableType]:
         parts += [*section("params", params), *_more(len(run.params))]
     if run.summaries:
         parts += [*section("metrics", _metrics_table(run)), *_more(len(run.summaries))]
+    parts += alerts_section(run)
     parts += media_section(run)
     if files := [artifact for artifact in run.artifacts if not artifact.path.startswith(f"{MEDIA_FOLDER}/")]:
         artifacts = table("artifact", "bytes", "sha256", numbers=["bytes"])

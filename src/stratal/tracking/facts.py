@@ -5,6 +5,7 @@ params    {name: bool | int | float | str | None}   tags    {name: text, or None
 note      {text, author}                            artifact  {path, digest, size_bytes}
 edge      {verb, target, role}                      state   {kind, subject, body, author}
 capture   what was captured after the start, by subject
+alert     {title, text, level, author}
 define    {name, x, summary, goal}: how a metric, or all that match a pattern, are drawn and summed up
 media     {step, entries: [{name, kind, mime, caption, files: [{path, digest, size_bytes, mime}], text, details}]}
 """
@@ -18,8 +19,8 @@ import msgspec
 from stratal.core.errors import Misuse
 from stratal.core.records import Record, number_from_json, number_to_json, to_json
 
-START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, MEDIA, DEFINE, END = (
-    "start", "params", "tags", "note", "artifact", "edge", "state", "capture", "media", "define", "end",
+START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, MEDIA, DEFINE, ALERT, END = (
+    "start", "params", "tags", "note", "artifact", "edge", "state", "capture", "media", "define", "alert", "end",
 )  # fmt: skip
 
 # Names of metrics that we measure unasked begin with it: they say how a run was carried out, not what came out.
@@ -141,11 +142,20 @@ class MetricDefinition(Record, frozen=True, kw_only=True):
     goal: str | None = None
 
 
+class Alert(Record, frozen=True, kw_only=True):
+    """What people should look at. level: info, warning, error."""
+
+    title: str
+    text: str
+    level: str
+    author: str
+
+
 # What settling reads each body as.
 BODIES: dict[str, object] = {
     START: Start, PARAMS: dict[str, Scalar], TAGS: dict[str, str | None], NOTE: Note, ARTIFACT: ArtifactFact, EDGE: EdgeFact,
     STATE: StateFact, CAPTURE: CaptureFact, MEDIA: MediaFact,
-    DEFINE: MetricDefinition, END: End,
+    DEFINE: MetricDefinition, ALERT: Alert, END: End,
 }  # fmt: skip
 _decoders: dict[str, msgspec.msgpack.Decoder[object]] = {what: msgspec.msgpack.Decoder(body) for what, body in BODIES.items()}
 

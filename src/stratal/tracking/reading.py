@@ -1,5 +1,6 @@
 """Runs as they are read: values, never live handles. What a reader sees is one moment of the store."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +23,7 @@ from stratal.tracking.store.runs import Artifact, Edge, MetricRecord, NoteRecord
 
 if TYPE_CHECKING:
     from stratal.tracking.media.reading import MediaItem
+    from stratal.tracking.store.alerts import ToldAlert
     from stratal.tracking.store.media import MediaSummary
 
 
@@ -210,6 +212,13 @@ class ReadRun:
     def children(self) -> list[RunId]:
         with self._store.query() as tx:
             return rows.children_of(tx, self.id)
+
+    @cached_property
+    def alerts(self) -> "Sequence[ToldAlert]":
+        """What the run told people to look at, newest first; at most a thousand."""
+        from stratal.tracking.alerts import find_alerts  # few runs have any
+
+        return find_alerts(run=self.id, limit=1000, store=self._store)
 
     def statements(self, kind: str | None = None) -> list[Statement]:
         """List what the run stated, of one kind if given, oldest first."""

@@ -123,6 +123,13 @@ class Run:
         check_text("note", text)
         self._tell(NOTE, Note(text=text, author=self.store.actor().name))
 
+    def alert(self, title: str, text: str = "", *, level: str = "info", wait_s: float = 0.0) -> bool:
+        """Tell people to look. level: info, warning, error. The same title and level is told again only after `wait_s` seconds, counted
+        by this process; gives whether it was told now. Raises Misuse for other levels."""
+        from stratal.tracking.alerting import alert  # few runs give any
+
+        return alert(self, title, text, level=level, wait_s=wait_s)
+
     def save(self, path: str | Path, name: str | None = None) -> "SavedArtifact | list[SavedArtifact]":
         """Save a file, or all files of a folder, as artifacts of the run, under `name` (default: the file's own name)."""
         source = Path(path)

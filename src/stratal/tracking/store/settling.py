@@ -18,6 +18,7 @@ from stratal.store.settling import PlacedFact
 from stratal.store.tables import key, metric, run
 from stratal.store.uses import blob_use
 from stratal.tracking.facts import (
+    ALERT,
     ARTIFACT,
     CAPTURE,
     DEFINE,
@@ -29,6 +30,7 @@ from stratal.tracking.facts import (
     START,
     STATE,
     TAGS,
+    Alert,
     ArtifactFact,
     CaptureFact,
     EdgeFact,
@@ -98,13 +100,13 @@ _PARAM_COLUMNS = tuple(c.name for c in param.columns)
 class TrunkFacts:
     """Applies the trunk's facts."""
 
-    kinds = frozenset((START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, MEDIA, DEFINE, END))
+    kinds = frozenset((START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, MEDIA, DEFINE, ALERT, END))
 
     def __init__(self) -> None:
         self._verbs: dict[str, Callable[[Transaction, PlacedFact, Names], None]] = {
             START: self._start, PARAMS: self._params, TAGS: self._tags, NOTE: self._note, ARTIFACT: self._artifact,
             EDGE: self._edge, STATE: self._state, CAPTURE: self._capture, MEDIA: self._media,
-            DEFINE: self._define, END: self._end,
+            DEFINE: self._define, ALERT: self._alert, END: self._end,
         }  # fmt: skip
 
     def apply(self, tx: Transaction, facts: Sequence[PlacedFact], names: Names) -> list[Fact]:
@@ -199,6 +201,11 @@ class TrunkFacts:
             _STATEMENT, run=placed.run.no, kind=body.kind, subject=body.subject, author=body.author, at_ns=placed.fact.at_ns,
             body=_json(body.body),
         )  # fmt: skip
+
+    def _alert(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
+        body = _json(_body(placed.fact.value, Alert))
+        tx.run(_STATEMENT, run=placed.run.no, kind=ALERT, subject="", author="", at_ns=placed.fact.at_ns, body=body)
+        tx.emit("alert", placed.run.id.hex(), body)
 
     def _define(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         fact, body = placed.fact, _body(placed.fact.value, MetricDefinition)
