@@ -37,6 +37,8 @@ COMMANDS = {
     "export": Command("exporting", "Export runs into a folder, as tables or as a store of MLflow."),
     "fork": Command("life", "Make a run that goes on from another one's points; resume it by its id."),
     "artifacts": Command("life", "List the files of a run, or copy them out of the store."),
+    "output": Command("autolog", "Print what a run printed, up to now; autolog keeps it."),
+    "autolog": Command("autolog", "Show which libraries autolog knows here, and what to write for each."),
     "data": Command("data", "Look at tables: profile, schema, validation, drift, versions."),
     "import": Command("importing", "Import what another tool has recorded: stratal import tensorboard runs/"),
     "study": Command("tuning", "Studies: list them, show one with its best trials."),

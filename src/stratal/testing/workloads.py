@@ -1,8 +1,10 @@
 """What victims do until they are killed: log with acknowledgement, compact, hold a lease."""
 
+import io
 import os
 import signal
 import struct
+import sys
 from itertools import count
 from pathlib import Path
 
@@ -10,8 +12,9 @@ import numpy as np
 
 from stratal.core.ids import RunId, to_bytes
 from stratal.store.journal import Writer
+from stratal.tracking.autologging import autolog
 from stratal.tracking.facts import START, Start
-from stratal.tracking.opening import open_store
+from stratal.tracking.opening import open_store, use_store
 from stratal.tracking.runs import Run, run
 
 ACKNOWLEDGED = struct.Struct("<q")
@@ -80,6 +83,17 @@ def hold_a_lease_and_wait(url: str, told: str, ttl_s: float) -> None:
     Path(f"{told}.new").write_text(held.id)
     Path(f"{told}.new").rename(told)
     signal.pause()
+
+
+def print_until_killed(url: str) -> None:
+    """Print inside of a run, and die."""
+    sys.stdout = io.TextIOWrapper(io.BytesIO())  # the zygote talks through the other one
+    use_store(url)
+    autolog("console")
+    with run("kill"):
+        sys.stdout.write("acknowledged\n")
+        sys.stdout.write("half a line")
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def compact_until_killed(folder: str, points: int) -> None:

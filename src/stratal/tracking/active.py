@@ -27,6 +27,7 @@ class OpenRun(Protocol):
     kind: str
     epoch: int
     is_open: bool
+    is_joined: bool
 
     @property
     def short(self) -> str: ...

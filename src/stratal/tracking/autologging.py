@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from stratal.core.errors import Misuse
 from stratal.tracking.active import OpenRun
+from stratal.tracking.autolog.console import console
 from stratal.tracking.autolog.fits import start_runs_with
-from stratal.tracking.runs import run
+from stratal.tracking.runs import run as start_run
 
 
 class AutologLine(NamedTuple):
-    """One library. state: on, by hand, off, absent (not installed). how: what to write."""
+    """One library. state: on, off, by hand, absent (not installed). how: what is logged, or what to write."""
 
     name: str
     state: str
@@ -29,30 +30,45 @@ class AutologReport(tuple[AutologLine, ...]):
     __repr__ = __str__
 
 
-# Name to the module that must be there, and what a user writes.
+class _ByHand(NamedTuple):
+    """A library that has no hook for all its fits. module: what must be there; package: what brings it; callback: class of its file."""
+
+    module: str
+    package: str
+    callback: str
+    how: str
+    file: str = ""
+
+
 _BY_HAND = {
-    "sklearn": ("sklearn", 'run.watch(estimator), or estimator.set_callbacks(st.callback("sklearn"))'),
-    "xgboost": ("xgboost", 'run.watch(estimator), or callbacks=[st.callback("xgboost")]'),
-    "lightgbm": ("lightgbm", 'run.watch(estimator), or callbacks=[st.callback("lightgbm")]'),
+    "logging": _ByHand("logging", "python", "RunHandler", 'logging.getLogger().addHandler(st.callback("logging"))', "records"),
+    "sklearn": _ByHand(
+        "sklearn", "scikit-learn", "SklearnCallback", 'run.watch(estimator), or estimator.set_callbacks(st.callback("sklearn"))'
+    ),
+    "xgboost": _ByHand("xgboost", "xgboost", "XgboostCallback", 'run.watch(estimator), or callbacks=[st.callback("xgboost")]'),
+    "lightgbm": _ByHand("lightgbm", "lightgbm", "LightgbmCallback", 'run.watch(estimator), or callbacks=[st.callback("lightgbm")]'),
 }
-_CALLBACKS = {"sklearn": "SklearnCallback", "xgboost": "XgboostCallback", "lightgbm": "LightgbmCallback"}
+_UNASKED = {"console": "what is printed becomes the run's output: stratal output RUN, artifact output.log"}
 
 
-def autolog(*names: str, start_runs: str | None = None) -> AutologReport:
+def autolog(*names: str, start_runs: str | None = None, off: bool = False) -> AutologReport:
     """Switch on autolog in this process, and give what is on, and what to write where a library has no hook for all its fits.
 
-    names: what to switch on, all if none is given. start_runs: an experiment; a fit outside of any run then gets a run of its
-    own in it, else it is not logged. No class and no module is patched. Raises Misuse for an unknown name.
+    names: what to switch, all if none is given. start_runs: an experiment; a fit outside of any run then gets a run of its own
+    in it, else it is not logged. off: switch it off instead. No class and no module is patched. Raises Misuse for an unknown name.
     """
-    if unknown := [name for name in names if name not in _BY_HAND]:
-        raise Misuse(f"{unknown[0]!r} is not known to autolog", hint=f"known are: {', '.join(_BY_HAND)}")
-    start_runs_with(None if start_runs is None else lambda library: run(start_runs, name=library))
-    return report(names or tuple(_BY_HAND))
+    known = (*_UNASKED, *_BY_HAND)
+    if unknown := [name for name in names if name not in known]:
+        raise Misuse(f"{unknown[0]!r} is not known to autolog", hint=f"known are: {', '.join(known)}")
+    if not names or "console" in names:
+        console.stop() if off else console.start()
+    start_runs_with(None if start_runs is None or off else lambda library: start_run(start_runs, name=library))
+    return report(*names)
 
 
-def report(names: tuple[str, ...]) -> AutologReport:
-    """Say what is on, without changing it."""
-    return AutologReport(_line(name) for name in names)
+def report(*names: str) -> AutologReport:
+    """Say what is on, of these or of all, without changing it."""
+    return AutologReport(_line(name) for name in names or (*_UNASKED, *_BY_HAND))
 
 
 def callback(library: str, *, run: OpenRun | None = None) -> object:
@@ -61,20 +77,23 @@ def callback(library: str, *, run: OpenRun | None = None) -> object:
     run: None for the one that is active when a fit begins; without one nothing is logged. Raises Misuse for an unknown library,
     or one that is not installed.
     """
-    if library not in _CALLBACKS:
-        raise Misuse(f"there is no callback for {library!r}", hint=f"there are: {', '.join(_CALLBACKS)}")
-    if not _is_installed(_BY_HAND[library][0]):
-        raise Misuse(f"{library} is not installed", hint=f"install it: pip install {_PACKAGES.get(library, library)}")
-    made: object = getattr(importlib.import_module(f"stratal.tracking.autolog.{library}"), _CALLBACKS[library])(run)
+    known = _BY_HAND.get(library)
+    if known is None:
+        raise Misuse(f"there is no callback for {library!r}", hint=f"there are: {', '.join(_BY_HAND)}")
+    if not _is_installed(known.module):
+        raise Misuse(f"{library} is not installed", hint=f"install it: pip install {known.package}")
+    home = importlib.import_module(f"stratal.tracking.autolog.{known.file or library}")
+    made: object = getattr(home, known.callback)(run)
     return made
 
 
-_PACKAGES = {"sklearn": "scikit-learn"}
-
-
 def _line(name: str) -> AutologLine:
-    module, how = _BY_HAND[name]
-    return AutologLine(name, "by hand", how) if _is_installed(module) else AutologLine(name, "absent", f"{name} is not installed")
+    if name == "console":
+        return AutologLine(name, "on" if console.is_on else "off", _UNASKED[name])
+    known = _BY_HAND[name]
+    if not _is_installed(known.module):
+        return AutologLine(name, "absent", f"pip install {known.package}")
+    return AutologLine(name, "by hand", known.how)
 
 
 def _is_installed(module: str) -> bool:

@@ -17,6 +17,7 @@ from stratal.store.store import Store
 from stratal.tracking.definitions import STEP, TIME, Curve, SummaryValue, align, definition_of, summarize
 from stratal.tracking.facts import MetricDefinition, params_from_json
 from stratal.tracking.opening import current_store
+from stratal.tracking.output import OUTPUT, files_of, in_order
 from stratal.tracking.runs import find_id
 from stratal.tracking.store import runs as rows
 from stratal.tracking.store.runs import Artifact, Edge, MetricRecord, NoteRecord, RunRecord, Statement
@@ -268,6 +269,13 @@ class ReadRun:
                 return self._store.blobs.read(artifact.digest)
         known = ", ".join(artifact.path for artifact in self.artifacts[:20]) or "none"
         raise NotFound(f"run {self.short} has no artifact {path!r}", hint=f"it has: {known}")
+
+    @property
+    def output(self) -> str:
+        """What the run printed, where autolog watched its console: up to now, if it goes on or was killed."""
+        ended = {epoch: self.read_artifact(path) for epoch, path in in_order([artifact.path for artifact in self.artifacts]).items()}
+        parts = files_of(self._store.folder / OUTPUT, self.id) | ended
+        return b"".join(parts[epoch] for epoch in sorted(parts)).decode(errors="replace")
 
     def __repr__(self) -> str:
         return f"<Run {self.short} of {self.experiment!r}, {self.kind}, {self.status}>"

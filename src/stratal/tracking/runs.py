@@ -72,6 +72,7 @@ class Run:
         self.epoch = epoch
         self.is_open = True
         self.captured: Capture | None = None  # what its start says of the process that started it, if that was us
+        self.is_joined = False  # another process of it goes on: what is said once per run is said there
         self._bytes = to_bytes(id)
         self._writer = store.writer
         self._before_end: list[Callable[[], None]] = []
@@ -408,8 +409,9 @@ def _resumed(store: Store, resume: str, params: Mapping[str, object] | None, tag
         else:
             epoch = rows.resume(tx, store, id)
     going_on = Run(store, id, record.experiment, epoch=epoch, kind=record.kind)
+    going_on.is_joined = is_alive
     active.push(going_on)
-    if not is_alive:  # who joins leaves it to the run's own process
+    if not is_alive:
         watch(going_on)
     if params:
         going_on.log_params(params)
