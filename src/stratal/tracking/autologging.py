@@ -2,11 +2,13 @@
 
 import importlib
 import importlib.util
+import sys
 from typing import NamedTuple
 
 from stratal.core.errors import Misuse
 from stratal.tracking.active import OpenRun
 from stratal.tracking.autolog.console import console
+from stratal.tracking.autolog.entries import switched
 from stratal.tracking.autolog.fits import start_runs_with
 from stratal.tracking.runs import run as start_run
 
@@ -47,6 +49,21 @@ _BY_HAND = {
     ),
     "xgboost": _ByHand("xgboost", "xgboost", "XgboostCallback", 'run.watch(estimator), or callbacks=[st.callback("xgboost")]'),
     "lightgbm": _ByHand("lightgbm", "lightgbm", "LightgbmCallback", 'run.watch(estimator), or callbacks=[st.callback("lightgbm")]'),
+    "keras": _ByHand("keras", "keras", "KerasCallback", 'model.fit(..., callbacks=[st.callback("keras")])'),
+    "torch": _ByHand("torch", "torch", "", "run.watch(module, optimizer=..., every=100)"),
+    "lightning": _ByHand(
+        "lightning",
+        "lightning",
+        "LightningCallback",
+        'st.autolog("lightning"), run.watch(trainer), or callbacks=[st.callback("lightning")]',
+    ),
+    "transformers": _ByHand(
+        "transformers", "transformers", "TransformersCallback", 'run.watch(trainer), or callbacks=[st.callback("transformers")]'
+    ),
+}
+_SWITCHED = {
+    "lightning": "each Trainer that is made from now on",
+    "transformers": 'TrainingArguments(report_to="stratal"), or run.watch(trainer)',
 }
 _UNASKED = {"console": "what is printed becomes the run's output: stratal output RUN, artifact output.log"}
 
@@ -62,6 +79,10 @@ def autolog(*names: str, start_runs: str | None = None, off: bool = False) -> Au
         raise Misuse(f"{unknown[0]!r} is not known to autolog", hint=f"known are: {', '.join(known)}")
     if not names or "console" in names:
         console.stop() if off else console.start()
+    if not names or "lightning" in names:
+        switched.discard("lightning") if off else switched.add("lightning")
+    if "transformers" in names or (not names and "transformers" in sys.modules):
+        _report_to_us(off=off)
     start_runs_with(None if start_runs is None or off else lambda library: start_run(start_runs, name=library))
     return report(*names)
 
@@ -78,13 +99,23 @@ def callback(library: str, *, run: OpenRun | None = None) -> object:
     or one that is not installed.
     """
     known = _BY_HAND.get(library)
-    if known is None:
-        raise Misuse(f"there is no callback for {library!r}", hint=f"there are: {', '.join(_BY_HAND)}")
+    if known is None or not known.callback:
+        names = ", ".join(name for name, one in _BY_HAND.items() if one.callback)
+        raise Misuse(f"there is no callback for {library!r}", hint=f"there are: {names}")
     if not _is_installed(known.module):
         raise Misuse(f"{library} is not installed", hint=f"install it: pip install {known.package}")
     home = importlib.import_module(f"stratal.tracking.autolog.{known.file or library}")
     made: object = getattr(home, known.callback)(run)
     return made
+
+
+def _report_to_us(*, off: bool) -> None:
+    if not _is_installed("transformers"):
+        return
+    from stratal.tracking.autolog.transformers import register  # seconds: only for those who use it
+
+    register(off=off)
+    switched.discard("transformers") if off else switched.add("transformers")
 
 
 def _line(name: str) -> AutologLine:
@@ -93,6 +124,8 @@ def _line(name: str) -> AutologLine:
     known = _BY_HAND[name]
     if not _is_installed(known.module):
         return AutologLine(name, "absent", f"pip install {known.package}")
+    if name in switched:
+        return AutologLine(name, "on", _SWITCHED[name])
     return AutologLine(name, "by hand", known.how)
 
 

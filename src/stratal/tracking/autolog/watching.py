@@ -19,11 +19,18 @@ class Wanted(NamedTuple):
 
 
 _ESTIMATOR = ("training_score", "model")
+_MODULE = ("optimizer", "every", "histograms")
+# How often norms are logged unless said otherwise. A guess: one transfer in 100 steps is not felt.
+_EVERY = 100
 # (library, class) to the file that watches it, and the options that it takes. The first class of a target's MRO counts.
 _KNOWN = {
     ("xgboost", "XGBModel"): ("xgboost", _ESTIMATOR),
     ("lightgbm", "LGBMModel"): ("lightgbm", _ESTIMATOR),
     ("sklearn", "BaseEstimator"): ("sklearn", _ESTIMATOR),
+    ("lightning", "Trainer"): ("lightning", ()),
+    ("pytorch_lightning", "Trainer"): ("lightning", ()),
+    ("transformers", "Trainer"): ("transformers", ()),
+    ("torch", "Module"): ("torch", _MODULE),
 }
 
 
@@ -40,6 +47,11 @@ def watch(run: OpenRun, target: object, wanted: Wanted) -> None:
     module = importlib.import_module(f"stratal.tracking.autolog.{home}")
     if allowed == _ESTIMATOR:
         module.watch(run, target, FitOptions(wanted.training_score is not False, wanted.model))
+    elif allowed == _MODULE:
+        every = _EVERY if wanted.every is None else wanted.every
+        module.watch(run, target, optimizer=wanted.optimizer, every=every, histograms=bool(wanted.histograms))
+    else:
+        module.watch(run, target)
 
 
 def _home_of(target: object) -> tuple[str, tuple[str, ...]]:

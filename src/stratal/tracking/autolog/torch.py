@@ -1,0 +1,109 @@
+"""PyTorch: norms and histograms of gradients and parameters, after a step of the optimizer. By torch's own hook for that.
+
+All norms of a step come from the device in one transfer: a call of `.item()` for each would stall it hundreds of times.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
+
+from stratal.core.errors import Misuse
+from stratal.core.records import to_json
+from stratal.tracking.active import OpenRun
+from stratal.tracking.autolog.fits import Fit, begin, guarded
+
+LIBRARY = "torch"
+BINS = 64
+
+_guard = guarded(LIBRARY)
+_Named = list[tuple[str, torch.Tensor]]
+
+
+class Watching:
+    """Watches one module until its run ends."""
+
+    def __init__(self, fit: Fit, module: torch.nn.Module, *, every: int, histograms: bool) -> None:
+        self._fit, self._module, self._every, self._histograms = fit, module, every, histograms
+        self._step = 0
+        self._own = {id(weight) for weight in module.parameters()}
+        self._remove: Callable[[], None] | None = None
+
+    def hook(self, optimizer: Optimizer | None) -> None:
+        """Begin: with this optimizer, or with any that has a parameter of the module."""
+        handle = optimizer.register_step_post_hook(self._after) if optimizer is not None else register_optimizer_step_post_hook(self._after)
+        self._remove = handle.remove
+        self._fit.run.before_end(self.close)
+
+    def close(self) -> None:
+        """Stop."""
+        if self._remove is not None:
+            self._remove()
+            self._remove = None
+            self._fit.end()
+
+    @_guard
+    def _after(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if not any(id(weight) in self._own for group in optimizer.param_groups for weight in group["params"]):
+            return
+        step, self._step = self._step, self._step + 1
+        if step % self._every:
+            return
+        if not self._fit.run.is_open:
+            self.close()
+            return
+        self._log(step)
+
+    @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]  # depends on torch's version
+    def _log(self, step: int) -> None:
+        weights = [(name, weight.detach()) for name, weight in self._module.named_parameters()]
+        gradients = [(name, weight.grad) for name, weight in self._module.named_parameters() if weight.grad is not None]
+        self._fit.log(_norms({"parameters": weights, "gradients": gradients}), step=step)
+        if self._histograms:
+            found = {"parameters": _histograms(weights), "gradients": _histograms(gradients)}
+            self._fit.save(f"histograms/step-{step:08d}.json", to_json(found).encode())
+
+
+def watch(run: OpenRun, module: torch.nn.Module, *, optimizer: object, every: int, histograms: bool) -> None:
+    """Log a module's norms at each `every`-th step, the first one too. optimizer: None for any that has its parameters."""
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise Misuse(f"optimizer={optimizer!r:.60} is no optimizer of torch", hint="pass a torch.optim.Optimizer, or leave it out")
+    if every < 1:
+        raise Misuse(f"every={every} is no number of steps", hint="give 1 or more")
+    fit = begin(LIBRARY, run=run)
+    if fit is not None:
+        Watching(fit, module, every=every, histograms=histograms).hook(optimizer)
+
+
+def _norms(groups: dict[str, _Named]) -> dict[str, float]:
+    """Give the norm of each tensor, and of all of a group together (`all`). One transfer for each device."""
+    found: dict[str, float] = {}
+    for kind, tensors in groups.items():
+        squares = 0.0
+        for name, norm in _transferred(tensors):
+            found[f"{kind}/{name}"] = norm
+            squares += norm * norm
+        if tensors:
+            found[f"{kind}/all"] = squares**0.5
+    return found
+
+
+def _transferred(tensors: _Named) -> Iterable[tuple[str, float]]:
+    for device in {tensor.device for _, tensor in tensors}:
+        own = [(name, tensor) for name, tensor in tensors if tensor.device == device]
+        norms = torch.stack([torch.linalg.vector_norm(tensor.float()) for _, tensor in own])
+        yield from zip([name for name, _ in own], norms.tolist(), strict=True)
+
+
+def _histograms(tensors: _Named) -> dict[str, dict[str, object]]:
+    """Give low, high and counts of `BINS` equal bins for each tensor; values that are no numbers are left out."""
+    found: dict[str, dict[str, object]] = {}
+    for name, tensor in tensors:
+        values = tensor.float().flatten()
+        values = values[values.isfinite()]
+        if values.numel():
+            low, high = torch.stack([values.min(), values.max()]).tolist()
+            counts = torch.histc(values, BINS, low, high) if low < high else torch.tensor([float(values.numel())])
+            found[name] = {"low": low, "high": high, "counts": [int(count) for count in counts.tolist()]}
+    return found
