@@ -70,7 +70,6 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.artifacts import ArtifactFolder as ArtifactFolder
     from stratal.tracking.autologging import autolog as autolog
     from stratal.tracking.autologging import callback as callback
-    from stratal.tracking.capture.seeds import seed_everything as seed_everything
     from stratal.tracking.finding import runs as runs
     from stratal.tracking.forking import fork as fork
     from stratal.tracking.grouping import spread as spread
@@ -86,6 +85,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.media.values import video as video
     from stratal.tracking.opening import open_store as open_store
     from stratal.tracking.opening import use_store as use_store
+    from stratal.tracking.plotting import plot as plot
     from stratal.tracking.resolving import get as get
     from stratal.tracking.runs import Run as Run
     from stratal.tracking.runs import log as log
@@ -126,6 +126,7 @@ _HOMES = {
     "get": "stratal.tracking.resolving",
     "runs": "stratal.tracking.finding",
     "fork": "stratal.tracking.forking",
+    "plot": "stratal.tracking.plotting",
     "top": "stratal.tracking.grouping",
     "spread": "stratal.tracking.grouping",
     "save_view": "stratal.tracking.views",
@@ -139,7 +140,6 @@ _HOMES = {
     "callback": "stratal.tracking.autologging",
     "seed_everything": "stratal.tracking.seeding",
     "alerts": "stratal.tracking.alerts",
-    "seed_everything": "stratal.tracking.capture.seeds",
     "use_store": "stratal.tracking.opening",
     "open_store": "stratal.tracking.opening",
     "ArtifactFile": "stratal.tracking.artifacts",

@@ -10,14 +10,14 @@ import pytest
 
 from stratal.core.records import from_json, to_json
 from stratal.evaluation.costs import kpi
-from stratal.evaluation.markup import Markup, join, tag, text
 from stratal.evaluation.measuring import Question, Rival, measure
-from stratal.evaluation.plots import nice_ticks
 from stratal.evaluation.report import render
 from stratal.evaluation.results import Judged, Results
 from stratal.evaluation.sample import sample
 from stratal.evaluation.slices import partition
 from stratal.evaluation.wording import number, percent, signed
+from stratal.tracking.drawing.axes import nice_ticks
+from stratal.tracking.drawing.markup import Markup, join, tag, text
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -28,11 +28,14 @@ COMMANDS = {
     "runs": Command("tracking", "List runs, filtered and sorted."),
     "show": Command("tracking", "Show one run, or what another ref stands for."),
     "alerts": Command("logged", "List what runs told people to look at, the newest first."),
-    "artifacts": Command("logged", "List the artifacts of a run, or copy them into a folder."),
     "compare": Command("tracking", "Compare runs: params, metrics, environment, code, data."),
     "top": Command("finding", "List the best runs, of all or of each group."),
     "spread": Command("finding", "Show how metrics spread over runs that differ only in their seed, or over groups."),
     "views": Command("finding", "Saved views: list, save, show, remove; stratal runs --view NAME uses one."),
+    "plot": Command("plotting", "Plot a metric over runs: in the terminal, or into a file."),
+    "watch": Command(
+        "plotting", "Watch runs go on, until all have ended or Ctrl-C. Without a terminal, or with --json: a line for each change."
+    ),
     "why": Command("tracking", "Show where something came from, and what came of it."),
     "export": Command("exporting", "Export runs into a folder, as tables or as a store of MLflow."),
     "fork": Command("life", "Make a run that goes on from another one's points; resume it by its id."),

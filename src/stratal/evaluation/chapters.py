@@ -7,13 +7,13 @@ from stratal.evaluation import plots
 from stratal.evaluation.champion import Comparison, Difference
 from stratal.evaluation.estimates import Estimate
 from stratal.evaluation.fairness import GAPS, Attribute, GroupRates
-from stratal.evaluation.markup import Markup, join, raw, tag
 from stratal.evaluation.metrics import METRICS
 from stratal.evaluation.results import Results, in_order
 from stratal.evaluation.slices import Slice
 from stratal.evaluation.strips import Mark, dot_table
 from stratal.evaluation.summary import summary
 from stratal.evaluation.wording import count, number, percent, signed, why
+from stratal.tracking.drawing.markup import Markup, join, raw, tag
 
 # Rows of slices and groups that are drawn; the rest is in evaluation.json. Bounds the size of the file.
 DRAWN = 300

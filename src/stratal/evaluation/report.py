@@ -7,9 +7,9 @@ from pathlib import Path
 
 from stratal.core.clock import to_utc
 from stratal.evaluation import chapters
-from stratal.evaluation.markup import Markup, join, raw, tag
 from stratal.evaluation.results import Results
 from stratal.evaluation.wording import count, date, percent
+from stratal.tracking.drawing.markup import Markup, join, raw, tag
 
 STYLE = Path(__file__).with_name("report.css")
 # Nothing may be loaded and nothing may run, even if a browser or a mail filter thinks otherwise.

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stratal.evaluation.markup import Markup, join, name, raw, tag
-from stratal.evaluation.plots import nice_ticks
-from stratal.evaluation.wording import count, interval, number, tick
+from stratal.evaluation.wording import count, interval, number
+from stratal.tracking.drawing.axes import nice_ticks, tick
+from stratal.tracking.drawing.markup import Markup, join, name, raw, tag
 
 WIDTH, HEIGHT, EDGE = 320.0, 26.0, 8.0
 Span = tuple[float, float]

@@ -1,9 +1,9 @@
 """The first screen of the report: what a person who decides needs to know, in sentences."""
 
 from stratal.evaluation.fairness import Attribute
-from stratal.evaluation.markup import Markup, join, raw, tag
 from stratal.evaluation.results import Results, in_order
 from stratal.evaluation.wording import count, interval, number, of_hundred, percent, signed, why
+from stratal.tracking.drawing.markup import Markup, join, raw, tag
 
 
 def summary(results: Results) -> Markup:

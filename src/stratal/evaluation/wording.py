@@ -25,11 +25,6 @@ def number(value: float | None, unit: str = "") -> str:
     return f"{shown.replace('-', '−')} {unit}".rstrip()
 
 
-def tick(value: float) -> str:
-    """Write a round number at an axis."""
-    return f"{value:,.6g}".replace("-", "−") if value else "0"
-
-
 def signed(value: float | None, unit: str = "") -> str:
     """Write a difference with its sign."""
     shown = number(value, unit)
