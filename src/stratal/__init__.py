@@ -70,6 +70,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.artifacts import ArtifactFolder as ArtifactFolder
     from stratal.tracking.autologging import autolog as autolog
     from stratal.tracking.autologging import callback as callback
+    from stratal.tracking.comparing_page import comparison_html as comparison_html
     from stratal.tracking.finding import runs as runs
     from stratal.tracking.forking import fork as fork
     from stratal.tracking.grouping import spread as spread
@@ -101,6 +102,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.views import save_view as save_view
     from stratal.tracking.views import view as view
     from stratal.tracking.views import views as views
+    from stratal.tracking.weighing import importance as importance
     from stratal.training import JobFailed as JobFailed
     from stratal.training import job as job
     from stratal.tuning import TPE as TPE
@@ -127,6 +129,8 @@ _HOMES = {
     "runs": "stratal.tracking.finding",
     "fork": "stratal.tracking.forking",
     "plot": "stratal.tracking.plotting",
+    "comparison_html": "stratal.tracking.comparing_page",
+    "importance": "stratal.tracking.weighing",
     "top": "stratal.tracking.grouping",
     "spread": "stratal.tracking.grouping",
     "save_view": "stratal.tracking.views",

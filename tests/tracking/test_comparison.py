@@ -49,9 +49,11 @@ def test_metrics_have_deltas_to_the_first_run_and_the_best_is_marked() -> None:
     )
     rows = {row.name: row for row in comparison.metrics}
 
-    assert rows["auc"] == MetricRow(name="auc", direction="max", values=(0.8, 0.8, None), deltas=(0.0, 0.0, None), best=(0, 1))
+    assert rows["auc"] == MetricRow(
+        name="auc", direction="max", values=(0.8, 0.8, None), deltas=(0.0, 0.0, None), best=(0, 1), is_guessed=True
+    )
     assert (rows["loss"].direction, rows["loss"].best, rows["loss"].deltas[:2]) == ("min", (1,), (0.0, -0.25))
-    assert (rows["foo"].direction, rows["foo"].best) == ("max", (1,))
+    assert (rows["foo"].direction, rows["foo"].best, rows["foo"].is_guessed) == ("max", (1,), False)
     assert (rows["bar"].direction, rows["bar"].best) == ("unknown", ())
 
 
@@ -79,7 +81,8 @@ def test_packages_code_and_data_that_differ_are_shown() -> None:
         ]
     )
 
-    assert comparison.packages == (Row(name="numpy", values=("2.0", "2.1", None)), Row(name="polars", values=("1.0", "1.0", None)))
+    # Of C nothing was captured: it differs from nobody.
+    assert comparison.packages == (Row(name="numpy", values=("2.0", "2.1", None)),)
     assert Row(name="file sources/a.py", values=("1" * 12, "2" * 12, None)) in comparison.code
     assert comparison.data == (Row(name="data", values=("dataset:churn@1", "dataset:churn@2", None)),)
     assert comparison.not_captured == ("y",)

@@ -31,6 +31,7 @@ COMMANDS = {
     "compare": Command("tracking", "Compare runs: params, metrics, environment, code, data."),
     "top": Command("finding", "List the best runs, of all or of each group."),
     "spread": Command("finding", "Show how metrics spread over runs that differ only in their seed, or over groups."),
+    "importance": Command("finding", "Say which params matter for a metric over at least 20 runs, and how sure that is."),
     "views": Command("finding", "Saved views: list, save, show, remove; stratal runs --view NAME uses one."),
     "plot": Command("plotting", "Plot a metric over runs: in the terminal, or into a file."),
     "watch": Command(

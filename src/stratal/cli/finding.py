@@ -9,6 +9,7 @@ from stratal.cli.tracking import Json, StoreUrl, print_table, use
 from stratal.tracking.grouping import SEEDS, spread, top
 from stratal.tracking.table import RunTable
 from stratal.tracking.views import remove_view, save_view, view, views
+from stratal.tracking.weighing import importance
 
 Query = Annotated[str, typer.Option("--query", "-q", help="A filter: metrics.auc > 0.9 and params.model = 'gbm'")]
 Experiments = Annotated[list[str] | None, typer.Option("--experiment", "-e", help="Only of this experiment; may be given again.")]
@@ -18,6 +19,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command("top")(_top)
     app.command("spread")(_spread)
+    app.command("importance")(_importance)
     saved = typer.Typer(help="Saved views: list, save, show, remove; stratal runs --view NAME uses one.", invoke_without_command=True)
     saved.callback()(_list)
     for name, command in (("save", _save), ("show", _show), ("remove", _remove)):
@@ -52,6 +54,28 @@ def _spread(
     """Show how metrics spread over runs that differ only in their seed, or over groups."""
     use(store)
     _print(spread(metrics, where=query, per=per, apart_from=apart_from or SEEDS, experiment=experiment or None), json)
+
+
+def _importance(
+    metric: Annotated[str, typer.Argument(help='A metric, or a part of it: metrics.auc, "max(metrics.auc)"')],
+    query: Query = "",
+    experiment: Experiments = None,
+    params: Annotated[str, typer.Option(help="The params that are looked at: params.lr, params.depth")] = "params.*",
+    json: Json = False,
+    store: StoreUrl = None,
+) -> None:
+    """Say which params matter for a metric over at least 20 runs, and how sure that is."""
+    use(store)
+    found = importance(metric, query, experiment=experiment or None, params=params)
+    if json:
+        print_json(found)
+        return
+    page = table("param", "loss", "95 %", "rank correlation", numbers=["loss", "rank correlation"])
+    for each in found.params:
+        page.add_row(cell(each.name), cell(f"{each.loss:.2f}", "bold"), cell(f"{each.low:.2f} to {each.high:.2f}"), cell(each.correlation))
+    print_out(page, "", f"{found.runs} runs; the params explain {max(0.0, found.explained) * 100:.0f} % of the order of unseen ones.")
+    if not found.is_meaningful:
+        print_out("That is next to nothing: read nothing into the losses.")
 
 
 def _list(context: typer.Context, json: Json = False, store: StoreUrl = None) -> None:

@@ -111,14 +111,26 @@ def compare(
     ],
     minimize: Annotated[list[str] | None, typer.Option(help="A metric of which less is better; may be given again.")] = None,
     maximize: Annotated[list[str] | None, typer.Option(help="A metric of which more is better; may be given again.")] = None,
+    metrics: Annotated[str, typer.Option(help="Only these metrics: auc, loss")] = "",
+    diff: Annotated[bool, typer.Option("--diff", help="Also the captured sources, line by line.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write one HTML file, with curves and parallel coordinates.")] = None,
     json: Json = False,
     store: StoreUrl = None,
 ) -> None:
     """Compare runs: params, metrics, environment, code, data."""
     use(store)
-    comparison = compare_runs(refs, minimize=minimize or (), maximize=maximize or ())
+    only = [name.strip() for name in metrics.split(",") if name.strip()] or None
+    less, more = minimize or (), maximize or ()
+    comparison = compare_runs(refs, metrics=only, minimize=less, maximize=more, diff=diff)
+    if html is not None:
+        # Only for this option: it draws.
+        from stratal.tracking.comparing_page import comparison_html, save_comparison
+
+        save_comparison(comparison_html(refs, metrics=only, minimize=less, maximize=more), html)
     if json:
         print_json(comparison)
+    elif html is not None:
+        print_out(f"Written: {html}")
     else:
         print_out(*comparison_page(comparison))
 

@@ -28,6 +28,7 @@ from stratal.tracking.artifacts import ArtifactFile, ArtifactFolder
 from stratal.tracking.capture import Capture
 from stratal.tracking.compare import Comparison, MetricRow, Row
 from stratal.tracking.definitions import SummaryValue
+from stratal.tracking.diffing import FileDiff
 from stratal.tracking.directions import MAXIMIZE, MINIMIZE
 from stratal.tracking.explaining import capture_of
 from stratal.tracking.facts import SYSTEM
@@ -263,8 +264,10 @@ def comparison_page(comparison: Comparison) -> list[RenderableType]:
     if comparison.metrics:
         metrics = table("", *labels, numbers=labels)
         for row in comparison.metrics[:_MOST_ROWS]:
-            metrics.add_row(cell(f"{row.name} {_MARKS.get(row.direction, '')}".rstrip()), *_metric_cells(row))
+            metrics.add_row(cell(f"{row.name} {_MARKS.get(row.direction, '')}{'?' * row.is_guessed}".rstrip()), *_metric_cells(row))
         parts += [*section("metrics", metrics), *_more(len(comparison.metrics))]
+        if any(row.is_guessed for row in comparison.metrics):
+            parts.append(Text("? guessed from the name; say --minimize NAME or --maximize NAME", style="dim"))
     for title, rows in (
         ("params", comparison.params),
         ("data", comparison.data),
@@ -274,12 +277,21 @@ def comparison_page(comparison: Comparison) -> list[RenderableType]:
     ):
         if rows:
             parts += [*section(f"{title} that differ", _differences(labels, rows)), *_more(len(rows))]
+    for run in comparison.diffs:
+        for file in run.files:
+            parts += section(f"{run.label}: {file.name} {file.change}", _diff(file))
     if comparison.equal_params:
         equal = comparison.equal_params
         parts += ["", Text(f"{equal} params are equal" if equal > 1 else "1 param is equal", style="dim")]
     if comparison.not_captured:
         parts.append(Text(f"no capture of {', '.join(comparison.not_captured)}: code and environment are not known", style="dim"))
     return parts
+
+
+def _diff(file: FileDiff) -> Text:
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    shown_lines = Text("\n").join(Text(line, style=colours.get(line[:1], "")) for line in file.lines)
+    return shown_lines.append(f"\n... and {file.hidden:,} more lines" if file.hidden else "", style="dim")
 
 
 def _metric_cells(row: MetricRow) -> list[Text]:

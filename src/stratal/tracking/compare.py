@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -10,8 +10,12 @@ from stratal.core.errors import Misuse
 from stratal.core.ids import short
 from stratal.core.records import Record, to_json
 from stratal.tracking.capture import Capture
+from stratal.tracking.diffing import FileDiff
 from stratal.tracking.directions import MAXIMIZE, MINIMIZE, UNKNOWN, direction_of
 from stratal.tracking.facts import SYSTEM
+
+if TYPE_CHECKING:  # a frame costs an import of 0.2 s, and is asked for last
+    import polars as pl
 
 T = TypeVar("T")
 Value = bool | int | float | str | None
@@ -50,13 +54,22 @@ class Row(Record, frozen=True, kw_only=True):
 
 class MetricRow(Record, frozen=True, kw_only=True):
     """One metric. deltas: difference to the first run. best: positions of the best value (several if equal), none if
-    nobody knows which way is better or only one run has it. NaN is never best."""
+    nobody knows which way is better or only one run has it. NaN is never best. is_guessed: nobody said which way is better,
+    its name did."""
 
     name: str
     direction: str
     values: tuple[float | None, ...]
     deltas: tuple[float | None, ...]
     best: tuple[int, ...]
+    is_guessed: bool = False
+
+
+class RunDiff(Record, frozen=True, kw_only=True):
+    """What differs in the code of a run from that of the first one."""
+
+    label: str
+    files: tuple[FileDiff, ...]
 
 
 class Comparison(Record, frozen=True, kw_only=True):
@@ -71,16 +84,46 @@ class Comparison(Record, frozen=True, kw_only=True):
     code: tuple[Row, ...]
     data: tuple[Row, ...]
     not_captured: tuple[str, ...]  # labels of runs without a capture: their environment and code are not known
+    diffs: tuple[RunDiff, ...] = ()  # only if they were asked for
+
+    def to_polars(self, part: str = "metrics") -> "pl.DataFrame":
+        """Give a part as a frame: name, then a column per run; metrics also say which way is better.
+
+        part: metrics, params, environment, packages, code or data. Raises Misuse for another one."""
+        from stratal.tracking.frames import columns_to_polars  # polars: only for those who ask for a frame
+
+        if part not in PARTS:
+            raise Misuse(f"a comparison has no part {part!r}", hint=f"it has: {', '.join(PARTS)}")
+        found: tuple[Row | MetricRow, ...] = getattr(self, part)
+        columns: dict[str, list[object]] = {"name": [row.name for row in found]}
+        if part == "metrics":
+            columns["better"] = [row.direction for row in self.metrics]
+        labels = [column.label for column in self.runs]
+        columns.update({label: [row.values[at] for row in found] for at, label in enumerate(labels)})
+        return columns_to_polars(columns)
 
 
-def compare(runs: Sequence[ComparedRun], *, minimize: Collection[str] = (), maximize: Collection[str] = ()) -> Comparison:
-    """Compare runs, the first being the base of differences.
+PARTS = ("metrics", "params", "environment", "packages", "code", "data")
+
+
+def compare(
+    runs: Sequence[ComparedRun],
+    *,
+    metrics: Collection[str] | None = None,
+    minimize: Collection[str] = (),
+    maximize: Collection[str] = (),
+) -> Comparison:
+    """Compare runs, the first being the base of differences. metrics: only these; None: all.
 
     minimize, maximize: metrics whose better direction is said here instead of by their runs, or guessed from their names.
     Raises Misuse for fewer than two runs, one named twice, or a metric in both lists."""
     _check(runs, minimize, maximize)
+    named = sorted({name for run in runs for name in run.metrics})
+    if unknown := sorted(set(metrics or ()) - set(named)):
+        raise Misuse(f"none of these runs has the metric {unknown[0]!r}", hint=f"they have: {', '.join(named[:12]) or 'none'}")
     labels = _labels(runs)
     captures = [run.capture for run in runs]
+    is_known = [capture is not None for capture in captures]
     differing = _rows((run.params for run in runs), _value)
     return Comparison(
         runs=tuple(
@@ -88,10 +131,10 @@ def compare(runs: Sequence[ComparedRun], *, minimize: Collection[str] = (), maxi
         ),
         params=differing,
         equal_params=len({name for run in runs for name in run.params}) - len(differing),
-        metrics=tuple(_metric(name, runs, minimize, maximize) for name in _in_order(runs)),
-        environment=_rows((_environment(capture) for capture in captures), _value),
-        packages=_rows((run.packages for run in runs), _value),
-        code=_rows((_code(capture) for capture in captures), _value),
+        metrics=tuple(_metric(name, runs, minimize, maximize) for name in (_in_order(runs) if metrics is None else dict.fromkeys(metrics))),
+        environment=_rows((_environment(capture) for capture in captures), _value, is_known),
+        packages=_rows((run.packages for run in runs), _value, is_known),
+        code=_rows((_code(capture) for capture in captures), _value, is_known),
         data=_rows(({role: ", ".join(refs) for role, refs in run.used.items()} for run in runs), _value),
         not_captured=tuple(label for label, capture in zip(labels, captures, strict=True) if capture is None),
     )
@@ -130,6 +173,7 @@ def _metric(name: str, runs: Sequence[ComparedRun], minimize: Collection[str], m
         values=values,
         deltas=tuple(None if value is None or base is None else value - base for value in values),
         best=_best(values, direction),
+        is_guessed=direction != UNKNOWN and name not in minimize and name not in maximize,
     )
 
 
@@ -141,15 +185,16 @@ def _best(values: Sequence[float | None], direction: str) -> tuple[int, ...]:
     return tuple(position for position, value in enumerate(values) if value == best)
 
 
-def _rows(columns: Iterable[Mapping[str, T]], show: Callable[[T | None], Value]) -> tuple[Row, ...]:
-    """Give a row for each name whose values are not the same in all columns."""
+def _rows(columns: Iterable[Mapping[str, T]], show: Callable[[T | None], Value], is_known: Sequence[bool] | None = None) -> tuple[Row, ...]:
+    """Give a row for each name whose values are not the same in all columns of which anything is known."""
     held = list(columns)
+    judged = [at for at in range(len(held)) if is_known is None or is_known[at]]
     names = sorted({name for column in held for name in column})
     rows = ((name, [column.get(name) for column in held], [name in column for column in held]) for name in names)
     return tuple(
         Row(name=name, values=tuple(show(value) for value in values))
         for name, values, present in rows
-        if not all(present) or any(_differs(value, values[0]) for value in values)
+        if not all(present[at] for at in judged) or any(_differs(values[at], values[judged[0]]) for at in judged)
     )
 
 

@@ -10,8 +10,9 @@ from stratal.core.records import from_json
 from stratal.store.store import Store
 from stratal.tracking.artifacts import ArtifactFile, choose, split_name
 from stratal.tracking.capture import Capture, Packages
-from stratal.tracking.compare import ComparedRun, Comparison, compare
+from stratal.tracking.compare import ComparedRun, Comparison, RunDiff, compare
 from stratal.tracking.definitions import definition_of
+from stratal.tracking.diffing import diff_files
 from stratal.tracking.directions import MAXIMIZE, MINIMIZE
 from stratal.tracking.finding import plain_params
 from stratal.tracking.lineage import PART_OF, PRODUCED, USED, Edge, Lineage, why
@@ -23,11 +24,33 @@ from stratal.tracking.store import lineage as stored
 
 
 def compare_runs(
-    runs: Sequence[str], *, minimize: Collection[str] = (), maximize: Collection[str] = (), store: Store | None = None
+    runs: Sequence[str | ReadRun],
+    *,
+    metrics: Collection[str] | None = None,
+    minimize: Collection[str] = (),
+    maximize: Collection[str] = (),
+    diff: bool = False,
+    store: Store | None = None,
 ) -> Comparison:
-    """Compare runs named by ids, short forms or refs. Raises NotFound, or Misuse for fewer than two runs or one named twice."""
+    """Compare runs that were found, or are named by ids, short forms or refs. Of metrics the last values.
+
+    metrics: only these. minimize, maximize: which way is better, where the name does not say it, or says it wrong.
+    diff: also compare the sources that were captured, line by line. Raises NotFound, or Misuse for fewer than two runs or one
+    named twice."""
     store = store or current_store()
-    return compare([compared(get_run(run, store=store), store) for run in runs], minimize=minimize, maximize=maximize)
+    held = [compared(run if isinstance(run, ReadRun) else get_run(run, store=store), store) for run in runs]
+    found = compare(held, metrics=metrics, minimize=minimize, maximize=maximize)
+    return msgspec.structs.replace(found, diffs=_diffs(held, found, store)) if diff else found
+
+
+def _diffs(runs: Sequence[ComparedRun], found: Comparison, store: Store) -> tuple[RunDiff, ...]:
+    """Compare the sources of each run with those of the first one; runs without a capture are left out."""
+    base = runs[0].capture
+    if base is None:
+        return ()
+    pairs = [(column.label, run.capture) for column, run in zip(found.runs[1:], runs[1:], strict=True)]
+    held = [(label, diff_files(base.files, capture.files, store.blobs)) for label, capture in pairs if capture is not None]
+    return tuple(RunDiff(label=label, files=files) for label, files in held if files)
 
 
 def compared(run: ReadRun, store: Store) -> ComparedRun:

@@ -103,7 +103,9 @@ def labels_of(runs: Sequence[ReadRun]) -> list[str]:
 
 
 def curve_of(run: ReadRun, label: str, metric: str, *, x: str = "step", smooth: float = 0.0, buckets: int = BUCKETS) -> Curve:
-    """Give the curve of one run, in at most `buckets` buckets."""
+    """Give the curve of one run, in at most `buckets` buckets; an empty one if it lacks the metric."""
+    if metric not in run.metrics:
+        return _bucketed(label, np.empty(0), np.empty(0), buckets)
     summary = next((each for each in run.summaries if each.name == metric), None)
     if x == "step" and not smooth and summary is not None and summary.points > buckets:
         found = run.envelope(metric, buckets)

@@ -39,27 +39,38 @@ class Curve(NamedTuple):
     raw: "Curve | None" = None
 
 
-def chart(curves: Sequence[Curve], *, title: str, x_name: str, y_name: str, x_words: Callable[[float], str] = tick) -> Markup:
+def chart(
+    curves: Sequence[Curve],
+    *,
+    title: str,
+    x_name: str,
+    y_name: str,
+    x_words: Callable[[float], str] = tick,
+    width: float = WIDTH,
+    height: float = HEIGHT,
+    has_legend: bool = True,
+) -> Markup:
     """Draw curves on common axes, with a legend below that names at most 40 of them."""
-    columns = max(1, int((WIDTH - _LEFT) // (_LONGEST * 6.6 + 30)))
-    named = curves[:_SHOWN]
-    rows = -(-len(named) // columns) + (1 if len(curves) > _SHOWN else 0)
-    inner = Frame(_span([curve.x for curve in curves]), value_span(curves), WIDTH, HEIGHT, _LEFT)
+    longest = min(_LONGEST, max((len(curve.label) for curve in curves[:_SHOWN]), default=1))
+    columns = max(1, int((width - _LEFT) // (longest * 6.8 + 40)))  # 6.8: a wide letter
+    named = curves[:_SHOWN] if has_legend else []
+    rows = -(-len(named) // columns) + (1 if has_legend and len(curves) > _SHOWN else 0)
+    inner = Frame(_span([curve.x for curve in curves]), value_span(curves), width, height, _LEFT)
     parts = [tag("g", axes(inner, x_name, "", x_words, tick)), tag("text", title, x=0, y=14, class_="title")]
     if y_name != title:
-        parts.append(tag("text", y_name, x=WIDTH - RIGHT, y=14, text_anchor="end"))
+        parts.append(tag("text", y_name, x=width - RIGHT, y=14, text_anchor="end"))
     for number, curve in reversed(list(enumerate(curves))):  # the first lies on top
         parts.append(_drawn(inner, curve, number))
     if not any(np.isfinite(curve.last).any() for curve in curves):
-        parts.append(tag("text", "no number to draw", x=WIDTH / 2, y=HEIGHT / 2, text_anchor="middle"))
+        parts.append(tag("text", "no number to draw", x=width / 2, y=height / 2, text_anchor="middle"))
     for number, curve in enumerate(named):
-        x, y = _LEFT + (number % columns) * (WIDTH - _LEFT) / columns, HEIGHT + 14 + number // columns * _ROW
+        x, y = _LEFT + (number % columns) * (width - _LEFT) / columns, height + 14 + number // columns * _ROW
         label = curve.label if len(curve.label) <= _LONGEST else curve.label[: _LONGEST - 1] + "…"
         parts.append(tag("line", x1=x, x2=x + 18, y1=y - 4, y2=y - 4, stroke_width=2.5, **_stroke(number)))
         parts.append(tag("text", label, x=x + 24, y=y, class_="label"))
-    if len(curves) > _SHOWN:
-        parts.append(tag("text", f"and {len(curves) - _SHOWN:,} more", x=_LEFT, y=HEIGHT + 14 + (rows - 1) * _ROW))
-    whole = Frame(inner.x, inner.y, WIDTH, HEIGHT + 8 + rows * _ROW, _LEFT)
+    if has_legend and len(curves) > _SHOWN:
+        parts.append(tag("text", f"and {len(curves) - _SHOWN:,} more", x=_LEFT, y=height + 14 + (rows - 1) * _ROW))
+    whole = Frame(inner.x, inner.y, width, height + 8 + rows * _ROW, _LEFT)
     return svg(whole, f"{title}: {len(curves)} curves", parts)
 
 

@@ -1,0 +1,41 @@
+"""Which params matter: the rule of `importance`, applied to runs of a store."""
+
+from collections.abc import Sequence
+
+from stratal.core.errors import Misuse
+from stratal.store.store import Store
+from stratal.tracking.finding import find_runs
+from stratal.tracking.importance import Importance, Value, importance_of
+from stratal.tracking.search import parse_columns
+from stratal.tracking.table import RunTable
+
+
+def importance(
+    metric: str,
+    where: str = "",
+    *,
+    experiment: str | Sequence[str] | None = None,
+    params: str | Sequence[str] = "params.*",
+    seed: int = 0,
+    store: Store | None = None,
+) -> Importance:
+    """Say which params matter for a metric over the runs that a filter lets pass, and how sure that is.
+
+    metric: "metrics.auc", "max(metrics.auc)". params: those that are looked at. The same runs and seed give the same answer.
+    Raises Misuse for fewer than 20 runs that have the metric, or where nothing varies."""
+    measured = parse_columns(metric)
+    if len(measured) != 1 or measured[0].is_all or measured[0].key.entity != "metrics":
+        raise Misuse(f"{metric!r} is not one metric", hint='for example "metrics.auc" or "max(metrics.auc)"')
+    table = find_runs(where, experiment=experiment, select=[metric, *([params] if isinstance(params, str) else params)], store=store)
+    return importance_in(table, measured[0].name, seed=seed)
+
+
+def importance_in(table: RunTable, metric: str, *, seed: int = 0) -> Importance:
+    """Say it over a table of runs that has the metric, and params as all other columns."""
+    columns = {name: [_plain(value) for value in table.column(name)] for name in table.columns}
+    values = [value if isinstance(value, int | float) else None for value in columns.pop(metric)]
+    return importance_of(metric, values, {name.removeprefix("params."): column for name, column in columns.items()}, seed=seed)
+
+
+def _plain(value: object) -> Value:
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
