@@ -87,6 +87,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.opening import open_store as open_store
     from stratal.tracking.opening import use_store as use_store
     from stratal.tracking.plotting import plot as plot
+    from stratal.tracking.reproducing.reproduce import reproduce as reproduce
     from stratal.tracking.resolving import get as get
     from stratal.tracking.runs import Run as Run
     from stratal.tracking.runs import log as log
@@ -139,6 +140,7 @@ _HOMES = {
     "remove_view": "stratal.tracking.views",
     "compare": "stratal.tracking.explaining:compare_runs",
     "why": "stratal.tracking.explaining:explain",
+    "reproduce": "stratal.tracking.reproducing.reproduce",
     "load": "stratal.tracking.serving",
     "autolog": "stratal.tracking.autologging",
     "callback": "stratal.tracking.autologging",

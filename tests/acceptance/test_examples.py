@@ -20,7 +20,7 @@ STRATAL = [sys.executable, "-c", "from stratal.cli.app import main; main()"]
 def call(*words: str, cwd: Path, fails: bool = False) -> str:
     done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env=ENVIRON, timeout=900)
     assert (done.returncode != 0) == fails, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
+    return done.stdout if "--json" in words else done.stdout + done.stderr
 
 
 @pytest.mark.slow
@@ -30,6 +30,9 @@ def test_digits_learns_on_two_ranks(tmp_path: Path):
     job = find_runs(experiment="digits", store=open_store(tmp_path / ".stratal"))[0]
     assert job.metrics["accuracy"] > 0.9
     assert job.kind == "job"
+    said = json.loads(call(*STRATAL, "reproduce", job.id, "--here", "--check", "--json", cwd=tmp_path))
+    assert said["verdict"] == "bit-identical", said
+    assert {each["metric"]: each["points"] for each in said["series"]} == {"loss": 460, "accuracy": 20}
 
 
 @pytest.mark.slow
@@ -48,6 +51,10 @@ def test_churn_reaches_staging_and_the_second_time_comes_from_the_cache(tmp_path
     call(sys.executable, str(EXAMPLES / "churn.py"), cwd=tmp_path)
     assert len(find_runs("kind = 'trial'", store=store)) == 20, "nothing was tried again"
     assert len(find_runs("kind = 'train'", store=store)) == 1, "nothing was trained again"
+    said = json.loads(call(*STRATAL, "reproduce", "pipeline:churn@1", "--here", "--check", "--json", cwd=tmp_path))
+    assert said["verdict"] == "bit-identical", said
+    assert sum("trial" in each["run"] for each in said["series"]) == 40, "of each trial the metric and its last value"
+    assert {each["verdict"] for each in said["series"]} == {"bit-identical"}
     refused = call(*STRATAL, "promote", "model:churn@staging", "Production", cwd=tmp_path, fails=True)
     assert "approval" in refused
 

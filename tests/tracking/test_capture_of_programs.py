@@ -146,7 +146,7 @@ def test_files_are_found_in_a_command_line(tmp_path: Path) -> None:
 def test_a_worker_inherits_the_origin_of_the_program_that_it_works_for(monkeypatch: pytest.MonkeyPatch) -> None:
     before = origin()
     try:
-        inherit('{"program": "p", "kind": "module", "target": "m", "argv": ["1"], "folder": "/"}')
-        assert origin() == Origin(program="p", kind="module", target="m", argv=("1",), folder="/")
+        inherit('{"program": "p", "pid": 7, "kind": "module", "target": "m", "argv": ["1"], "folder": "/"}')
+        assert origin() == Origin(program="p", pid=7, kind="module", target="m", argv=("1",), folder="/")
     finally:
         inherit(__import__("msgspec").json.encode(before).decode())

@@ -43,6 +43,10 @@ COMMANDS = {
     "artifacts": Command("life", "List the files of a run, or copy them out of the store."),
     "output": Command("autolog", "Print what a run printed, up to now; autolog keeps it."),
     "autolog": Command("autolog", "Show which libraries autolog knows here, and what to write for each."),
+    "reproduce": Command(
+        "reproduction",
+        "Start a run again from what was captured of it, and say for each metric whether it came out the same. Exits with 1 if not.",
+    ),
     "data": Command("data", "Look at tables: profile, schema, validation, drift, versions."),
     "import": Command("importing", "Import what another tool has recorded: stratal import tensorboard runs/"),
     "study": Command("tuning", "Studies: list them, show one with its best trials."),

@@ -17,13 +17,14 @@ _CODE_BYTES = 1 << 15  # it travels in a command line, which has room for 128 Ki
 
 
 class Origin(Record, frozen=True, kw_only=True):
-    """How a program was started. program: the id of this execution.
+    """How a program was started. program: the id of this execution. pid: of its first process.
 
     kind: script, module (`python -m`), stratal (our own command line), command (`python -c`), notebook or interactive.
     target: a script's absolute path, a module's name, a command's code. folder: the working folder when we were first asked.
     """
 
     program: str
+    pid: int
     kind: str
     target: str
     argv: tuple[str, ...]
@@ -37,7 +38,7 @@ def origin() -> Origin:
     """Give the origin of this process: inherited, or else found now and kept."""
     if not _origin:
         kind, target = _started()
-        _origin.append(Origin(program=new_id(), kind=kind, target=target, argv=tuple(sys.argv[1:]), folder=_folder()))
+        _origin.append(Origin(program=new_id(), pid=os.getpid(), kind=kind, target=target, argv=tuple(sys.argv[1:]), folder=_folder()))
     return _origin[0]
 
 

@@ -73,6 +73,7 @@ def start_run(function: Callable[..., object], graph: Graph, params: Mapping[str
     experiment = options.experiment or graph.name
     _show_life(store, row.run, experiment, graph.name)
     token = PipelineStore(store).begin(row=row, experiment=experiment, params=Given(store.blobs).params(payloads), lease_s=options.lease_s)
+    capture_leased(Run(store, RunId(row.run), experiment, epoch=token, kind="pipeline"))
     return _drive(store, row.run, token, experiment, graph, options, earlier=())
 
 
@@ -134,9 +135,7 @@ def _drive(
 
 def _show_life(store: Store, run: str, experiment: str, pipeline: str) -> None:
     """Log something, so that this process holds a segment of a journal for as long as it lives: that is how others see that it does."""
-    shown = Run(store, RunId(run), experiment, kind="pipeline")
-    shown.set_tags({"pipeline": pipeline})
-    capture_leased(shown)
+    Run(store, RunId(run), experiment, kind="pipeline").set_tags({"pipeline": pipeline})
 
 
 def _failure(run: str, failed: list[StepRow]) -> StepFailed:

@@ -1,6 +1,8 @@
-"""Who resolves which kind of ref. `import stratal` runs this; a room is imported when one of its refs is met."""
+"""Who resolves which kind of ref, and who brings along what a program needs when it is reproduced. `import stratal` runs this;
+a room is imported when it is met."""
 
 from stratal.tracking.refs import register_resolver
+from stratal.tracking.reproducing.carrying import register_carrier
 
 RESOLVERS = {
     "run": "stratal.tracking.resolving:resolve_run",
@@ -14,11 +16,18 @@ RESOLVERS = {
     "pipeline": "stratal.pipelines.resolving:resolve_pipeline",
 }
 
+CARRIERS = {
+    "dataset": "stratal.data.carrying:carry_datasets",
+    "study": "stratal.tuning.carrying:carry_studies",
+}
+
 
 def wire() -> None:
-    """Fill the resolver table."""
+    """Fill the tables."""
     for kind, resolver in RESOLVERS.items():
         register_resolver(kind, resolver)
+    for subject, carrier in CARRIERS.items():
+        register_carrier(subject, carrier)
 
 
 wire()

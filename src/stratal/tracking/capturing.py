@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -30,8 +31,11 @@ log = logging.getLogger(__name__)
 FRESH_S, WAIT_S = 5.0, 10.0
 # What the start of a run says already; the rest is the reading's.
 _QUICK = frozenset(
-    ("entry", "argv", "python", "implementation", "system", "host", "pid", "user", "at_ns", "threads", "seeds", "program", "project")
-)
+    (
+        "entry", "argv", "python", "implementation", "system", "host", "pid", "user", "at_ns", "threads", "seeds", "program", "project",
+        "is_worker",
+    )
+)  # fmt: skip
 
 
 class Capturer:
@@ -56,7 +60,7 @@ class Capturer:
     def complete(self, run: OpenRun, start: Capture) -> None:
         """Tell a run that ends what came since it began; does nothing if nothing did."""
         last = self._last
-        if last is not None and last.url == run.store.url and not last.is_complete():
+        if self._is_busy or self._waiting or last is None or last.url != run.store.url or not last.is_complete():
             self._ask(_Request(run, start, is_end=True))
 
     def wait(self, timeout_s: float = WAIT_S) -> bool:
@@ -91,11 +95,11 @@ class Capturer:
     def _answer(self, request: "_Request") -> dict[str, object]:
         store, last = request.run.store, self._last
         if request.is_end and last is not None and last.url == store.url:
-            reading = last if last.is_complete() else _kept(completed(last.captured), store, at_s=last.at_s)
+            reading = last if last.is_complete() else _read(lambda: completed(last.captured), store, at_s=last.at_s)
         elif last is not None and self._serves(last, store.url):
             reading = last
         else:
-            reading = _kept(thorough(request.start), store, at_s=time.monotonic())
+            reading = _read(lambda: thorough(request.start), store, at_s=time.monotonic())
         self._last = reading
         digest = reading.digest if request.has_start else store.blobs.put(_document(reading.captured, request.start))
         return {"thorough": {"digest": digest}, "holds": reading.holds}
@@ -129,8 +133,10 @@ class _Reading(NamedTuple):
         return self.modules == len(sys.modules) and self.inputs == count_inputs() and "IPython" not in sys.modules
 
 
-def _kept(captured: Captured, store: Store, *, at_s: float) -> _Reading:
+def _read(read: Callable[[], Captured], store: Store, *, at_s: float) -> _Reading:
+    """Read and store. What is counted is counted first: an import in the middle of it makes the reading incomplete."""
     modules, inputs = len(sys.modules), count_inputs()
+    captured = read()
     held: list[str] = [store.blobs.put(file.data) for file in captured.files]
     digest = store.blobs.put(_document(captured, None))
     return _Reading(captured, at_s, modules, inputs, store.url, digest, held)

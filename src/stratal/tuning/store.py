@@ -5,6 +5,7 @@ Laws (tested, with kills): 1 a number is given once, to one proposal. 2 at any t
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Table, bindparam, delete, func, or_, select, update
@@ -45,7 +46,9 @@ _TRIAL_COLUMNS = [study_trial.c[name] for name in Trial.__struct_fields__]
 _VERSIONS = select(*_STUDY_COLUMNS).where(study.c.name == bindparam("on_study")).order_by(study.c.version.desc())
 _NEWEST = select(study.c.name, func.max(study.c.version)).group_by(study.c.name).order_by(study.c.name)
 _ONE_VERSION = select(*_STUDY_COLUMNS).where(_of(study))
+_BY_RUN = select(*_STUDY_COLUMNS).where(study.c.run == bindparam("of_run"))
 _ADD_STUDY = insert(study)
+_PROPOSED = update(study).where(_of(study)).values(asked=bindparam("so_many"))
 _RAISE_BUDGET = update(study).where(_of(study), study.c.budget < bindparam("wanted")).values(budget=bindparam("wanted"))
 _ASK = update(study).where(_of(study), study.c.asked == bindparam("on_number")).values(asked=study.c.asked + 1)
 _TELL = update(study).where(_of(study)).values(told=study.c.told + 1)
@@ -147,6 +150,32 @@ class StudyStore:
                 names = [row[0] for row in tx.rows(_NEWEST)]
                 raise NotFound(f"there is no study {name!r}", hint=f"there are: {', '.join(names)}" if names else "no study was opened yet")
             return _version(newest)
+
+    @operation(needs=Role.VIEWER)
+    def version_of(self, *, run: str) -> StudyVersion | None:
+        """Give the version whose own run this is, None if it is no run of a study."""
+        with self._store.query() as tx:
+            found = tx.row(_BY_RUN, of_run=to_bytes(run))
+            return None if found is None else _version(found)
+
+    def plant(self, *, version: StudyVersion, trials: Sequence[Trial]) -> None:
+        """Put a version of another store here, with its proposals as trials that nobody has begun. Idempotent by name and number.
+
+        No operation: only a store that nobody else uses may be given numbers from outside."""
+        name, number = version.name, version.version
+        with self._store.command() as tx:
+            if tx.row(_ONE_VERSION, on_study=name, on_version=number) is not None:
+                return
+            planted = self._insert(tx, version, version=number, why=version.why, parent=None)
+            for trial in trials:
+                start = self._start(name, "trial", f"trial {trial.number}", trial.params, planted.run)
+                run, token = rows.insert_leased(tx, self._store, start, ttl_s=LEASE_S)
+                leases.release(tx, run, token)
+                tx.run(
+                    _ADD_TRIAL, study=name, version=number, number=trial.number, run=to_bytes(run), params=to_json(trial.params), known=0,
+                    status="running", attempts=0, error="", asked_ns=tx.now_ns,
+                )  # fmt: skip
+            tx.run(_PROPOSED, on_study=name, on_version=number, so_many=len(trials))
 
     @operation(needs=Role.VIEWER)
     def newest_versions(self) -> list[StudyVersion]:

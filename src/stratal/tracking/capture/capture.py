@@ -71,6 +71,7 @@ class Capture(Record, frozen=True, kw_only=True):
     at_ns: int
     threads: dict[str, str]
     program: str = ""  # id of the execution that the run belongs to; equal for all processes that work for it
+    is_worker: bool = False  # the process works for the program; its threads and ranks were given to it
     project: str = ""  # the project's root on the run's machine; names of files are seen from there
     slots: int | None = None  # CPU slots that local workers share
     paths: tuple[str, ...] = ()  # folders of the project on the import path
@@ -105,6 +106,7 @@ def quick(*, user: str, now_ns: int, entry: Entry | None = None, root: Path | No
         entry=entry or Entry(kind="unknown", target=""),
         argv=mask_argv(sys.argv),
         program=origin().program,
+        is_worker=origin().pid != os.getpid(),
         project=str(place),
         python=".".join(str(part) for part in sys.version_info[:3]),
         implementation=sys.implementation.name,

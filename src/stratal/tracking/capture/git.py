@@ -14,6 +14,7 @@ from pathlib import Path
 from stratal.core.records import Record
 from stratal.core.settings import environment
 from stratal.tracking.capture.secrets import CODE, is_secret_file, mask
+from stratal.tracking.capture.sources import FOREIGN
 
 TIMEOUT_S = 5.0
 PATCH_BYTES = 4 << 20
@@ -149,6 +150,7 @@ class _Status:
                 if part.startswith("2 "):  # a rename is followed by its old name
                     next(parts, None)
         sources = [name for name in untracked if name.lower().endswith(_SOURCE_SUFFIXES) and not is_secret_file(name)]
+        sources = [name for name in sources if not FOREIGN.intersection(name.split("/"))]
         self.untracked = tuple(sources[:UNTRACKED])
 
 

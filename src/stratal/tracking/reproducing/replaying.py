@@ -1,0 +1,122 @@
+"""Starting a program again: the command line, the variables and the import path that it had, in a folder where it stands again."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from stratal.core.errors import Misuse
+from stratal.core.records import Record
+from stratal.core.settings import environment
+from stratal.store.blobs import Blobs
+from stratal.tracking.capture import Capture
+from stratal.tracking.capture.environment import THREADS, is_allowed
+from stratal.tracking.capture.secrets import MASK
+from stratal.tracking.capture.sources import CELLS, COMMAND
+from stratal.tracking.reproducing.restoring import Restored, code_of, inside, restored_words
+
+SOURCE = Path(__file__).parents[3]  # what `import stratal` finds, also where it is not installed
+# A launcher of ranks gives these to its ranks; the program that is started again gives them anew.
+_OF_WORKERS = frozenset(
+    ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GLOO_SOCKET_IFNAME", "OMP_WAIT_POLICY", *THREADS)
+)  # fmt: skip
+_SHOWN_LINES = 12
+
+
+class Replay(Record, frozen=True, kw_only=True):
+    """How a program that was started again ended. tail: the last lines that it printed."""
+
+    exit_code: int
+    tail: str
+
+
+def command_of(capture: Capture, blobs: Blobs, restored: Restored, *, python: str, argv: Sequence[str] | None = None) -> list[str]:
+    """Give the command that starts the program again. argv: instead of the captured words.
+
+    Raises Misuse if nobody wrote down how it was started, or a word of it was a secret and is not known any more."""
+    entry = capture.entry
+    words = list(argv) if argv is not None else restored_words(entry.argv, capture, restored.project)
+    if masked := [word for word in words if MASK in word]:
+        raise Misuse(
+            f"the command line held what looked like a secret, which was not kept: {' '.join(masked)}",
+            hint="give the whole command line again: stratal reproduce RUN -- WORDS, or reproduce(..., argv=[...])",
+        )
+    if entry.kind == "script":
+        return [python, str(inside(restored.project, entry.target)), *words]
+    if entry.kind == "module":
+        return [python, "-m", entry.target, *words]
+    if entry.kind == "stratal":
+        return [python, "-m", "stratal.cli.app", *words]
+    if entry.kind == "command":
+        return [python, "-c", code_of(capture, blobs, COMMAND).decode(), *words]
+    if entry.kind == "notebook":
+        script = restored.project / "notebook_cells.py"
+        script.write_text(without_magics(code_of(capture, blobs, CELLS).decode()))
+        return [python, str(script), *words]
+    raise Misuse(
+        f"a program of kind {entry.kind!r} cannot be started again: nobody wrote down what was typed",
+        hint="start runs from a script, a module, a notebook or `python -c`",
+    )
+
+
+def variables_of(capture: Capture, restored: Restored, *, store: Path, stratal: Path | None = SOURCE) -> dict[str, str]:
+    """Give the environment: ours, with the variables that change numbers as they were. stratal: a folder to import it from."""
+    environ = environment()
+    recorded = {**(capture.environment or {}), **capture.threads}
+    passed_over = _OF_WORKERS if capture.is_worker else frozenset()
+    for name in list(environ):
+        if is_allowed(name) and name not in recorded:
+            del environ[name]
+    environ.update({name: value for name, value in recorded.items() if name not in passed_over and MASK not in value})
+    environ.update(STRATAL_STORE=str(store), STRATAL_CAPTURE="on", PYTHONPATH=_import_path(capture, restored, environ, stratal))
+    if capture.slots is not None:
+        environ["STRATAL_SLOTS"] = str(capture.slots)
+    return environ
+
+
+def start(command: Sequence[str], folder: Path, variables: Mapping[str, str], output: IO[bytes], timeout_s: float | None) -> int:
+    """Run a command to its end and give its exit code; 124 if it took longer than `timeout_s`."""
+    with subprocess.Popen(
+        command, cwd=folder, env=dict(variables), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+    ) as process:
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return 124
+        except BaseException:
+            process.terminate()
+            raise
+
+
+def last_lines(path: Path) -> str:
+    """Give the last lines of a file."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-_SHOWN_LINES:])
+
+
+def without_magics(cells: str) -> str:
+    """Turn IPython's own lines (`%magic`, `!command`, `what?`) into comments: they are no Python."""
+    lines = cells.splitlines(keepends=True)
+    return "".join(f"{line[: len(line) - len(line.lstrip())]}pass  # {line.lstrip()}" if _is_magic(line) else line for line in lines)
+
+
+def _is_magic(line: str) -> bool:
+    text = line.strip()
+    return text.startswith(("%", "!")) or (text.endswith("?") and not text.startswith("#"))
+
+
+def _import_path(capture: Capture, restored: Restored, environ: Mapping[str, str], stratal: Path | None) -> str:
+    """The project's own folders at their new place, ourselves, and what was on the path besides."""
+    old = Path(capture.project) if capture.project else None
+    own = [str(inside(restored.project, name) if name != "." else restored.project) for name in capture.paths]
+    others = [Path(place) for place in environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    kept = [str(place) for place in others if old is None or not place.resolve().is_relative_to(old)]
+    ourselves = [str(stratal)] if stratal is not None and not _is_installed(stratal) else []
+    return os.pathsep.join(dict.fromkeys((*ourselves, *own, *kept)))
+
+
+def _is_installed(source: Path) -> bool:
+    return source.is_relative_to(Path(sys.prefix)) or "site-packages" in source.parts
