@@ -1,6 +1,7 @@
 """The command that starts a run again: stratal reproduce."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from stratal.core.ids import short
 from stratal.tracking.opening import use_store
 from stratal.tracking.reproducing.records import Reproduction
 from stratal.tracking.reproducing.reproduce import reproduce as start_again
+from stratal.tracking.reproducing.reproduce import write_container
 from stratal.tracking.reproducing.verdicts import ATOL, CLOCK, IDENTICAL, RTOL, WITHIN, SeriesVerdict
 
 _COLOURS = {IDENTICAL: "green", WITHIN: "green", CLOCK: "dim"}
@@ -30,9 +32,13 @@ def reproduce(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="[-- WORDS...]", help="Behind --: a command line instead of the captured one.")
     ] = None,
-    here: Annotated[bool, typer.Option("--here", help="Use this Python and its packages.")] = False,
+    here: Annotated[bool, typer.Option("--here", help="Use this Python and its packages, not a rebuilt environment.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Keep the verdict only, not the folder of the replay.")] = False,
     working_tree: Annotated[bool, typer.Option("--working-tree", help="Take the code as it is in the project today.")] = False,
+    lenient: Annotated[bool, typer.Option("--lenient", help="Take any version of a package that can no longer be had.")] = False,
+    result: Annotated[str | None, typer.Option(help="Start nothing, and judge the store that a replay elsewhere has written.")] = None,
+    dockerfile: Annotated[Path | None, typer.Option(help="Write a Dockerfile and all that it copies into this folder instead.")] = None,
+    apptainer: Annotated[Path | None, typer.Option(help="The same as an Apptainer definition.")] = None,
     rtol: Annotated[float, typer.Option(help="Relative tolerance.")] = RTOL,
     atol: Annotated[float, typer.Option(help="Absolute tolerance.")] = ATOL,
     timeout_s: Annotated[float | None, typer.Option("--timeout", help="End the program after so many seconds.")] = None,
@@ -44,10 +50,19 @@ def reproduce(
     """Start a run again from what was captured of it, and say for each metric whether it came out the same. Exits with 1 if not."""
     if store is not None:
         use_store(store)
+    if (folder := dockerfile or apptainer) is not None:
+        how = write_container(ref, folder, apptainer=apptainer is not None)
+        judged = f"stratal reproduce {ref} --result {folder}/store"
+        if json:
+            print_json({"folder": folder, "run": how, "judge": judged})
+        else:
+            print(f"build and run it:  {how}\njudge it:          {judged}")  # plain, so that it can be copied
+        return
     say = None if json else lambda text: print(text, file=sys.stderr)
     made = start_again(
-        ref, here=here, check=check, working_tree=working_tree, argv=words or None, rtol=rtol, atol=atol, timeout_s=timeout_s, say=say
-    )
+        ref, here=here, check=check, working_tree=working_tree, lenient=lenient, argv=words or None, rtol=rtol, atol=atol,
+        timeout_s=timeout_s, result=result, say=say,
+    )  # fmt: skip
     if json:
         print_json({**{name: getattr(made, name) for name in made.__struct_fields__}, "is_reproduced": made.is_reproduced})
     else:

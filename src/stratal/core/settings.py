@@ -37,7 +37,8 @@ class Settings:
     system_metrics_s: float | None = None
     # Folder of journals of stores that are not folders, per XDG.
     state_home: Path = Path("~/.local/state")
-    # Folder of files that were made from artifacts under their own names. Default: $XDG_CACHE_HOME/stratal, else ~/.cache/stratal.
+    # Folder of what can be made again: artifacts under their own names, rebuilt environments.
+    # Default: $XDG_CACHE_HOME/stratal, else ~/.cache/stratal.
     cache: Path = Path("~/.cache/stratal")
     # What the cache may keep that nobody uses now, in GiB. The default is a guess: a few models.
     cache_gib: int = 10

@@ -21,8 +21,9 @@ class ArtifactVerdict(Record, frozen=True, kw_only=True):
 class Reproduction(Record, frozen=True, kw_only=True):
     """A run that was started again. run: its id. replay: the id of what answers to it, "" if nothing did. by: the run that records this.
 
-    verdict: bit-identical, within tolerance, diverges, failed or nothing to compare. environment: "here" or the folder of the rebuilt
-    one. folder: where the program stands and its runs lie, "" if that was dropped. output: the last lines that the program printed.
+    verdict: bit-identical, within tolerance, diverges, failed or nothing to compare. environment: "here", "elsewhere", or the folder
+    of the rebuilt one. folder: where the program stands and its runs lie, "" if that was dropped. output: the last lines that the
+    program printed.
     """
 
     run: str
@@ -54,7 +55,7 @@ class Reproduction(Record, frozen=True, kw_only=True):
             "verdict": self.verdict,
             "is_reproduced": self.is_reproduced,
             "by": f"run:{self.by}",
-            "environment": "here" if self.environment == "here" else "rebuilt",
+            "environment": self.environment if self.environment in ("here", "elsewhere") else "rebuilt",
             "code": self.code,
             "tolerance": {"relative": self.tolerance.relative, "absolute": self.tolerance.absolute},
             "series": len(compared),

@@ -61,19 +61,27 @@ def command_of(capture: Capture, blobs: Blobs, restored: Restored, *, python: st
     )
 
 
-def variables_of(capture: Capture, restored: Restored, *, store: Path, stratal: Path | None = SOURCE) -> dict[str, str]:
-    """Give the environment: ours, with the variables that change numbers as they were. stratal: a folder to import it from."""
+def variables_of(capture: Capture, restored: Restored, *, store: Path, ourselves: Path | None = None) -> dict[str, str]:
+    """Give the environment: ours, with the variables that change numbers as they were.
+
+    ourselves: the folder that Stratal is imported from in a rebuilt environment, which sees nothing else of ours."""
     environ = environment()
-    recorded = {**(capture.environment or {}), **capture.threads}
-    passed_over = _OF_WORKERS if capture.is_worker else frozenset()
+    recorded = recorded_variables(capture)
     for name in list(environ):
         if is_allowed(name) and name not in recorded:
             del environ[name]
-    environ.update({name: value for name, value in recorded.items() if name not in passed_over and MASK not in value})
-    environ.update(STRATAL_STORE=str(store), STRATAL_CAPTURE="on", PYTHONPATH=_import_path(capture, restored, environ, stratal))
-    if capture.slots is not None:
-        environ["STRATAL_SLOTS"] = str(capture.slots)
-    return environ
+    for name in ("PYTHONHOME", "VIRTUAL_ENV") if ourselves is not None else ():
+        environ.pop(name, None)
+    path = _import_path(capture, restored, environ, ourselves)
+    return environ | recorded | {"STRATAL_STORE": str(store), "STRATAL_CAPTURE": "on", "PYTHONPATH": path}
+
+
+def recorded_variables(capture: Capture) -> dict[str, str]:
+    """Give the variables that the program had, without those that a launcher gave to its workers and those that were masked."""
+    passed_over = _OF_WORKERS if capture.is_worker else frozenset()
+    recorded = {**(capture.environment or {}), **capture.threads}
+    kept = {name: value for name, value in recorded.items() if name not in passed_over and MASK not in value and is_allowed(name)}
+    return kept if capture.slots is None else {**kept, "STRATAL_SLOTS": str(capture.slots)}
 
 
 def start(command: Sequence[str], folder: Path, variables: Mapping[str, str], output: IO[bytes], timeout_s: float | None) -> int:
@@ -108,14 +116,15 @@ def _is_magic(line: str) -> bool:
     return text.startswith(("%", "!")) or (text.endswith("?") and not text.startswith("#"))
 
 
-def _import_path(capture: Capture, restored: Restored, environ: Mapping[str, str], stratal: Path | None) -> str:
-    """The project's own folders at their new place, ourselves, and what was on the path besides."""
+def _import_path(capture: Capture, restored: Restored, environ: Mapping[str, str], ourselves: Path | None) -> str:
+    """The project's own folders at their new place, ourselves, and, unless the environment is another one, what was there besides."""
     old = Path(capture.project) if capture.project else None
     own = [str(inside(restored.project, name) if name != "." else restored.project) for name in capture.paths]
+    if ourselves is not None:
+        return os.pathsep.join(dict.fromkeys((str(ourselves), *own)))
     others = [Path(place) for place in environ.get("PYTHONPATH", "").split(os.pathsep) if place]
     kept = [str(place) for place in others if old is None or not place.resolve().is_relative_to(old)]
-    ourselves = [str(stratal)] if stratal is not None and not _is_installed(stratal) else []
-    return os.pathsep.join(dict.fromkeys((*ourselves, *own, *kept)))
+    return os.pathsep.join(dict.fromkeys((*([] if _is_installed(SOURCE) else [str(SOURCE)]), *own, *kept)))
 
 
 def _is_installed(source: Path) -> bool:

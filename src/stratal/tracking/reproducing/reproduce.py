@@ -1,18 +1,21 @@
 """The verb: start a run again from what was captured of it, and say for each metric whether it came out the same."""
 
+import contextlib
 import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from stratal.core.errors import Misuse
+from stratal.core.errors import Misuse, NotFound
 from stratal.core.ids import new_id, short
 from stratal.core.origin import origin
-from stratal.core.records import to_json
+from stratal.core.records import from_json, to_json
 from stratal.store.store import Store
+from stratal.tracking.capture import Capture, Packages
 from stratal.tracking.capture.secrets import mask_argv
 from stratal.tracking.capturing import wait_for_captures
 from stratal.tracking.explaining import capture_of
@@ -20,10 +23,13 @@ from stratal.tracking.opening import current_store, open_store
 from stratal.tracking.reading import ReadRun, get_run
 from stratal.tracking.refs import parse_ref, resolve
 from stratal.tracking.reproducing.carrying import Cargo, carry
+from stratal.tracking.reproducing.containers import placed, variables_inside, write_apptainer, write_dockerfile
+from stratal.tracking.reproducing.environments import Environment, rebuild
 from stratal.tracking.reproducing.judging import Family, chain_of, family_of, judge_replay, program_start_ns
 from stratal.tracking.reproducing.records import STATEMENT, Reproduction
-from stratal.tracking.reproducing.replaying import command_of, last_lines, start, variables_of
-from stratal.tracking.reproducing.restoring import Restored, restore
+from stratal.tracking.reproducing.replaying import command_of, last_lines, recorded_variables, start, variables_of
+from stratal.tracking.reproducing.requirements import Requirements, requirements_of
+from stratal.tracking.reproducing.restoring import restore
 from stratal.tracking.reproducing.verdicts import ATOL, RTOL, Tolerance
 from stratal.tracking.runs import Run
 from stratal.tracking.runs import run as start_run
@@ -34,47 +40,84 @@ _LOGGED_MODEL = "model"  # what a run states of each model that it logged
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Terms:
+    """How a run is to be started again; see `reproduce`."""
+
+    here: bool
+    working_tree: bool
+    lenient: bool
+    argv: Sequence[str] | None
+    tolerance: Tolerance
+    timeout_s: float | None
+    tell: Say
+
+
 def reproduce(
     ref: str,
     *,
     here: bool = False,
     check: bool = False,
     working_tree: bool = False,
+    lenient: bool = False,
     argv: Sequence[str] | None = None,
     rtol: float = RTOL,
     atol: float = ATOL,
     timeout_s: float | None = None,
+    result: str | Path | None = None,
     store: Store | None = None,
     say: Say | None = None,
 ) -> Reproduction:
     """Start the program of a run again in a fresh folder and a store of its own, and hold its numbers against the run's.
 
     ref: a run, or what a run made: model:churn@production, study:churn, pipeline:churn@latest. What is part of the run is compared too.
-    here: use this Python and its packages. check: keep the verdict only, not the folder.
-    working_tree: take the code as it is in the project today. argv: instead of the captured command line.
-    rtol, atol: values are close enough if |a - b| <= atol + rtol * |a|. timeout_s: longest time of the program.
+    here: use this Python and its packages, and not a rebuilt environment. check: keep the verdict only, not the folder.
+    working_tree: take the code as it is in the project today. lenient: take any version of a package that can no longer be had.
+    argv: instead of the captured command line. rtol, atol: values are close enough if |a - b| <= atol + rtol * |a|.
+    timeout_s: longest time of the program. result: start nothing, and judge the store that a replay elsewhere has written.
     say: told what happens. The verdict is kept as a run of its own, and stated on the original run for gates.
-    Raises NotFound, Misuse for a run that has not ended or of which nothing was captured, Refused for a capture that cannot be trusted.
+    Raises NotFound, Misuse for a run that has not ended or of which nothing was captured, Refused for a capture that cannot be
+    trusted and for packages that cannot be had.
     """
-    if not here:
-        raise Misuse("environments are not rebuilt in this version", hint="reproduce it with this Python and its packages: --here")
     store = store or current_store()
-    tell = say or (lambda text: None)
-    wait_for_captures()
-    run = find_run(ref, store)
-    family = _family(run, store)
-    place = store.folder / FOLDER / short(new_id(store.clock))
     tolerance = Tolerance(relative=rtol, absolute=atol)
-    begun_s = store.clock.monotonic_s()
+    wait_for_captures()
+    family = _family(find_run(ref, store), store)
+    if result is not None:
+        return _keep(_judged(family, store, _existing(result), tolerance), family, store, None)
+    tell = say or (lambda text: None)
+    terms = _Terms(
+        here=here, working_tree=working_tree, lenient=lenient, argv=argv, tolerance=tolerance, timeout_s=timeout_s, tell=tell
+    )  # fmt: skip
+    place, begun_s = _fresh_folder(store), store.clock.monotonic_s()
     try:
-        restored = restore(family.capture, store.blobs, place, from_working_tree=working_tree)
-        tell(f"restored from {restored.how}")
-        made = _replay(family, store, restored, place, argv=argv, timeout_s=timeout_s, tolerance=tolerance, tell=tell)
+        made = _replay(family, store, place, terms)
         made = msgspec.structs.replace(made, seconds=store.clock.monotonic_s() - begun_s, folder="" if check else str(place))
         return _keep(made, family, store, place / "output.txt")
     finally:
         if check:
             shutil.rmtree(place, ignore_errors=True)
+
+
+def write_container(ref: str, folder: Path, *, apptainer: bool = False, store: Store | None = None) -> str:
+    """Write a Dockerfile (or an Apptainer definition) and all that it copies into a fresh folder; gives how to build and run it.
+
+    The store that its run writes is judged by `reproduce(ref, result=FOLDER/store)`. Raises as `reproduce`, and Misuse if the
+    folder is there already."""
+    store = store or current_store()
+    if folder.exists():
+        raise Misuse(f"{folder} is there already", hint="name a folder that is to be made")
+    wait_for_captures()
+    family = _family(find_run(ref, store), store)
+    capture, folder = family.capture, folder.resolve()
+    restored = restore(capture, store.blobs, folder)
+    with contextlib.closing(open_store(folder / "store")) as scratch:
+        carry(_cargo(family, store, scratch))
+        scratch.settle()
+    command = [placed(folder, word) for word in command_of(capture, store.blobs, restored, python="python")]
+    variables = variables_inside(recorded_variables(capture), capture.paths)
+    write = write_apptainer if apptainer else write_dockerfile
+    return write(folder, _wanted(capture, store), command, placed(folder, str(restored.working)), variables)
 
 
 def find_run(ref: str, store: Store) -> ReadRun:
@@ -106,37 +149,73 @@ def _family(run: ReadRun, store: Store) -> Family:
     return family_of(run, chain, captured, store)
 
 
-def _replay(
-    family: Family, store: Store, restored: Restored, place: Path, *, argv: Sequence[str] | None, timeout_s: float | None,
-    tolerance: Tolerance, tell: Say,
-) -> Reproduction:  # fmt: skip
+def _fresh_folder(store: Store) -> Path:
+    return store.folder / FOLDER / short(new_id(store.clock))
+
+
+def _existing(result: str | Path) -> Store:
+    folder = Path(result)
+    if not (folder / "journal").is_dir():
+        raise NotFound(f"{folder} is no store", hint="name the folder that the replay had as its STRATAL_STORE")
+    return open_store(folder)
+
+
+def _replay(family: Family, store: Store, place: Path, terms: _Terms) -> Reproduction:
     capture = family.capture
+    rebuilt = None if terms.here else _rebuilt(capture, store, terms)
+    restored = restore(capture, store.blobs, place, from_working_tree=terms.working_tree)
+    terms.tell(f"restored from {restored.how}")
     scratch = open_store(place / "store")
-    notes = [*restored.notes, *carry(_cargo(family, store, scratch))]
-    notes += [f"the command line was given anew: {shlex.join(mask_argv(argv))}"] if argv is not None else []
-    command = command_of(capture, store.blobs, restored, python=sys.executable, argv=argv)
-    tell(f"started {Path(command[1]).name if capture.entry.kind == 'script' else capture.entry.kind} in {restored.working}")
+    notes = [*(rebuilt.notes if rebuilt else ()), *restored.notes, *carry(_cargo(family, store, scratch))]
+    notes += [f"the command line was given anew: {shlex.join(mask_argv(terms.argv))}"] if terms.argv is not None else []
+    command = command_of(capture, store.blobs, restored, python=rebuilt.python if rebuilt else sys.executable, argv=terms.argv)
+    variables = variables_of(capture, restored, store=scratch.folder, ourselves=rebuilt.stratal if rebuilt else None)
+    for note in notes:
+        terms.tell(note)
+    terms.tell(f"started {Path(command[1]).name if capture.entry.kind == 'script' else capture.entry.kind} in {restored.working}")
     with (place / "output.txt").open("wb") as output:
-        code = start(command, restored.working, variables_of(capture, restored, store=scratch.folder), output, timeout_s)
+        code = start(command, restored.working, variables, output, terms.timeout_s)
     if code:
-        notes.append(f"the program ended with exit code {code}" if code != 124 else f"the program took longer than {timeout_s} s")
-    judged = judge_replay(family, store, scratch, tolerance)
-    scratch.close()
+        notes.append(f"the program ended with exit code {code}" if code != 124 else f"the program took longer than {terms.timeout_s} s")
+    made = _judged(family, store, scratch, terms.tolerance)
+    return msgspec.structs.replace(
+        made,
+        environment=str(rebuilt.folder) if rebuilt else "here",
+        code=restored.how,
+        notes=(*notes, *made.notes),
+        exit_code=code,
+        output=last_lines(place / "output.txt") if code or not made.replay else "",
+    )
+
+
+def _judged(family: Family, store: Store, replayed: Store, tolerance: Tolerance) -> Reproduction:
+    with contextlib.closing(replayed):
+        judged = judge_replay(family, store, replayed, tolerance)
     return Reproduction(
         run=family.run.id,
         verdict=judged.verdict,
         tolerance=tolerance,
-        environment="here",
-        code=restored.how,
+        environment="elsewhere",
+        code="elsewhere",
         series=judged.series,
         artifacts=judged.artifacts,
         causes=judged.causes,
-        notes=(*notes, *judged.notes),
+        notes=judged.notes,
         first=judged.first,
         replay=judged.replay,
-        exit_code=code,
-        output=last_lines(place / "output.txt") if code or not judged.replay else "",
     )
+
+
+def _rebuilt(capture: Capture, store: Store, terms: _Terms) -> Environment:
+    wanted = _wanted(capture, store)
+    terms.tell(f"environment of {len(wanted.lines)} packages, Python {wanted.python}")
+    return rebuild(wanted, lenient=terms.lenient)
+
+
+def _wanted(capture: Capture, store: Store) -> Requirements:
+    if capture.packages is None:
+        raise Misuse("the packages of the run were not captured", hint="reproduce with --here to use the packages that are here")
+    return requirements_of(from_json(store.blobs.read(capture.packages.digest), Packages), capture.python)
 
 
 def _cargo(family: Family, store: Store, scratch: Store) -> Cargo:
@@ -147,7 +226,7 @@ def _cargo(family: Family, store: Store, scratch: Store) -> Cargo:
     return Cargo(source=store, target=scratch, refs=tuple(sorted(refs)), runs=runs, before_ns=program_start_ns(family.capture))
 
 
-def _keep(made: Reproduction, family: Family, store: Store, output: Path) -> Reproduction:
+def _keep(made: Reproduction, family: Family, store: Store, output: Path | None) -> Reproduction:
     """Record it: a run of its own, with all of it as an artifact, and a statement on the original run and of its models."""
     original = family.run
     with start_run(
@@ -160,7 +239,8 @@ def _keep(made: Reproduction, family: Family, store: Store, output: Path) -> Rep
         made = msgspec.structs.replace(made, by=recording.id)
         recording.edge("used", original.ref, role="reproduces")
         recording.save_bytes("reproduction.json", to_json(made).encode())
-        recording.save(output)
+        if output is not None:
+            recording.save(output)
     about = Run(store, original.id, original.experiment, epoch=original.record.epoch, kind=original.kind)
     about.state(STATEMENT, made.statement(), subject=original.ref)
     for stated in original.statements(_LOGGED_MODEL):
