@@ -20,7 +20,7 @@ from stratal.tracking import leased
 from stratal.tracking.runs import run
 from stratal.tracking.store import runs as run_rows
 
-MADE_BY_MLFLOW = Path(__file__).parent / "mlflow_files/mlflow.db.gz"
+MADE_BY_MLFLOW = Path(__file__).parent / "mlflow_files/mlflow-3.17.2.db.gz"
 
 
 @pytest.fixture

@@ -37,6 +37,13 @@ def apply_source(store: Store, source: Source, progress: Progress) -> Applied:
     return _Applying(store, source, progress).run()
 
 
+def is_unchanged(store: Store, source: Source) -> bool:
+    """Tell whether all that a state says was applied already."""
+    with store.query() as tx:
+        mark = find_mark(tx, writer_of(source.run.tool, source.run.digest, source.part))
+    return bool(mark.place) and source.digest(mark.place) == mark.digest
+
+
 class _Applying:
     """One source on its way into a store."""
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 
-from stratal.core.errors import Conflict, Damaged, Misuse, NotFound
+from stratal.core.errors import Conflict, Damaged, Misuse, NotFound, Refused
 from stratal.core.records import Record
 from stratal.interop.applying import Applied, Progress, apply_source
 from stratal.interop.foreign import Remark
-from stratal.interop.port import Found, Source
+from stratal.interop.port import ForeignModel, Found, Source
 from stratal.interop.report import ImportedRun, ImportReport, Tally, words_of
 from stratal.store.store import Store
 from stratal.tracking.facts import check_name
@@ -68,9 +68,10 @@ def import_runs(
     )
     find: Finder = import_module(READERS[tool]).find
     found = find(top.resolve(), options)
-    if not found.sources and not found.remarks:
+    if not any(found):
         raise NotFound(f"{top} holds nothing that {tool} wrote", hint="docs/importing.md says what each tool's files look like")
     applied = [_apply(store, source, progress or _silent) for source in found.sources]
+    applied += [_register(store, model, progress or _silent) for model in found.models]
     store.settler.catch_up()
     return _report(tool, str(top), applied, found.remarks)
 
@@ -83,6 +84,20 @@ def _apply(store: Store, source: Source, progress: Progress) -> Applied:
         return Applied(None, Tally(), [Remark(f"{source.name}: {error.message}", is_loss=True)])
     except OSError as error:
         return Applied(None, Tally(), [Remark(f"{source.name} cannot be read: {error.strerror or error}", is_loss=True)])
+
+
+def _register(store: Store, model: ForeignModel, progress: Progress) -> Applied:
+    from stratal.interop.registering import register_model  # the registry: only for those who bring models
+
+    tally, remarks = Tally(), list[Remark]()
+    try:
+        done = register_model(store, model, tally, remarks, progress)
+    except (Misuse, NotFound, Damaged, Conflict, Refused) as error:
+        return Applied(None, tally, [*remarks, Remark(f"model {model.name}: {error.message}", is_loss=True)])
+    except OSError as error:
+        return Applied(None, tally, [*remarks, Remark(f"model {model.name} cannot be read: {error.strerror or error}", is_loss=True)])
+    tally.add(done.tally)
+    return done._replace(tally=tally, remarks=[*remarks, *done.remarks])
 
 
 def _report(tool: str, path: str, applied: list[Applied], remarks: list[Remark]) -> ImportReport:

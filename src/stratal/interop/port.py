@@ -1,7 +1,7 @@
 """The port of readers: what a source of a foreign run is, and the laws that make importing it safe to repeat."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -46,9 +46,11 @@ class StateSource(Source):
 
     is_state = True
     size = 1
+    _known: str | None = None
 
     def read(self, after: int) -> Iterator[Said | Remark]:
         """Say all of it, as one place."""
+        self.digest(after)  # first: what changes from here on will be said by the next import
         said: list[Statement] = []
         for one in self.say():
             if isinstance(one, Remark):
@@ -58,8 +60,10 @@ class StateSource(Source):
         yield Said(after + 1, said)
 
     def digest(self, _place: int) -> str:
-        """Give the digest of all of it."""
-        return self.state()
+        """Give the digest of all of it, as it was when this was first asked."""
+        if self._known is None:
+            self._known = self.state()
+        return self._known
 
     @abstractmethod
     def say(self) -> Iterator[Statement | Remark]:
@@ -110,8 +114,32 @@ class FileSource(Source):
         return self._hashing.copy().hexdigest()
 
 
+class ForeignVersion(NamedTuple):
+    """A version of a model. run: the one that it came from, None: nobody knows; path: where in it; files: by path in the model.
+
+    identity: what tells it from all others for ever, so that equal files do not make two versions one; stage: one of ours."""
+
+    number: int
+    run: ForeignId | None
+    path: str
+    files: list[tuple[str, Path]]
+    identity: dict[str, str]
+    stage: str
+
+
+class ForeignModel(NamedTuple):
+    """A registered model. home: a source of the run that keeps what is known of it; it is applied last, and says if anything changed."""
+
+    name: str
+    flavor: str
+    versions: list[ForeignVersion]
+    aliases: dict[str, int]
+    home: Source
+
+
 class Found(NamedTuple):
-    """What lies under a path: sources, those of a run's parents first, and remarks on what was passed over."""
+    """What lies under a path: sources, those of a run's parents first, remarks on what was passed over, and registered models."""
 
     sources: list[Source]
     remarks: list[Remark]
+    models: Sequence[ForeignModel] = ()

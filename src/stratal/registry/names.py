@@ -25,9 +25,11 @@ def check_model_name(name: str) -> str:
     )
 
 
-def check_alias(alias: str) -> str:
-    """Give the alias back, or raise Misuse: no integer, no stage in any case, none of the words that refs read themselves."""
-    if alias.lower() in RESERVED or find_stage(alias) is not None:
+def check_alias(alias: str, *, is_foreign: bool = False) -> str:
+    """Give the alias back, or raise Misuse: no integer, no stage in any case, none of the words that refs read themselves.
+
+    is_foreign: another tool brought it, and had other such words; it is reached as "@alias:WORD"."""
+    if not is_foreign and (alias.lower() in RESERVED or find_stage(alias) is not None):
         words = ", ".join([*sorted(RESERVED), *Stage])
         raise Misuse(f"{alias!r} is a word that refs read themselves", hint=f"choose none of: {words}")
     if _ALIAS.fullmatch(alias):

@@ -1,10 +1,11 @@
-"""A SQLite store of MLflow. Opened read-only, on one snapshot, and only what is a plain table is read; columns that an older or newer
-MLflow does not have are empty.
+"""A SQLite store of MLflow. Opened read-only, and only what is a plain table is read; columns that an older or newer MLflow does not
+have are empty. Each query is over at once: a reader that stays would lock out the MLflow that writes.
 """
 
 import math
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote
@@ -16,7 +17,14 @@ from stratal.interop.mlflow.records import DatasetRow, LoggedModel, ModelRow, Ru
 from stratal.interop.port import Source
 
 INFINITE = 1.7976931348623157e308  # stands for infinity in MLflow's SQL stores
+# What has no place here, and the tables that count it.
+_NO_PLACE = {
+    "experiment_tags": "tags of experiments", "trace_info": "traces", "evaluation_datasets": "evaluation datasets",
+    "scorers": "judges", "webhooks": "webhooks", "endpoints": "gateway endpoints",
+}  # fmt: skip
 _NEEDED = ("experiments", "runs", "metrics", "params", "tags")
+
+_MOST_ROWS = 20_000  # of metrics that are in memory at once
 
 Row = dict[str, object]
 
@@ -36,7 +44,6 @@ class SqliteStore:
         try:
             for pragma in ("trusted_schema = OFF", "query_only = ON", "cell_size_check = ON"):
                 self._db.execute(f"PRAGMA {pragma}")
-            self._db.execute("BEGIN")
             tables = self._db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
             self._tables = {str(name) for name, sql in tables if str(sql).lstrip().upper().startswith("CREATE TABLE")}
         except sqlite3.DatabaseError as error:
@@ -45,6 +52,11 @@ class SqliteStore:
             raise Damaged(f"{path} is no store of MLflow: it has no table {missing[0]!r}")
         for row in self._rows("SELECT version_num FROM alembic_version", table="alembic_version"):
             self.remarks.append(Remark(f"{path.name} has MLflow's schema {_said(row, 'version_num')}"))
+
+        for table, what in _NO_PLACE.items():
+            count = next(iter(self._rows(f"SELECT count(*) AS n FROM {table}", table=table)), {}).get("n")
+            if count:
+                self.remarks.append(Remark(f"left out, for they have no place here: {count} {what}"))
 
     def runs(self) -> Iterator[RunRow]:
         """Give all runs."""
@@ -131,8 +143,13 @@ class SqliteStore:
 
     def rows_of_metrics(self, run_id: str, after: int) -> Iterator[Row]:
         """Give rows of metrics past a rowid, in that order."""
-        query = "SELECT rowid, key, value, timestamp, step, is_nan FROM metrics WHERE run_uuid = ? AND rowid > ? ORDER BY rowid"
-        return self._rows(query, (run_id, after), table="metrics")
+        query = (
+            "SELECT rowid, key, value, timestamp, step, is_nan FROM metrics WHERE run_uuid = ? AND rowid > ?"
+            f" ORDER BY rowid LIMIT {_MOST_ROWS}"
+        )
+        while rows := self._rows(query, (run_id, after), table="metrics"):
+            yield from rows
+            after = int(str(rows[-1]["rowid"]))
 
     def _logged_model(self, row: Row) -> LoggedModel:
         params = "SELECT param_key, param_value FROM logged_model_params WHERE model_id = ?"
@@ -162,15 +179,14 @@ class SqliteStore:
             tags=self._pairs(query, (*of, row.get("version")), table="model_version_tags"),
         )
 
-    def _rows(self, query: str, values: Sequence[object] = (), *, table: str) -> Iterator[Row]:
-        """Read rows as they come; none if this MLflow has no such table. Raises Damaged if the file is."""
+    def _rows(self, query: str, values: Sequence[object] = (), *, table: str) -> list[Row]:
+        """Read rows; none if this MLflow has no such table. Raises Damaged if the file is."""
         if table not in self._tables:
-            return
+            return []
         try:
-            cursor = self._db.execute(query, values)
-            names = [column[0] for column in cursor.description]
-            for row in cursor:
-                yield dict(zip(names, row, strict=True))
+            with closing(self._db.execute(query, values)) as cursor:
+                names = [column[0] for column in cursor.description]
+                return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         except sqlite3.Error as error:
             raise Damaged(f"{self.path}: {table} cannot be read: {error}") from error
 
@@ -215,10 +231,10 @@ class MetricRows(Source):
         metrics: dict[str, float] = {}
         for row in group:
             value = _value(row)
-            if value is None or _number(row["step"]) is None or _number(row["timestamp"]) is None:
+            if value is None or not isinstance(row["key"], str) or _number(row["step"]) is None or _number(row["timestamp"]) is None:
                 said.append(Skipped(what="points", reason="the row is no point", by_rule=False))
             else:
-                metrics[str(row["key"])] = value
+                metrics[row["key"]] = value
         if metrics:
             step, ms = _number(group[0]["step"]), _number(group[0]["timestamp"]) or 0
             said.append(Logged(metrics=metrics, step=step, at_ns=to_ns(ms, self.run.started_ns)))

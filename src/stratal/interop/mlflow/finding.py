@@ -1,15 +1,18 @@
 """What a store of MLflow holds, as sources: per run its state, its notes and its metrics; and its registered models."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from stratal.core.errors import Damaged
 from stratal.interop.foreign import Remark
 from stratal.interop.importing import Options
 from stratal.interop.mlflow.database import SqliteStore
 from stratal.interop.mlflow.folder import FolderStore
-from stratal.interop.mlflow.meaning import RunState, note_of
+from stratal.interop.mlflow.meaning import NOTE, RunState, note_of
+from stratal.interop.mlflow.models import find_models
 from stratal.interop.mlflow.places import Places
 from stratal.interop.mlflow.records import MlflowStore, RunRow
-from stratal.interop.port import Found, Source
+from stratal.interop.port import ForeignModel, Found, Source
 
 # Folders that MLflow puts artifacts into, beside a database.
 _BESIDE = ("", "mlruns", "mlartifacts", "artifacts")
@@ -27,15 +30,26 @@ def find(path: Path, options: Options) -> Found:
     places = Places(beside, options.artifact_roots)
     rows = {row.id: row for row in store.runs()}
     sources: list[Source] = []
-    bare: list[RunRow] = []
     for row in rows.values():
-        parent = rows.get(store.tags(row).get(PARENT, ""))
-        state = RunState(store, row, places, parent=parent.foreign(store.kind) if parent else None, experiment=options.experiment)
-        sources += [state, *filter(None, [note_of(state)]), *store.metrics(row)]
-        if not state.has_files:
-            bare.append(row)
-    remarks = [*store.remarks, *_remark_missing(bare, places)]
-    return Found(sources, remarks)
+        try:
+            sources += _sources(store, row, rows, places, options.experiment)
+        except Damaged as error:
+            store.remarks.append(Remark(f"run {row.id}: {error.message}", is_loss=True))
+    models: list[ForeignModel] = []
+    try:
+        models = find_models(store, rows, places, options.experiment)
+    except Damaged as error:
+        store.remarks.append(Remark(error.message, is_loss=True))
+    return Found(sources, [*store.remarks, *_remark_missing(rows.values(), places)], models)
+
+
+def _sources(store: MlflowStore, row: RunRow, rows: Mapping[str, RunRow], places: Places, experiment: str) -> list[Source]:
+    tags, run = store.tags(row), row.foreign(store.kind)
+    parent = rows.get(tags.get(PARENT, ""))
+    above = parent.foreign(store.kind) if parent else None
+    state = RunState(store, row, places, parent=above, experiment=experiment)
+    notes = [note_of(run, tags[NOTE])] if tags.get(NOTE) else []
+    return [state, *notes, *store.metrics(row)]
 
 
 def _store_in(path: Path) -> Path | None:
@@ -50,9 +64,9 @@ def _store_in(path: Path) -> Path | None:
     return database if database.is_file() else None
 
 
-def _remark_missing(bare: list[RunRow], places: Places) -> list[Remark]:
+def _remark_missing(rows: Iterable[RunRow], places: Places) -> list[Remark]:
     """Say which artifacts were not found. Nobody knows whether there were any: a run without files looks the same in a database."""
-    missing = [row for row in bare if row.artifact_uri and places.find(row.artifact_uri, row.id) is None]
+    missing = [row for row in rows if row.artifact_uri and places.find(row.artifact_uri, row.id) is None]
     if not missing:
         return []
     text = f"{len(missing)} runs have no artifacts beside the store; the first was to have them at {missing[0].artifact_uri:.300}"

@@ -37,6 +37,7 @@ class FolderStore:
             if about is None:
                 continue
             self._read_logged_models(experiment)
+            self._remark_no_place(experiment)
             for folder in _folders(experiment):
                 if len(folder.name) == 32 and (folder / "meta.yaml").exists() and (run := self._run(folder, text_of(about, "name"))):
                     self._folders[run.id] = folder
@@ -146,6 +147,12 @@ class FolderStore:
                 tags=self._texts(folder / "tags"),
             )
             self._logged.setdefault(text_of(about, "source_run_id"), []).append(model)
+
+    def _remark_no_place(self, experiment: Path) -> None:
+        counts = {"tags of experiments": len(self._texts(experiment / "tags")), "traces": len(_folders(experiment / "traces"))}
+        for what, count in counts.items():
+            if count:
+                self.remarks.append(Remark(f"left out, for they have no place here: {count} {what} of {experiment.name}"))
 
     def _meta(self, folder: Path, relative: str) -> Meta | None:
         path = safe_file(folder, relative)

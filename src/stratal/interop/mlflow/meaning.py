@@ -31,51 +31,40 @@ class RunState(StateSource):
 
     def __init__(self, store: MlflowStore, row: RunRow, places: Places, *, parent: ForeignId | None, experiment: str) -> None:
         self.run, self.name = row.foreign(store.kind), f"{row.name or row.id} ({row.id})"
-        self._row, self._parent = row, parent
+        self._store, self._row, self._places, self._parent = store, row, places, parent
         self._experiment = experiment or row.experiment or "Default"
-        self._params, self._tags = store.params(row), store.tags(row)
-        self._datasets, self._models = store.datasets(row), store.logged_models(row)
-        self._remarks: list[Remark] = []
-        self._files = _run_files(row, self._models, places, self._remarks)
-
-    @property
-    def note(self) -> str:
-        """The run's description, '' if it has none."""
-        return self._tags.get(NOTE, "")
-
-    @property
-    def has_files(self) -> bool:
-        """Tell whether artifacts were found."""
-        return bool(self._files)
 
     def state(self) -> str:
         """Give the digest of all that is said."""
-        said = repr((self._row, self._params, self._tags, self._datasets, self._models))
-        return blake2b((said + state_of(self._files)).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        store, row = self._store, self._row
+        models = store.logged_models(row)
+        said = repr((row, store.params(row), store.tags(row), store.datasets(row), models))
+        files = state_of(_run_files(row, models, self._places, []))
+        return blake2b((said + files).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
     def say(self) -> Iterator[Statement | Remark]:
         """Say how the run is now."""
-        row, at_ns = self._row, self.run.started_ns
-        yield from self._remarks
-        yield self._began()
-        yield Params(values={name: value_of(text) for name, text in self._params.items()}, at_ns=at_ns)
-        own = {name: text for name, text in self._tags.items() if name not in _MAPPED}
-        own |= {"imported.from": "mlflow", "imported.run": row.id}
-        if row.is_deleted:
-            own["mlflow.deleted"] = "true"
+        store, row, at_ns = self._store, self._row, self.run.started_ns
+        tags, models = store.tags(row), store.logged_models(row)
+        yield self._began(tags)
+        yield Params(values={name: value_of(text) for name, text in store.params(row).items()}, at_ns=at_ns)
+        own = {name: text for name, text in tags.items() if name not in _MAPPED}
+        own |= {"imported.from": "mlflow", "imported.run": row.id} | ({"mlflow.deleted": "true"} if row.is_deleted else {})
         yield Tags(values=own, at_ns=at_ns)
-        for dataset in self._datasets:
+        for dataset in store.datasets(row):
             yield from _dataset(dataset, at_ns)
-        for model in self._models:
-            yield _record(f"{model_folder(model)}/logged_model.json", model._asdict(), at_ns)
-        for path, file in self._files:
+        for model in models:
+            yield record_of(f"{model_folder(model)}/logged_model.json", model._asdict(), at_ns)
+        remarks: list[Remark] = []
+        for path, file in _run_files(row, models, self._places, remarks):
             yield Saved(path=path, data=file, at_ns=at_ns)
+        yield from remarks
         if row.status in _STATUS:
             ended_ns = at_ns if row.end_ms is None else to_ns(row.end_ms, at_ns)
-            yield Ended(status=_STATUS[row.status], error=self._tags.get("stratal.error", ""), at_ns=ended_ns)
+            yield Ended(status=_STATUS[row.status], error=tags.get("stratal.error", ""), at_ns=ended_ns)
 
-    def _began(self) -> Began:
-        tags, kind = self._tags, self._tags.get("stratal.kind", "")
+    def _began(self, tags: Mapping[str, str]) -> Began:
+        kind = tags.get("stratal.kind", "")
         return Began(
             experiment=self._experiment,
             name=self._row.name or tags.get("mlflow.runName", ""),
@@ -88,14 +77,11 @@ class RunState(StateSource):
         )
 
 
-def note_of(state: RunState) -> OnceSource | None:
+def note_of(run: ForeignId, text: str) -> OnceSource:
     """Give the source of a run's description: each text that it ever had becomes one note."""
-    text = state.note
-    if not text:
-        return None
-    said: list[Statement] = [Remarked(text=text, author="mlflow", at_ns=state.run.started_ns)]
+    said: list[Statement] = [Remarked(text=text, author="mlflow", at_ns=run.started_ns)]
     digest = blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-    return OnceSource(said, run=state.run, part=f"note/{digest}", name=f"description of {state.name}")
+    return OnceSource(said, run=run, part=f"note/{digest}", name=f"description of {run.run}")
 
 
 def value_of(text: str) -> object:
@@ -110,6 +96,12 @@ def value_of(text: str) -> object:
         return text
     is_plain = value is None or isinstance(value, bool | int | float)
     return value if is_plain and str(value) == text else text
+
+
+def record_of(path: str, record: Mapping[str, object], at_ns: int) -> Saved:
+    """Give a record as a JSON file of the run."""
+    text = msgspec.json.format(msgspec.json.encode(_storable(record)), indent=2)
+    return Saved(path=path, data=text + b"\n", at_ns=at_ns)
 
 
 def model_folder(model: LoggedModel) -> str:
@@ -137,12 +129,7 @@ def _path(name: str) -> str:
 def _dataset(dataset: DatasetRow, at_ns: int) -> Iterator[Statement]:
     context = dataset.tags.get("mlflow.data.context", "")
     yield Linked(verb="used", target=f"mlflow-dataset:{dataset.name}@{dataset.digest}", role=context or "data", at_ns=at_ns)
-    yield _record(artifact_path("datasets", f"{dataset.name}-{dataset.digest}", ".json"), dataset._asdict(), at_ns)
-
-
-def _record(path: str, record: Mapping[str, object], at_ns: int) -> Saved:
-    text = msgspec.json.format(msgspec.json.encode(_storable(record)), indent=2)
-    return Saved(path=path, data=text + b"\n", at_ns=at_ns)
+    yield record_of(artifact_path("datasets", f"{dataset.name}-{dataset.digest}", ".json"), dataset._asdict(), at_ns)
 
 
 def _storable(value: object) -> object:

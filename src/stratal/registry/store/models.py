@@ -148,9 +148,9 @@ class ModelStore:
             return done
 
     @operation(needs=Role.CONTRIBUTOR, on="name")
-    def set_alias(self, *, name: str, alias: str, number: int) -> Version:
-        """Let an alias name a version. Key: (name, alias)."""
-        check_alias(alias)
+    def set_alias(self, *, name: str, alias: str, number: int, is_foreign: bool = False) -> Version:
+        """Let an alias name a version. Key: (name, alias). is_foreign: another tool brought it; it may be a word of refs."""
+        check_alias(alias, is_foreign=is_foreign)
         with self._store.command() as tx:
             version = rows.need_version(tx, name, number)
             if rows.find_alias(tx, name, alias) != number:

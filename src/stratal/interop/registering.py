@@ -1,0 +1,121 @@
+"""Bringing registered models of other tools into the registry: versions in the order of their numbers, stages and aliases.
+
+What people have moved here since is never moved back: a stage is set on a version that nobody has moved, an alias where there is none.
+Each change stands in the audit log with the reason that it was imported.
+"""
+
+import re
+from hashlib import sha256
+
+from stratal.core.errors import Misuse, NotFound, Refused
+from stratal.interop.applying import Applied, Progress, apply_source, is_unchanged
+from stratal.interop.foreign import Remark, Skipped
+from stratal.interop.port import ForeignModel, ForeignVersion
+from stratal.interop.report import Tally
+from stratal.interop.store import run_of
+from stratal.registry import ModelStore, Stage
+from stratal.registry.names import check_model_name
+from stratal.store.store import Store
+from stratal.tracking.flavors.manifest import Manifest, ModelFile
+
+REASON = "imported from {tool}, where it stood in {stage}"
+
+
+def register_model(store: Store, model: ForeignModel, tally: Tally, remarks: list[Remark], progress: Progress) -> Applied:
+    """Register what is not here yet. Every step may be repeated; the home is applied last, and marks that all of it was done.
+
+    Raises Misuse, NotFound, Conflict and Refused as the registry does."""
+    if is_unchanged(store, model.home):
+        return apply_source(store, model.home, progress)
+    registering = _Registering(store, model, tally, remarks)
+    for version in sorted(model.versions, key=lambda each: each.number):
+        registering.version(version)
+    for word, number in model.aliases.items():
+        registering.alias(word, number)
+    return apply_source(store, model.home, progress)
+
+
+class _Registering:
+    """One model on its way into the registry."""
+
+    def __init__(self, store: Store, model: ForeignModel, tally: Tally, remarks: list[Remark]) -> None:
+        self._store, self._model, self._tally, self._remarks = store, model, tally, remarks
+        self._models = ModelStore(store)
+        self._tool = model.home.run.tool
+        self._name = _name_of(model.name)
+        self._numbers: dict[int, int] = {}
+        if self._name != model.name:
+            remarks.append(Remark(f"the model {model.name!r} is called {self._name!r} here"))
+
+    def version(self, version: ForeignVersion) -> None:
+        """Register a version; one whose files are not here is lost, for nobody could load it."""
+        if not version.files:
+            self._tally.skipped(Skipped(what="model versions", reason="their files are not here", by_rule=False))
+            self._remarks.append(Remark(f"{self._model.name} version {version.number}: its files are not here", is_loss=True))
+            return
+        digest = self._manifest(version)
+        with self._store.query() as tx:
+            run = run_of(tx, version.run or self._model.home.run)
+        done = self._models.register_version(name=self._name, digest=digest, run=run, path=version.path)
+        number = self._numbers[version.number] = done.version.number
+        if done.is_new:
+            self._tally.imported("model versions")
+        if number != version.number:
+            self.alias(f"{self._tool}-{version.number}", version.number)
+            self._remarks.append(Remark(f"{self._model.name} version {version.number} is {done.version.ref} here"))
+        self._stage(number, Stage(version.stage))
+
+    def alias(self, word: str, there: int) -> None:
+        """Set an alias that is not here yet."""
+        number = self._numbers.get(there)
+        if number is None:
+            self._tally.skipped(Skipped(what="aliases", reason="their version is not here", by_rule=True))
+            return
+        standing = self._models.aliases(name=self._name).get(word)
+        if standing is None:
+            try:
+                self._models.set_alias(name=self._name, alias=word, number=number, is_foreign=True)
+            except Misuse as error:
+                self._tally.skipped(Skipped(what="aliases", reason=error.message, by_rule=False))
+                return
+            self._tally.imported("aliases")
+        elif standing != number:
+            self._remarks.append(Remark(f"the alias {word!r} of model:{self._name} stays at version {standing}, as it was set here"))
+
+    def _manifest(self, version: ForeignVersion) -> str:
+        """Keep the files and a manifest of them, whose digest is that of the version."""
+        blobs = self._store.blobs
+        digests = [(path, blobs.put_file(file)) for path, file in sorted(version.files)]
+        files = tuple(ModelFile(path=path, digest=digest, size_bytes=blobs.size_bytes(digest)) for path, digest in digests)
+        return blobs.put(Manifest(flavor=self._model.flavor, files=files, versions=version.identity).encode())
+
+    def _stage(self, number: int, stage: Stage) -> None:
+        if stage is Stage.DEVELOPMENT or self._was_moved(number):
+            return
+        reason = REASON.format(tool=self._tool, stage=stage)
+        try:
+            if stage is Stage.ARCHIVED:
+                self._models.archive(name=self._name, number=number, reason=reason)
+            else:
+                seen = self._models.assess(name=self._name, number=number, stage=stage)
+                self._models.promote(
+                    name=self._name, number=number, stage=stage, epoch=seen.epoch, evidence=seen.evidence, reason=reason,
+                    keep_others=self._models.policy(name=self._name) is None,
+                )  # fmt: skip
+        except (Refused, NotFound, Misuse) as error:
+            self._tally.skipped(Skipped(what="stages", reason=error.message.partition("\n")[0], by_rule=False))
+            return
+        self._tally.imported("stages")
+
+    def _was_moved(self, number: int) -> bool:
+        moves = [move for entry in self._models.history(name=self._name) for move in entry.moves if move.number == number]
+        return any(move.source is not None for move in moves)
+
+
+def _name_of(name: str) -> str:
+    """Give a name that the registry takes: the same if it does, else a cleaned one with a digest that keeps it apart."""
+    try:
+        return check_model_name(name)
+    except Misuse:
+        clean = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_")[:100]
+        return f"{clean or 'model'}-{sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"

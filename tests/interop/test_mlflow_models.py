@@ -1,0 +1,187 @@
+"""Registered models of MLflow in the registry: versions, stages, aliases; once, ungoverned, and never against what people did here."""
+
+import gzip
+import sqlite3
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from stratal.core.errors import Conflict, Misuse
+from stratal.core.records import from_json
+from stratal.interop.importing import import_runs
+from stratal.interop.registering import _name_of
+from stratal.registry import ModelStore, Stage, approvals, archive, history, list_versions, policy, set_policy, verify_audit
+from stratal.registry.names import check_alias, check_model_name
+from stratal.store.store import Store
+from stratal.tracking.finding import find_runs
+from stratal.tracking.flavors.manifest import decode_manifest
+from stratal.tracking.opening import use_store
+from stratal.tracking.resolving import get
+from stratal.tracking.serving import load
+
+FILES = Path(__file__).parent / "mlflow_files"
+
+
+def unpacked(tmp_path: Path, name: str) -> Path:
+    with tarfile.open(FILES / f"{name}.tar.gz") as archive:
+        archive.extractall(tmp_path / name, filter="data")
+    return tmp_path / name
+
+
+def standings(store: Store, name: str = "churn-model") -> dict[int, str]:
+    return {number: str(standing.stage) for number, standing in ModelStore(store).standings(name=name).items()}
+
+
+@pytest.mark.parametrize("name", ["mlruns-2.9.2", "sql-2.9.2"])
+def test_versions_stages_and_aliases_arrive_in_order(store: Store, tmp_path: Path, name: str) -> None:
+    report = import_runs("mlflow", unpacked(tmp_path, name), store=store)
+
+    assert standings(store) == {1: "Archived", 2: "Production"}
+    assert ModelStore(store).aliases(name="churn-model") == {"champion": 2, "mlflow-3": 2}
+    assert ModelStore(store).policy(name="churn-model") is None
+    assert report.counts["model versions"].imported == 2 and report.counts["model versions"].left_out == {"deleted there": 1}
+    assert "churn-model version 3 is model:churn-model@2 here" in report.remarks
+    assert report.is_complete and not verify_audit(store=store).findings
+    moved = [entry for entry in history("churn-model", store=store) if entry.moves and entry.moves[0].source]
+    assert len(moved) == 2 and all("imported from mlflow" in entry.body for entry in moved)
+
+
+def test_a_version_leads_to_its_run_and_holds_the_bytes_of_its_files(store: Store, tmp_path: Path) -> None:
+    import_runs("mlflow", unpacked(tmp_path, "mlruns-2.9.2"), store=store)
+
+    version = list_versions("churn-model", store=store)[0]
+    (old,) = find_runs("name = 'old'", store=store)
+    manifest = decode_manifest(store.blobs.read(version.digest))
+    assert (version.run, version.path, version.flavor) == (old.id, "model", "mlflow")
+    assert [file.path for file in manifest.files] == ["MLmodel"]
+    assert store.blobs.read(manifest.files[0].digest) == old.read_artifact("model/MLmodel")
+
+
+def test_what_has_no_place_in_the_registry_is_kept_by_a_run(store: Store, tmp_path: Path) -> None:
+    import_runs("mlflow", unpacked(tmp_path, "mlruns-2.9.2"), store=store)
+
+    (home,) = find_runs("tags.imported.model = 'churn-model'", store=store)
+    about = from_json(home.read_artifact("model.json"), dict[str, object])
+    third = from_json(home.read_artifact("versions/3.json"), dict[str, object])
+    assert home.tags["t"] == "1" and about["description"] == "the model" and about["aliases"] == {"champion": 3}
+    assert third["description"] == "v3" and third["tags"] == {"q": "ok"} and third["stage"] == "Production"
+
+
+def test_importing_models_twice_changes_nothing(store: Store, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "mlruns-2.9.2")
+    import_runs("mlflow", folder, store=store)
+    before = history("churn-model", store=store)
+
+    again = import_runs("mlflow", folder, store=store)
+
+    assert history("churn-model", store=store) == before and again.unchanged == again.sources
+
+
+def test_an_import_that_was_cut_off_among_the_versions_goes_on(store: Store, fresh_store, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "mlruns-2.9.2")
+    import_runs("mlflow", folder, store=store)
+    done = 0
+    for after in range(1, 40):
+        survivor, passed = fresh_store(), [0]
+
+        def dies(point: str, passed: list[int] = passed, after: int = after) -> None:
+            passed[0] += point == "before commit"
+            if passed[0] == after + 12:  # the runs come first
+                raise KeyboardInterrupt
+
+        fine, survivor.database.fault = survivor.database.fault, dies
+        try:
+            import_runs("mlflow", folder, store=survivor)
+            done = after
+        except KeyboardInterrupt:
+            pass
+        survivor.database.fault = fine
+        import_runs("mlflow", folder, store=survivor)
+        assert standings(survivor) == standings(store)
+        assert ModelStore(survivor).aliases(name="churn-model") == {"champion": 2, "mlflow-3": 2}
+        assert not verify_audit(store=survivor).findings
+        if done:
+            break
+    assert done > 3
+
+
+def test_what_people_moved_here_is_not_moved_back(store: Store, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "mlruns-2.9.2")
+    import_runs("mlflow", folder, store=store)
+    archive("model:churn-model@2", reason="it was bad", store=store)
+    ModelStore(store).set_alias(name="churn-model", alias="champion", number=1, is_foreign=True)
+    (folder / "mlruns/models/churn-model/tags/new").write_text("tag")
+
+    report = import_runs("mlflow", folder, store=store)
+
+    assert standings(store) == {1: "Archived", 2: "Archived"}
+    assert ModelStore(store).aliases(name="churn-model")["champion"] == 1
+    assert any("stays at version 1" in remark for remark in report.remarks)
+
+
+def test_a_policy_here_is_not_got_around(store: Store, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "mlruns-2.9.2")
+    version = folder / "mlruns/models/churn-model/version-3/meta.yaml"
+    text = version.read_text()
+    version.write_text(text.replace("Production", "None"))
+    import_runs("mlflow", folder, store=store)
+    set_policy("churn-model", policy(production=[approvals(1, role="approver")]), store=store)
+    version.write_text(text)
+
+    report = import_runs("mlflow", folder, store=store)
+
+    assert standings(store)[2] == "Development"
+    assert sum(report.counts["stages"].lost.values()) == 1 and not report.is_complete
+
+
+def test_a_version_whose_files_are_not_here_is_lost_until_they_are(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(gzip.decompress((FILES / "mlflow-3.17.2.db.gz").read_bytes()))
+    report = import_runs("mlflow", tmp_path / "mlflow.db", store=store)
+    assert not report.is_complete and "churn-model version 1: its files are not here" in report.losses
+    with sqlite3.connect(tmp_path / "mlflow.db") as db:
+        (model_id,) = db.execute("SELECT model_id FROM logged_models").fetchone()
+    db.close()
+    files = tmp_path / f"away/models/{model_id}/artifacts"
+    files.mkdir(parents=True)
+    (files / "MLmodel").write_text("flavors: {}")
+
+    roots = {"/home/user/project/mlartifacts": tmp_path / "away"}
+    later = import_runs("mlflow", tmp_path / "mlflow.db", artifact_roots=roots, store=store)
+
+    assert later.is_complete and standings(store) == {1: "Staging"}
+    assert ModelStore(store).aliases(name="churn-model") == {"champion": 1}
+    (tiny,) = find_runs("name = 'tiny'", store=store)
+    assert tiny.read_artifact(f"models/model-{model_id}/MLmodel") == b"flavors: {}"
+
+
+def test_an_alias_that_refs_read_themselves_is_reached_as_an_alias(store: Store, tmp_path: Path) -> None:
+    import_runs("mlflow", unpacked(tmp_path, "mlruns-2.9.2"), store=store)
+    use_store(store)
+
+    assert get("model:churn-model@alias:champion").digest == ModelStore(store).version(name="churn-model", number=2).digest
+    with pytest.raises(Misuse, match="a word that refs read"):
+        check_alias("champion")
+    with pytest.raises(Misuse, match="no format 'mlflow'"):
+        load("model:churn-model@2")
+
+
+def test_names_that_the_registry_does_not_take_are_made_such(store: Store) -> None:
+    names = ["churn", "Größe", "größe", "a//b", "", "x" * 500, "../up", "модель"]
+    made = [_name_of(name) for name in names]
+    assert made[0] == "churn" and len(set(made)) == len(names)
+    assert all(check_model_name(name) == name for name in made)
+
+
+def test_a_model_too_like_one_that_is_here_is_refused_and_the_runs_arrive(store: Store, tmp_path: Path) -> None:
+    import_runs("mlflow", unpacked(tmp_path, "mlruns-2.9.2"), store=store)
+    folder = unpacked(tmp_path, "sql-2.9.2")
+    with sqlite3.connect(folder / "mlflow.db") as db:
+        for table in ("registered_models", "model_versions", "model_version_tags", "registered_model_aliases", "registered_model_tags"):
+            db.execute(f"UPDATE {table} SET name = 'churn.model'")
+    db.close()
+
+    report = import_runs("mlflow", folder, store=store)
+
+    assert [loss for loss in report.losses if "would be mistaken" in loss] and len(report.runs) == 3
+    assert Conflict.retryable and str(Stage.PRODUCTION) == "Production"
