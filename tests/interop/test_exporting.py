@@ -138,6 +138,32 @@ def test_points_that_a_takeover_hid_are_marked(store: Store, tmp_path: Path) -> 
     assert series.filter(pl.col("value") == 2.0)["epoch"].to_list() == [token]
 
 
+def test_forks_have_the_points_that_they_go_on_from(store: Store, tmp_path: Path) -> None:
+    first = leased.start_leased("e", store=store, kind="job", ttl_s=0.0)
+    for step in range(400):
+        first.log({"loss": float(step), "few": 1.0} if step < 3 else {"loss": float(step)}, step=step)
+    with first.fork(step=300) as second:
+        for step in range(300, 320):
+            second.log({"loss": -1.0}, step=step)
+        with second.fork(step=310) as third:
+            third.log({"loss": -2.0}, step=310)
+    with store.command(runs=[first.id]) as tx:
+        run_rows.take_over(tx, store, first.id, ttl_s=60.0, from_step=100)
+
+    done = export_runs(tmp_path / "out", store=store)
+
+    series, runs = pl.read_parquet(tmp_path / "out/series.parquet"), pl.read_parquet(tmp_path / "out/runs.parquet")
+    for id in runs["id"]:
+        read = get_run(id, store=store)
+        for name in read.metrics:
+            want = read.series(name)
+            assert [(step, value) for step, _, value in points_of(series, id, name)] == list(
+                zip(want.steps.tolist(), want.values.tolist(), strict=True)
+            )
+    assert runs.filter(id=third.id).select("forked_from", "forked_at").row(0) == (second.id, 310)
+    assert done.tables["series"] == 403 + (320 + 3) + (311 + 3)
+
+
 def unescaped(text: str) -> str:
     return text.removeprefix("'") if text.startswith("'") else text
 

@@ -127,6 +127,7 @@ class MlflowWriting:
             "mlflow.note.content": "\n\n".join(note.text for note in notes),
             "stratal.kind": run.kind,
             "stratal.group": run.group,
+            "stratal.forked_from": "run:{}, step {}".format(*run.forked_from) if run.forked_from else "",
             "stratal.error": run.error,
             "stratal.status": run.status if run.status in ("lost", "stopped") else "",
         }

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from stratal.core.ids import to_bytes
-from stratal.core.records import number_from_json, to_json
+from stratal.core.records import number_from_json, number_to_json, to_json
 from stratal.interop.exporting.formats import TIME
 from stratal.store.arrivals import Piece, arrivals, key_names
 from stratal.store.database import Transaction
@@ -21,15 +21,14 @@ from stratal.tracking.store import runs as rows
 
 _TIME = pl.Datetime("ns", "UTC")
 _EXACT = 2**53  # whole numbers up to here are exact as float64
-_ODD = frozenset(("NaN", "Infinity", "-Infinity"))
 
 Schema = dict[str, pl.DataType]
 Values = list[tuple[object, ...]]
 
 RUN_COLUMNS: Schema = {
     "id": pl.String(), "experiment": pl.String(), "name": pl.String(), "kind": pl.String(), "status": pl.String(),
-    "group": pl.String(), "parent": pl.String(), "user": pl.String(), "started": _TIME, "ended": _TIME,
-    "duration_s": pl.Float64(), "error": pl.String(), "capture": pl.String(),
+    "group": pl.String(), "parent": pl.String(), "forked_from": pl.String(), "forked_at": pl.Int64(), "user": pl.String(),
+    "started": _TIME, "ended": _TIME, "duration_s": pl.Float64(), "error": pl.String(), "capture": pl.String(),
 }  # fmt: skip
 POINT_COLUMNS: Schema = {
     "run": pl.String(), "metric": pl.String(), "step": pl.Int64(), "time": _TIME, "value": pl.Float64(), "epoch": pl.Int32(),
@@ -75,10 +74,12 @@ def small_frame(columns: Schema, values: Values) -> pl.DataFrame:
 
 def run_row(run: ReadRun) -> dict[str, object]:
     """Give the columns that every run has."""
+    forked_from, forked_at = run.forked_from or (None, None)
     return {
         "id": run.id, "experiment": run.experiment, "name": run.name, "kind": run.kind, "status": run.status, "group": run.group,
-        "parent": run.parent, "user": run.user, "started": run.record.started_ns, "ended": run.record.ended_ns,
-        "duration_s": run.duration_s, "error": run.error, "capture": to_json(run.record.doc.get("capture", {})),
+        "parent": run.parent, "forked_from": forked_from, "forked_at": forked_at, "user": run.user,
+        "started": run.record.started_ns, "ended": run.record.ended_ns, "duration_s": run.duration_s, "error": run.error,
+        "capture": to_json(run.record.doc.get("capture", {})),
     }  # fmt: skip
 
 
@@ -96,7 +97,7 @@ class WideRuns:
         for name, value in run.params.items():
             kinds = self._kinds.setdefault(name, set())
             if value is not None:
-                kinds.add(type(value) if not isinstance(value, str) or value not in _ODD else _OddText)
+                kinds.add(type(value))
             if isinstance(value, int) and abs(value) > _EXACT:
                 self._inexact.add(name)
         self._metrics.update(run.record.metrics)
@@ -119,24 +120,24 @@ class WideRuns:
             return pl.Boolean()
         if kinds == {int}:
             return pl.Int64()
-        if (float in kinds or int in kinds) and kinds <= {int, float, _OddText} and name not in self._inexact:
+        if kinds and kinds <= {int, float} and name not in self._inexact:
             return pl.Float64()
         return pl.String()
 
     def _column(self, name: str, dtype: pl.DataType, values: list[object]) -> pl.Series:
-        if name.startswith("params."):
-            kinds = self._kinds[name.removeprefix("params.")]
-            if isinstance(dtype, pl.Float64):
-                values = [None if v is None else number_from_json(v) for v in values]  # type: ignore[arg-type]  # numbers only, as seen
-            elif isinstance(dtype, pl.String) and not kinds <= {str, _OddText}:
-                values = [None if v is None else msgspec.json.encode(v).decode() for v in values]
+        if name.startswith("params.") and isinstance(dtype, pl.String) and not self._kinds[name.removeprefix("params.")] <= {str}:
+            values = [None if v is None else _as_json(v) for v in values]
+        if name.startswith("metrics."):
+            values = [None if v is None else number_from_json(v) for v in values]  # type: ignore[arg-type]  # numbers, or how JSON has them
+        if name.startswith("params.") and isinstance(dtype, pl.Float64):
+            values = [None if v is None else float(v) for v in values]  # type: ignore[arg-type]  # int or float, as seen
         if isinstance(dtype, pl.Datetime):
             return pl.Series(name, values, dtype=pl.Int64).cast(dtype)
         return pl.Series(name, values, dtype=dtype)
 
 
-class _OddText(str):
-    """Stands for texts that are also how documents hold NaN and infinities."""
+def _as_json(value: object) -> str:
+    return msgspec.json.encode(number_to_json(value) if isinstance(value, float) else value).decode()
 
 
 def _wide(run: ReadRun) -> dict[str, object]:
