@@ -3,6 +3,7 @@ Excludes the frame's own laws, and registered models."""
 
 import contextlib
 import gzip
+import json
 import math
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from foreign_files import held
 
+from stratal.cli.app import main
 from stratal.core.errors import Damaged, NotFound
 from stratal.interop.exporting.exports import export_runs
 from stratal.interop.importing import import_runs
@@ -22,6 +24,7 @@ from stratal.interop.mlflow.meta import read_meta
 from stratal.interop.mlflow.places import Places
 from stratal.store.store import Store
 from stratal.tracking.finding import find_runs
+from stratal.tracking.opening import use_store
 from stratal.tracking.reading import ReadRun
 from stratal.tracking.runs import run as start_run
 
@@ -352,3 +355,23 @@ def test_a_folder_that_is_no_store_says_so(store: Store, tmp_path: Path) -> None
         import_runs("mlflow", tmp_path / "empty", store=store)
     with pytest.raises(Damaged, match="no SQLite database"):
         import_runs("mlflow", tmp_path / "some.db", store=store)
+
+
+def test_the_command_takes_rules_for_places(stores: Path, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    use_store(store)
+    (stores / "sql-2.9.2/mlruns").rename(tmp_path / "away")
+    database = str(stores / "sql-2.9.2/mlflow.db")
+    with pytest.raises(SystemExit) as left:
+        main(["import", "mlflow", database, "--artifact-root", "nonsense"])
+    assert left.value.code == 2 and "write OLD=NEW" in capsys.readouterr().err
+
+    with pytest.raises(SystemExit) as left:
+        main(["import", "mlflow", database])
+    assert left.value.code == 1
+    assert "say where that is here: --artifact-root OLD=NEW" in " ".join(capsys.readouterr().out.split())
+
+    rule = f"/home/user/project/db/mlruns={tmp_path}/away"
+    with pytest.raises(SystemExit) as left:
+        main(["import", "mlflow", database, "--artifact-root", rule, "--json"])
+    assert left.value.code == 0 and json.loads(capsys.readouterr().out)["is_complete"]
+    assert by_name(store)["old"].read_artifact("notes/hello.txt") == b"hello"
