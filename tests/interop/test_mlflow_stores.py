@@ -252,7 +252,7 @@ def test_places_are_found_beside_the_store_or_by_a_rule_and_nowhere_else(tmp_pat
     (tmp_path / f"mlruns/0/{id}/artifacts").mkdir(parents=True)
     (tmp_path / f"else/{id}/artifacts").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / f"mlruns/0/{id}")
-    places = Places([tmp_path], {"s3://bucket/x": tmp_path / "else", "/old": tmp_path})
+    places = Places([tmp_path], {"s3://bucket/x/": tmp_path / "else", "/old": tmp_path})
     here = tmp_path / f"mlruns/0/{id}/artifacts"
 
     for place in (
@@ -262,8 +262,10 @@ def test_places_are_found_beside_the_store_or_by_a_rule_and_nowhere_else(tmp_pat
     ):
         assert places.find(place, id) == here
     assert places.find(f"s3://bucket/x/{id}/artifacts", id) == tmp_path / f"else/{id}/artifacts"
-    for place in ("/etc", f"/etc/../{id}", f"/old/../{id}/artifacts", "/old/link/artifacts", "", f"{tmp_path}/link/artifacts"):
+    outside = ("/etc", f"/etc/../{id}", f"/older/{id}", f"/old/../{id}/artifacts", "/old/link/artifacts", f"{tmp_path}/link/artifacts")
+    for place in (*outside, "", "http://["):
         assert places.find(place, id) is None
+    assert places.find("/home/u/else", "else") is None
 
 
 def test_hostile_paths_and_links_bring_nothing_in(stores: Path, store: Store, tmp_path: Path) -> None:

@@ -33,13 +33,13 @@ def find(path: Path, options: Options) -> Found:
     for row in rows.values():
         try:
             sources += _sources(store, row, rows, places, options.experiment)
-        except Damaged as error:
-            store.remarks.append(Remark(f"run {row.id}: {error.message}", is_loss=True))
+        except (Damaged, OSError) as error:
+            store.remarks.append(Remark(f"run {row.id} cannot be read: {error}", is_loss=True))
     models: list[ForeignModel] = []
     try:
         models = find_models(store, rows, places, options.experiment)
-    except Damaged as error:
-        store.remarks.append(Remark(error.message, is_loss=True))
+    except (Damaged, OSError) as error:
+        store.remarks.append(Remark(f"registered models cannot be read: {error}", is_loss=True))
     return Found(sources, [*store.remarks, *_remark_missing(rows.values(), places)], models)
 
 

@@ -162,8 +162,8 @@ class FolderStore:
             return None
         try:
             return read_meta(path)
-        except Damaged as error:
-            self.remarks.append(Remark(error.message, is_loss=True))
+        except (Damaged, OSError) as error:
+            self.remarks.append(Remark(str(error), is_loss=True))
             return None
 
     def _texts(self, folder: Path) -> dict[str, str]:

@@ -2,6 +2,7 @@
 lies beside the store, or where the user says, is read.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -9,6 +10,8 @@ from urllib.parse import unquote, urlsplit
 
 from stratal.interop.bounds import walk
 from stratal.interop.foreign import Remark
+
+_ID = re.compile(r"(m-)?[0-9a-f]{32}")  # of a run, or of a logged model
 
 
 class Places:
@@ -23,10 +26,11 @@ class Places:
         path = _path_of(place)
         for old, new in self._rules.items():
             for text in (place, path):
-                if text.startswith(old) and (found := _inside(new, text[len(old) :].split("/"))) is not None:
+                rest = text.removeprefix(old.rstrip("/"))
+                if rest != text and rest[:1] in ("", "/") and (found := _inside(new, rest.split("/"))) is not None:
                     return found
         parts = [part for part in path.split("/") if part]
-        if marker not in parts:
+        if marker not in parts or not _ID.fullmatch(marker):  # a stranger's word may not name any folder beside the store
             return None
         # The longest end of the path that lies beside the store: mlruns/0/<run>/artifacts, else 0/<run>/artifacts, ...
         for start in range(parts.index(marker) + 1):
@@ -52,7 +56,10 @@ def state_of(files: Sequence[tuple[str, Path]]) -> str:
 
 def _path_of(place: str) -> str:
     """Give the path of a place: file:///a/b, mlflow-artifacts:/a/b, s3://bucket/a/b and plain /a/b are all a/b below something."""
-    parts = urlsplit(place)
+    try:
+        parts = urlsplit(place)
+    except ValueError:  # no address at all
+        return place
     return unquote(parts.path) if len(parts.scheme) > 1 else place
 
 
