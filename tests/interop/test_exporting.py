@@ -290,9 +290,11 @@ def test_an_artifact_that_was_collected_stops_the_export_with_its_name(filled: S
         export_runs(tmp_path / "out", artifacts=True, store=filled)
 
 
-def test_a_filter_that_nothing_passes_writes_nothing(filled: Store, tmp_path: Path) -> None:
+def test_a_filter_that_nothing_passes_writes_nothing(filled: Store, fresh_store, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no run passes"):
         export_runs(tmp_path / "out", "metrics.loss > 1e9", store=filled)
+    with pytest.raises(NotFound, match="there is no run in"):
+        export_runs(tmp_path / "out", store=fresh_store())
     assert not (tmp_path / "out").exists()
 
 

@@ -54,6 +54,7 @@ def test_a_version_leads_to_its_run_and_holds_the_bytes_of_its_files(store: Stor
     (old,) = find_runs("name = 'old'", store=store)
     manifest = decode_manifest(store.blobs.read(version.digest))
     assert (version.run, version.path, version.flavor) == (old.id, "model", "mlflow")
+    assert [(edge.verb, edge.target) for edge in old.edges] == [("produced", "model:churn-model@1"), ("produced", "model:churn-model@2")]
     assert [file.path for file in manifest.files] == ["MLmodel"]
     assert store.blobs.read(manifest.files[0].digest) == old.read_artifact("model/MLmodel")
 

@@ -9,8 +9,8 @@ from hashlib import sha256
 
 from stratal.core.errors import Misuse, NotFound, Refused
 from stratal.interop.applying import Applied, Progress, apply_source, is_unchanged
-from stratal.interop.foreign import Remark, Skipped
-from stratal.interop.port import ForeignModel, ForeignVersion
+from stratal.interop.foreign import Linked, Remark, Skipped, Statement
+from stratal.interop.port import ForeignModel, ForeignVersion, OnceSource
 from stratal.interop.report import Tally
 from stratal.interop.store import run_of
 from stratal.registry import ModelStore, Stage
@@ -27,7 +27,7 @@ def register_model(store: Store, model: ForeignModel, tally: Tally, remarks: lis
     Raises Misuse, NotFound, Conflict and Refused as the registry does."""
     if is_unchanged(store, model.home):
         return apply_source(store, model.home, progress)
-    registering = _Registering(store, model, tally, remarks)
+    registering = _Registering(store, model, tally, remarks, progress)
     for version in sorted(model.versions, key=lambda each: each.number):
         registering.version(version)
     for word, number in model.aliases.items():
@@ -38,7 +38,8 @@ def register_model(store: Store, model: ForeignModel, tally: Tally, remarks: lis
 class _Registering:
     """One model on its way into the registry."""
 
-    def __init__(self, store: Store, model: ForeignModel, tally: Tally, remarks: list[Remark]) -> None:
+    def __init__(self, store: Store, model: ForeignModel, tally: Tally, remarks: list[Remark], progress: Progress) -> None:
+        self._progress = progress
         self._store, self._model, self._tally, self._remarks = store, model, tally, remarks
         self._models = ModelStore(store)
         self._tool = model.home.run.tool
@@ -64,6 +65,10 @@ class _Registering:
             self.alias(f"{self._tool}-{version.number}", version.number)
             self._remarks.append(Remark(f"{self._model.name} version {version.number} is {done.version.ref} here"))
         self._stage(number, Stage(version.stage))
+        if version.run is not None:  # so that lineage leads from the version to its run
+            said: list[Statement] = [Linked(verb="produced", target=done.version.ref, role="model", at_ns=version.run.started_ns)]
+            part = f"model version {self._model.name}/{version.number}"
+            self._tally.add(apply_source(self._store, OnceSource(said, run=version.run, part=part, name=part), self._progress).tally)
 
     def alias(self, word: str, there: int) -> None:
         """Set an alias that is not here yet."""

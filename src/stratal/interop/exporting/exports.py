@@ -57,7 +57,8 @@ def export_runs(
     with store.query() as tx:
         chosen = Chosen(store, tx, where, experiments)
         if not chosen.count:
-            raise NotFound("no run passes the filter; nothing was written", hint="see what is there with `stratal runs`")
+            what = "no run passes the filter" if where or experiments else f"there is no run in {store.url}"
+            raise NotFound(f"{what}; nothing was written", hint="see what is there with `stratal runs`")
         with placed(target, force=force) as folder:
             if format == "mlflow":
                 written = MlflowWriting(chosen, folder, target, artifacts=artifacts).run(progress or _quietly)

@@ -28,6 +28,8 @@ def find(path: Path, options: Options) -> Found:
     top = place if place.is_dir() else place.parent
     beside = [top / name for name in _BESIDE] + ([options.files] if options.files else [])
     places = Places(beside, options.artifact_roots)
+    if place.is_dir() and (database := _database_beside(path)):
+        store.remarks.append(Remark(f"{database} is another store, and was not read: import it by its own path"))
     rows = {row.id: row for row in store.runs()}
     sources: list[Source] = []
     for row in rows.values():
@@ -60,14 +62,28 @@ def _store_in(path: Path) -> Path | None:
     for folder in (path, path / "mlruns"):
         if any((each / "meta.yaml").exists() for each in folder.glob("*") if each.is_dir()):
             return folder
+    return _database_beside(path)
+
+
+def _database_beside(path: Path) -> Path | None:
     database = path / "mlflow.db"
     return database if database.is_file() else None
 
 
 def _remark_missing(rows: Iterable[RunRow], places: Places) -> list[Remark]:
-    """Say which artifacts were not found. Nobody knows whether there were any: a run without files looks the same in a database."""
-    missing = [row for row in rows if row.artifact_uri and places.find(row.artifact_uri, row.id) is None]
-    if not missing:
-        return []
-    text = f"{len(missing)} runs have no artifacts beside the store; the first was to have them at {missing[0].artifact_uri:.300}"
-    return [Remark(f"{text} (say where that is here: --artifact-root OLD=NEW)")]
+    """Say for which experiments no artifacts were found. A run without files has no folder, so one alone says nothing."""
+    missing: dict[str, str] = {}
+    found: set[str] = set()
+    for row in rows:
+        if places.find(row.artifact_uri, row.id) is not None:
+            found.add(row.experiment)
+        elif row.artifact_uri:
+            missing.setdefault(row.experiment, row.artifact_uri)
+    return [
+        Remark(
+            f"no run of {experiment!r:.60} has artifacts beside the store; they were to be at {place:.300}"
+            " (say where that is here: --artifact-root OLD=NEW)"
+        )
+        for experiment, place in missing.items()
+        if experiment not in found
+    ]
