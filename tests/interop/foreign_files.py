@@ -2,8 +2,12 @@
 
 import json
 import struct
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from zlib import crc32
+
+import polars as pl
 
 from stratal.interop.tensorboard.checksum import masked_crc
 from stratal.tracking.finding import find_runs
@@ -85,6 +89,36 @@ def wandb_file(path, *records):
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(out)
+    return path
+
+
+NEPTUNE = {
+    **dict.fromkeys(("project_id", "run_id", "attribute_path", "attribute_type"), pl.String), "step": pl.Decimal(18, 6),
+    "timestamp": pl.Datetime("ms", "UTC"), "int_value": pl.Int64, "float_value": pl.Float64, "string_value": pl.String,
+    "bool_value": pl.Boolean, "datetime_value": pl.Datetime("ms", "UTC"), "string_set_value": pl.List(pl.String),
+    "file_value": pl.Struct({"path": pl.String}),
+    "histogram_value": pl.Struct({"type": pl.String, "edges": pl.List(pl.Float64), "values": pl.List(pl.Float64)}),
+}  # fmt: skip
+
+
+def neptune_part(folder, number, rows, *, run="RUN-1", project="team/p"):
+    """Write a part as neptune-exporter does. rows: (path, type, value) or (path, type, value, step, seconds)."""
+    table = []
+    for path, kind, value, *point in rows:
+        column = {"float_series": "float", "string_series": "string", "histogram_series": "histogram"}.get(kind, kind)
+        row = {"project_id": project, "run_id": run, "attribute_path": path, "attribute_type": kind}
+        if kind in ("file", "file_series", "file_set", "artifact"):
+            row["file_value"] = {"path": value}
+        elif f"{column}_value" in NEPTUNE:
+            row[f"{column}_value"] = value
+        if point:
+            row["step"] = Decimal(str(point[0]))
+            row["timestamp"] = datetime.fromtimestamp(point[1], UTC)
+        table.append(row)
+    place = Path(folder) / f"{project.replace('/', '_')}-{0:016x}"
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / f"{run}-{0:016x}_part_{number}.parquet"
+    pl.DataFrame(table, schema=NEPTUNE).write_parquet(path, compression="snappy")
     return path
 
 

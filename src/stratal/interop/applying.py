@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from stratal.core.ids import RunId, to_bytes
-from stratal.interop.foreign import Began, Remark
+from stratal.interop.foreign import Began, ForeignId, Remark
 from stratal.interop.framing import Body, Framer, writer_of
 from stratal.interop.port import Source
 from stratal.interop.report import ImportedRun, Tally
@@ -17,7 +17,7 @@ from stratal.store.database import Transaction
 from stratal.store.frames import FACT, encode_fact, pack, salt_of, scan
 from stratal.store.journal import Tail
 from stratal.store.store import Store
-from stratal.tracking.facts import START, Start
+from stratal.tracking.facts import EDGE, START, EdgeFact, Start
 
 # Told after each transaction: the source, how far it is, and where it ends.
 Progress = Callable[[str, int, int], None]
@@ -136,11 +136,15 @@ class _Applying:
             name=began.name,
             kind=began.kind,
             group=began.group,
-            parent=run_of(tx, began.parent) if began.parent else None,
+            parent=_known(tx, began.parent),
             user=began.user,
             capture=began.capture,
         )
-        return [Body(FACT, encode_fact(START, began.at_ns, start))]
+        said = [Body(FACT, encode_fact(START, began.at_ns, start))]
+        if (origin := _known(tx, began.forked_from)) is not None:
+            edge = EdgeFact(verb="used", target=f"run:{origin}", role="fork")
+            said.append(Body(FACT, encode_fact(EDGE, began.at_ns, edge)))
+        return said
 
     def _tail(self, id: RunId, bodies: list[Body], place: int) -> Tail:
         name = f"{self._writer}-000000.log"
@@ -148,3 +152,11 @@ class _Applying:
         data = b"".join(pack(body.kind, 0, self._mark.frames + n, run, body.data, salt) for n, body in enumerate(bodies))
         offset = self._mark.place
         return Tail(name, -1, offset, len(data), data, scan(data, salt)._replace(end=place - offset))
+
+
+def _known(tx: Transaction, foreign: ForeignId | None) -> RunId | None:
+    """Give the run that a foreign id stands for, if the store has it."""
+    if foreign is None:
+        return None
+    id = run_of(tx, foreign)
+    return id if has_begun(tx, id) else None

@@ -37,13 +37,16 @@ class ForeignId(Record, frozen=True, kw_only=True):
 
 
 class Began(Record, frozen=True, kw_only=True):
-    """The run began. What another source of the same run said first stands. kind: one of tracking.facts.KINDS."""
+    """The run began. What another source of the same run said first stands. kind: one of tracking.facts.KINDS.
+
+    parent, forked_from: runs that it is part of, or went on from; left out if they are not in the store yet."""
 
     experiment: str
     name: str = ""
     kind: str = "train"
     group: str = ""
     parent: ForeignId | None = None
+    forked_from: ForeignId | None = None
     user: str = ""
     capture: dict[str, object] = {}
     at_ns: int

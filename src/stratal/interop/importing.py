@@ -17,6 +17,7 @@ from stratal.tracking.opening import current_store
 # Tool to the module whose `find` says which sources lie under a path.
 READERS = {
     "mlflow": "stratal.interop.mlflow.finding",
+    "neptune": "stratal.interop.neptune.finding",
     "tensorboard": "stratal.interop.tensorboard.finding",
     "wandb": "stratal.interop.wandb.finding",
 }
@@ -45,7 +46,7 @@ def import_runs(
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> ImportReport:
-    """Import the runs that another tool has recorded under a path. tool: "tensorboard" or "wandb".
+    """Import the runs that another tool has recorded under a path. tool: "mlflow", "neptune", "tensorboard" or "wandb".
 
     Repeat it as often as you like, and after any crash: what is here already is not added again, a source that has grown adds what is
     new, and one that was rewritten is refused and named among the losses.
