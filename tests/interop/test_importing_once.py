@@ -6,15 +6,17 @@ import signal
 from pathlib import Path
 
 import pytest
-from foreign_files import event, event_file, field, frame, held, scalar
+from foreign_files import event, event_file, field, frame, held, neptune_part, scalar
 
 from stratal.core.errors import Conflict, Misuse, NotFound
+from stratal.core.settings import Settings
 from stratal.interop import framing
 from stratal.interop.applying import apply_source
 from stratal.interop.bounds import artifact_path, read_json, safe_file
 from stratal.interop.importing import Options, import_runs
 from stratal.interop.tensorboard.finding import find
 from stratal.tracking.finding import find_runs
+from stratal.tracking.opening import open_store
 from stratal.tracking.runs import run as start_run
 
 
@@ -81,22 +83,57 @@ def test_two_imports_of_one_source_cannot_double_it(store, tmp_path: Path):
     assert {s.name: s.points for s in find_runs(store=store)[0].summaries} == {"acc": 5, "loss": 5}
 
 
+def histories(tool: str, fixtures: Path, tmp_path: Path) -> Path:
+    """A history of two runs or processes, of which imports take several transactions."""
+    if tool == "tensorboard":
+        shutil.copytree(fixtures / "tensorboardx-2.6.5/tiny", tmp_path / "tiny")
+        event_file(tmp_path / "tiny/more/events.out.tfevents.1.host", *losses(8))
+        return tmp_path / "tiny"
+    if tool == "wandb":
+        return fixtures / "wandb-0.31.0-resumed"
+    for part in (0, 1):
+        neptune_part(tmp_path, part, [("m", "float_series", n / 3, part * 10 + n, n) for n in range(8)])
+    return tmp_path
+
+
 @pytest.mark.slow
-def test_an_import_killed_at_any_point_goes_on_and_loses_and_doubles_nothing(importers, store, fresh_store, fixtures: Path, tmp_path: Path):
-    shutil.copytree(fixtures / "tensorboardx-2.6.5/tiny", tmp_path / "tiny")
-    event_file(tmp_path / "tiny/more/events.out.tfevents.1.host", *losses(8))
-    import_runs("tensorboard", tmp_path / "tiny", store=store)
+@pytest.mark.parametrize(("tool", "every", "most_values"), [("tensorboard", 1, 6), ("wandb", 4, 5), ("neptune", 2, 3)])
+def test_an_import_killed_at_any_point_goes_on_and_loses_and_doubles_nothing(
+    importers, store, fresh_store, fixtures: Path, tmp_path: Path, tool: str, every: int, most_values: int
+):
+    """With `every` named point of the write protocol; the second import is one without a kill."""
+    path = histories(tool, fixtures, tmp_path / "there")
+    import_runs(tool, path, store=store)
     whole, killed = held(store), 0
-    for point in range(1, 200):
+    for point in range(1, 400, every):
         survivor = fresh_store()
-        victim = importers.start("import_victims:import_until_killed", survivor.url, "tensorboard", str(tmp_path / "tiny"), point, 6)
+        victim = importers.start("import_victims:import_until_killed", survivor.url, tool, str(path), point, most_values)
         if victim.wait() != -signal.SIGKILL:
             break
         killed += 1
-        import_runs("tensorboard", tmp_path / "tiny", store=survivor)
+        import_runs(tool, path, store=survivor)
         assert held(survivor) == whole
         survivor.close()
-    assert killed > 30, "the protocol has more points than that"
+    assert killed > 10, "the protocol has more points than that"
+
+
+def test_two_processes_that_import_one_history_at_a_time_lose_and_double_nothing(
+    importers, store, fresh_store, fixtures: Path, tmp_path: Path
+):
+    path = histories("wandb", fixtures, tmp_path / "there")
+    import_runs("wandb", path, store=store)
+    shared = fresh_store()
+    racers = [importers.start("import_victims:import_until_killed", shared.url, "wandb", str(path), 0, 3) for _ in range(2)]
+    assert [racer.wait() for racer in racers] == [0, 0]
+    import_runs("wandb", path, store=shared)
+    assert held(shared) == held(store)
+
+
+def test_a_store_behind_a_url_cannot_import_and_says_where_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    event_file(tmp_path / "logs/events.out.tfevents.1.host", *losses(2))
+    settings = Settings(user="ada", capture=False, state_home=tmp_path / "state")
+    with pytest.raises(Misuse, match="only takes what is logged"):
+        import_runs("tensorboard", tmp_path / "logs", store=open_store("http://127.0.0.1:1", settings=settings))
 
 
 def test_batches_make_no_difference(store, fresh_store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

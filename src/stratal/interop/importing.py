@@ -67,6 +67,7 @@ def import_runs(
         files=None if files is None else Path(files).expanduser(),
         artifact_roots={old: Path(new).expanduser() for old, new in (artifact_roots or {}).items()},
     )
+    store.settle()  # before anything is read: a store that only takes what is logged cannot import
     find: Finder = import_module(READERS[tool]).find
     found = find(top.resolve(), options)
     if not any(found):
