@@ -13,6 +13,8 @@ import msgspec
 from stratal.core.errors import Misuse
 from stratal.core.records import number_to_json
 
+_SCALARS = frozenset((str, int, float, bool, type(None)))  # most settings, and quickly told
+
 
 def as_mapping(value: object) -> Mapping[str, object] | None:
     """Give the fields of an object that holds settings, by name; None for what is no such object. One level only."""
@@ -42,15 +44,30 @@ def unfolded(value: object) -> object:
         raise Misuse(f"this {type(value).__name__} holds itself", hint="give plain settings") from error
 
 
-def to_document(value: object) -> object:
-    """Give what JSON holds: dicts by text, lists, scalars; NaN and infinities as texts. Raises Misuse for what has no such form."""
+def to_document(value: object, *, others_as_text: bool = False) -> object:
+    """Give what JSON holds: dicts by text, lists, scalars; NaN and infinities as texts. Raises Misuse for what has no such form.
+
+    others_as_text: write that as its text instead, as params do (a secret of pydantic stays masked)."""
     try:
-        return _document(value)
+        return _document(value, others_as_text)
     except RecursionError as error:
         raise Misuse(f"this {type(value).__name__} holds itself, or is too deep for JSON", hint="give plain dicts and lists") from error
 
 
+def config_file(value: object) -> tuple[str, bytes]:
+    """Give an object that holds settings as a file: its ending and bytes. YAML of OmegaConf, JSON of others. Raises Misuse."""
+    if type(value).__module__.partition(".")[0] == "omegaconf":
+        from omegaconf import OmegaConf  # it made the value
+
+        return ".yaml", OmegaConf.to_yaml(value).encode()
+    if as_mapping(value) is None and not isinstance(value, list | tuple):
+        raise Misuse(f"{value!r:.60} holds no settings", hint="give the path of a file, a dict, a dataclass or its like")
+    return ".json", msgspec.json.format(msgspec.json.encode(to_document(value, others_as_text=True)), indent=2) + b"\n"
+
+
 def _unfolded(value: object) -> object:
+    if type(value) in _SCALARS:
+        return value
     value = _from_omegaconf(value)
     fields = as_mapping(value)
     if fields is not None:
@@ -74,30 +91,32 @@ def _from_omegaconf(value: object) -> object:
         ) from error
 
 
-def _document(value: object) -> Any:
+def _document(value: object, others_as_text: bool) -> Any:
     value = _from_omegaconf(value)
     if value is None or isinstance(value, bool | str):
         return value
     if isinstance(value, enum.Enum):
-        return _document(value.value)
+        return _document(value.value, others_as_text)
     if isinstance(value, int):
         return int(value) if -(2**63) <= value < 2**64 else str(value)
     if isinstance(value, float):
         return number_to_json(float(value))
     fields = as_mapping(value)
     if fields is not None:
-        return {str(name): _document(item) for name, item in fields.items()}
+        return {str(name): _document(item, others_as_text) for name, item in fields.items()}
     if isinstance(value, list | tuple):
-        return [_document(item) for item in value]
+        return [_document(item, others_as_text) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted((_document(item) for item in value), key=str)
+        return sorted((_document(item, others_as_text) for item in value), key=str)
     if callable(to_list := getattr(value, "tolist", None)):  # NumPy, torch
-        return _document(to_list())
+        return _document(to_list(), others_as_text)
     if isinstance(value, PurePath):
         return str(value)
     try:
         return msgspec.to_builtins(value)  # times, UUIDs, decimals
     except TypeError as error:
+        if others_as_text:
+            return str(value)
         raise Misuse(
             f"JSON has no form for a {type(value).__module__}.{type(value).__qualname__}", hint="give texts and numbers"
         ) from error

@@ -18,6 +18,7 @@ import msgspec
 
 from stratal.core.errors import Misuse
 from stratal.core.records import Record, number_from_json, number_to_json, to_json
+from stratal.tracking.documents import unfolded
 
 START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, MEDIA, DEFINE, ALERT, END = (
     "start", "params", "tags", "note", "artifact", "edge", "state", "capture", "media", "define", "alert", "end",
@@ -186,10 +187,14 @@ def flatten(values: Mapping[str, object], prefix: str = "") -> dict[str, object]
     return flat
 
 
-def to_params(values: Mapping[str, object]) -> dict[str, Scalar]:
-    """Turn what a user passes as params into scalars: nested names joined, NumPy scalars unwrapped, lists as JSON text."""
+def to_params(values: object) -> dict[str, Scalar]:
+    """Turn what a user passes as params into scalars: nested names joined, objects that hold settings taken apart, NumPy scalars
+    unwrapped, lists as JSON text. Raises Misuse for what holds no settings."""
+    plain = unfolded(values)
+    if not isinstance(plain, Mapping):
+        raise Misuse(f"{values!r:.60} holds no settings", hint='write {"name": value}, or give a dataclass, a pydantic model or their like')
     params = {}
-    for name, value in flatten(values).items():
+    for name, value in flatten(plain).items():
         check_name("param", name)
         params[name] = _scalar(value)
     return params

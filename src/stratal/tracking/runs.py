@@ -111,8 +111,11 @@ class Run:
 
         self._tell(DEFINE, define(name, x, summary, goal))
 
-    def log_params(self, params: Mapping[str, object]) -> None:
-        """Set params: scalars, nested mappings joined by '/'; a name said again takes the new value."""
+    def log_params(self, params: object) -> None:
+        """Set params: scalars, nested mappings joined by '/'; a name said again takes the new value.
+
+        params: a mapping, or an object that holds settings: a dataclass, a pydantic model, an attrs or msgspec class, an OmegaConf
+        configuration, an argparse.Namespace. Raises Misuse for others."""
         self._tell(PARAMS, to_params(params))
 
     def set_tags(self, tags: Mapping[str, str | None]) -> None:
@@ -140,6 +143,17 @@ class Run:
             files = sorted(file for file in source.rglob("*") if file.is_file() and not file.resolve().is_relative_to(folder))
             return [self._save_file(file, f"{name}/{file.relative_to(source).as_posix()}") for file in files]
         return self._save_file(source, name)
+
+    def save_config(self, config: object, name: str | None = None) -> "SavedArtifact | list[SavedArtifact]":
+        """Keep a configuration under `config/`: a file or folder, as its path, byte for byte; or an object that holds settings, as
+        JSON, of OmegaConf as YAML. name: default the file's own, else config.json. It sets no params: `log_params(config)` does."""
+        from stratal.tracking.documents import config_file  # only for those who save one
+
+        if isinstance(config, str | Path):
+            path = Path(config)
+            return self.save(path, f"config/{name or path.name or path.resolve().name}")
+        ending, data = config_file(config)
+        return self.save_bytes(f"config/{name or f'config{ending}'}", data)
 
     def save_bytes(self, name: str, data: bytes) -> "SavedArtifact":
         """Save bytes as an artifact."""
@@ -181,9 +195,7 @@ class Run:
         check_text("subject of a statement", subject)
         self.say(STATE, StateFact(kind=kind, subject=subject, body=dict(body), author=self.store.actor().name))
 
-    def fork(
-        self, *, step: int, name: str = "", params: Mapping[str, object] | None = None, tags: Mapping[str, str] | None = None
-    ) -> "Run":
+    def fork(self, *, step: int, name: str = "", params: object = None, tags: Mapping[str, str] | None = None) -> "Run":
         """Start a run that goes on from this one's points before `step`, shared and not copied, and make it the active one.
 
         Params and tags are inherited, and what is given is put over them; artifacts and notes stay with this run, which may go on.
@@ -305,7 +317,7 @@ def run(
     experiment: str | None = None,
     *,
     name: str = "",
-    params: Mapping[str, object] | None = None,
+    params: object = None,
     tags: Mapping[str, str] | None = None,
     kind: str = "train",
     group: str = "",
@@ -320,6 +332,7 @@ def run(
         run.log({"loss": 0.3}, step=1)
 
     experiment: the named collection it belongs to; inside another run it may be left out. It becomes part of the active run.
+    params: as `Run.log_params` takes them.
     fork_from: (a run, a step): start with that run's points before the step, its params and tags; see `Run.fork`.
     Raises Misuse for names that cannot be, NotFound for a run to resume that does not exist.
     """
@@ -334,7 +347,7 @@ def run(
     origin = None if fork_from is None else _origin(store, fork_from)
     if origin is not None:
         experiment, group = experiment or origin.experiment, group or origin.group
-        params, tags = {**origin.params, **to_params(params or {})}, {**origin.tags, **(tags or {})}
+        params, tags = {**origin.params, **to_params({} if params is None else params)}, {**origin.tags, **(tags or {})}
         parent = None if parent is not None and parent.id == origin.id else parent
     if experiment is None and parent is not None:
         experiment = parent.experiment
@@ -352,7 +365,7 @@ def run(
         kind=kind,
         group=group,
         parent=parent.id if parent is not None and parent.store.folder == store.folder else None,
-        params=to_params(params or {}),
+        params=to_params({} if params is None else params),
         tags={key: value for key, value in to_tags(tags or {}).items() if value is not None},
         user=user,
         capture=captured[1] if captured else {},
@@ -392,7 +405,7 @@ def _forked(store: Store, origin: "Origin", start: Start) -> Run:
     return Run(store, insert_fork(store, origin, start, is_open=True), start.experiment, kind=start.kind)
 
 
-def _resumed(store: Store, resume: str, params: Mapping[str, object] | None, tags: Mapping[str, str] | None) -> Run:
+def _resumed(store: Store, resume: str, params: object, tags: Mapping[str, str] | None) -> Run:
     from stratal.tracking.store import runs as rows  # the one telemetry verb that needs the database
 
     store.settle()
@@ -413,8 +426,8 @@ def _resumed(store: Store, resume: str, params: Mapping[str, object] | None, tag
     active.push(going_on)
     if not is_alive:
         watch(going_on)
-    if params:
-        going_on.log_params(params)
+    if params is not None and (said := to_params(params)):
+        going_on.log_params(said)
     if tags:
         going_on.set_tags(tags)
     return going_on
