@@ -80,6 +80,7 @@ def make_runs(store: Store, chance: random.Random, count: int) -> dict[str, dict
             name=chance.choice(["", *WORDS[:4]]),
             kind=chance.choice(["train", "trial"]),
             group=chance.choice(["", "g1"]),
+            job_type=chance.choice(["", "eval", "train"]),
             params=params,
             tags={name: chance.choice(WORDS) for name in TAGS if chance.random() < 0.6},
             store=store,
@@ -125,8 +126,9 @@ def documents(made: Made) -> list[Searchable]:
 def searchable(read: ReadRun, params: dict[str, object]) -> Searchable:
     return Searchable(
         id=read.id, experiment=read.experiment, name=read.name or None, kind=read.kind, status=read.status, user=read.user or None,
-        group=read.group or None, parent=read.parent, started_ns=read.record.started_ns, ended_ns=read.record.ended_ns,
-        params=params, metrics=read.metrics, tags=read.tags, texts=(read.name, *(note.text for note in read.notes)),
+        group=read.group or None, job_type=read.job_type or None, parent=read.parent, started_ns=read.record.started_ns,
+        ended_ns=read.record.ended_ns, params=params, metrics=read.metrics, tags=read.tags,
+        texts=(read.name, *(note.text for note in read.notes)),
         summaries={s.name: Summary(low=s.low, high=s.high, step=s.step, points=s.points) for s in read.summaries},
     )  # fmt: skip
 
@@ -145,7 +147,7 @@ contains = st.builds(
 )  # fmt: skip
 tag_keys = st.sampled_from([Key(entity="tags", name=name) for name in TAGS])
 text_attributes = st.sampled_from(
-    [Key(entity="attributes", name=name) for name in ["name", "kind", "status", "user", "group", "experiment", "parent"]]
+    [Key(entity="attributes", name=name) for name in ["name", "kind", "status", "user", "group", "job_type", "experiment", "parent"]]
 )
 number_attributes = st.sampled_from([Key(entity="attributes", name=name) for name in ["started", "ended", "duration"]])
 attribute_texts = st.sampled_from([*WORDS[:4], "train", "trial", "running", "finished", "ada", "g1", "churn", "Churn", "0" * 32])

@@ -19,6 +19,7 @@ from stratal.tracking.runs import Run, run
         {"experiment": 3},
         {"experiment": "churn", "name": 3},
         {"experiment": "churn", "group": 3},
+        {"experiment": "churn", "job_type": 3},
         {"experiment": "churn", "note": 3},
         {"experiment": "churn", "params": 3},
         {"experiment": "churn", "tags": ["a"]},

@@ -49,6 +49,7 @@ def brief(run: ReadRun) -> dict[str, object]:
         "name": run.name,
         "kind": run.kind,
         "group": run.group,
+        "job_type": run.job_type,
         "parent": run.parent,
         "forked_from": run.forked_from,
         "user": run.user,
@@ -191,7 +192,12 @@ def _run_head(run: ReadRun) -> Table:
     head = pairs()
     head.add_row("run", Text.assemble((run.short, "bold"), f"  {run.id}"))
     head.add_row("experiment", cell(run.experiment))
-    for name, value in (("name", run.name), ("group", run.group), ("part of", short(run.parent) if run.parent else "")):
+    for name, value in (
+        ("name", run.name),
+        ("group", run.group),
+        ("job type", run.job_type),
+        ("part of", short(run.parent) if run.parent else ""),
+    ):
         if value:
             head.add_row(name, cell(value))
     if run.forked_from is not None:

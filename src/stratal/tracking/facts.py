@@ -34,12 +34,13 @@ STATUSES = ("running", "finished", "failed", "stopped", "lost")
 
 
 class Start(Record, frozen=True, kw_only=True):
-    """How a run begins. parent: id of the run that it is part of."""
+    """How a run begins. parent: id of the run that it is part of. job_type: its part in its group, in the owner's words."""
 
     experiment: str
     name: str = ""
     kind: str = "train"
     group: str = ""
+    job_type: str = ""
     parent: str | None = None
     params: dict[str, Scalar] = {}
     tags: dict[str, str] = {}

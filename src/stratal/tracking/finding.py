@@ -165,6 +165,7 @@ def searchable(run: ReadRun) -> Searchable:
         status=run.status,
         user=run.user or None,
         group=run.group or None,
+        job_type=run.job_type or None,
         parent=run.parent,
         started_ns=run.record.started_ns,
         ended_ns=run.record.ended_ns,

@@ -108,6 +108,11 @@ class ReadRun:
         return str(self.record.doc.get("group", ""))
 
     @property
+    def job_type(self) -> str:
+        """What part the run plays in its group: train, preprocess, eval ... as its owner said."""
+        return str(self.record.doc.get("job_type", ""))
+
+    @property
     def user(self) -> str:
         return str(self.record.doc.get("user", ""))
 

@@ -321,6 +321,7 @@ def run(
     tags: Mapping[str, str] | None = None,
     kind: str = "train",
     group: str = "",
+    job_type: str = "",
     note: str = "",
     resume: str | None = None,
     fork_from: tuple[str, int] | None = None,
@@ -332,11 +333,17 @@ def run(
         run.log({"loss": 0.3}, step=1)
 
     experiment: the named collection it belongs to; inside another run it may be left out. It becomes part of the active run.
-    params: as `Run.log_params` takes them.
+    params: as `Run.log_params` takes them. group: runs that belong together; job_type: the part of this one in it: train, eval ...
     fork_from: (a run, a step): start with that run's points before the step, its params and tags; see `Run.fork`.
     Raises Misuse for names that cannot be, NotFound for a run to resume that does not exist.
     """
-    for what, text in (("name of the run", name), ("group", group), ("note", note), ("run to resume", resume or "")):
+    for what, text in (
+        ("name of the run", name),
+        ("group", group),
+        ("job type", job_type),
+        ("note", note),
+        ("run to resume", resume or ""),
+    ):
         check_text(what, text)
     if store is not None and not isinstance(store, Store):
         raise Misuse(f"store={store!r:.60} is not an open store", hint="open it: store=st.open_store(FOLDER)")
@@ -364,6 +371,7 @@ def run(
         name=name,
         kind=kind,
         group=group,
+        job_type=job_type,
         parent=parent.id if parent is not None and parent.store.folder == store.folder else None,
         params=to_params({} if params is None else params),
         tags={key: value for key, value in to_tags(tags or {}).items() if value is not None},

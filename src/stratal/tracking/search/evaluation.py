@@ -39,6 +39,7 @@ class Searchable(Record, frozen=True, kw_only=True):
     status: str = "running"
     user: str | None = None
     group: str | None = None
+    job_type: str | None = None
     parent: str | None = None
     started_ns: int | None = None
     ended_ns: int | None = None

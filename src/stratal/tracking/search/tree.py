@@ -17,6 +17,7 @@ ATTRIBUTES = {
     "status": TEXT,
     "user": TEXT,
     "group": TEXT,
+    "job_type": TEXT,
     "parent": TEXT,
     "started": TIME,
     "ended": TIME,

@@ -267,7 +267,7 @@ class Searching:
         match name:
             case "id" | "parent":
                 return hex_text(run.c[name])
-            case "name" | "user" | "group":
+            case "name" | "user" | "group" | "job_type":
                 return func.nullif(json_text(run.c.doc, name), "", type_=Text())
             case "experiment" | "kind":
                 return func.nullif(run.c[name], "", type_=Text())

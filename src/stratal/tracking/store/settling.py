@@ -123,7 +123,7 @@ class TrunkFacts:
     def start(self, tx: Transaction, row: RunRow, start: Start, *, at_ns: int, epoch: int, names: Names) -> None:
         """Begin a run: by a fact, or by a command that makes a leased run."""
         doc: dict[str, object] = {
-            "name": start.name, "group": start.group, "user": start.user,
+            "name": start.name, "group": start.group, "job_type": start.job_type, "user": start.user,
             "params": params_to_json(start.params), "tags": start.tags, "capture": start.capture,
         }  # fmt: skip
         said = str(tx.value(_DOC, run_no=row.no))
