@@ -67,7 +67,7 @@ def fitted():
 def test_a_logged_model_is_loaded_by_its_handle_alone():
     current = Recorder()
     handle = log_model(current, "model", fitted(), features=View(), sample=TABLE)
-    assert sorted(current.artifacts) == ["model/manifest.json", "model/model.skops"]
+    assert sorted(current.artifacts) == ["model/manifest.json", "model/model.skops", f"model/sample-{handle.digest[:8]}.parquet"]
     assert handle.digest == current.artifacts["model/manifest.json"]
     assert (handle.run, handle.path, handle.flavor, handle.features) == (current.id, "model", "sklearn", "features:customer@2")
     back = load_model(handle, current)
@@ -115,7 +115,9 @@ def test_a_model_of_a_real_run_is_loaded_from_its_store(store):
     np.testing.assert_array_equal(handle.scores(TABLE), expected)
     np.testing.assert_array_equal(handle.load(store).scores({"spend": 3.0}), expected[3:])
     read = get_run(current.id)
-    assert {artifact.path for artifact in read.artifacts} == {"model/manifest.json", "model/model.skops"}
+    assert {artifact.path for artifact in read.artifacts} == {
+        "model/manifest.json", "model/model.skops", f"model/sample-{handle.digest[:8]}.parquet",
+    }  # fmt: skip
     assert [statement.subject for statement in read.statements("model")] == [f"sha256:{handle.digest}"]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from stratal.core.errors import Misuse
 from stratal.tracking import flavors
 from stratal.tracking.flavors import FeatureUse, LoadedModel
+from stratal.tracking.flavors.samples import encode, file_of
 from stratal.tracking.loading import HoldsBlobs, load_by_digest
 from stratal.tracking.values import Model
 
@@ -51,14 +52,18 @@ def log_model(
 
     features: the feature view that the inputs come from; its ref and digest go into the manifest.
     sample: some rows of the inputs as the model was fitted on them; it gives the signature, and the saved model is asked again
-    on them. Raises Misuse or Refused, and nothing is logged, if the format cannot keep the model."""
+    on them. Its first 20 rows are kept beside the model: `Model.sample()`.
+    Raises Misuse or Refused, and nothing is logged, if the format cannot keep the model."""
     if not name or name.startswith("/") or ".." in name.split("/"):
         raise Misuse(f"{name!r} is no name for a folder of artifacts", hint="for example 'model'")
     use = None if features is None else FeatureUse(ref=features.ref(store=run.store), digest=features.digest)
     with tempfile.TemporaryDirectory(prefix="stratal-model-") as folder:
         manifest = flavors.save(model, Path(folder) / "model", sample, features=use)
+        kept = None if sample is None else encode(sample)
         for file in manifest.files:
             run.save_bytes(f"{name}/{file.path}", (Path(folder) / "model" / file.path).read_bytes())
+    if kept is not None:
+        run.save_bytes(f"{name}/{file_of(manifest.digest, kept[0])}", kept[1])
     run.save_bytes(f"{name}/{flavors.FILE}", manifest.encode())
     handle = Model(
         run=run.id,

@@ -165,8 +165,9 @@ class Run:
     def log_model(self, name: str, model: object, *, features: "FeatureDefinition | None" = None, sample: object = None) -> "Model":
         """Save a model as the folder `name` among the run's artifacts, in a format that can run nothing, and give its handle.
 
-        features: the feature view that the inputs come from. sample: some rows of the inputs; it gives the signature, and the
-        saved model is asked again on them. Raises Misuse or Refused, and nothing is logged, if the format cannot keep the model.
+        features: the feature view that the inputs come from. sample: some rows of the inputs; it gives the signature, the saved model
+        is asked again on them, and some are kept: `model.sample()`. Raises Misuse or Refused, and nothing is logged, if the format
+        cannot keep the model.
         """
         from stratal.tracking.models import log_model  # formats, and the libraries behind them, only for those who save models
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stratal.core.errors import Conflict, Misuse
+from stratal.core.errors import Conflict, Misuse, NotFound
 from stratal.core.records import Record
 from stratal.tracking.active import active_run
 from stratal.tracking.capture.inputs import note_input
@@ -56,6 +56,22 @@ class Model(Record, frozen=True, kw_only=True):
         """Load it from a store, by default that of the active run, else the process's own. Raises NotFound, Damaged."""
         run = active_run()
         return load_by_digest(self.digest, store or (run.store if run is not None else current_store()))
+
+    def sample(self, store: "Store | None" = None) -> object:
+        """Give the rows that `log_model(sample=...)` was given, at most 20, as the model takes them; of a torch module as an array.
+
+        Raises NotFound if there were none, or if the model's run is not in the store."""
+        from stratal.tracking.flavors import samples  # polars and the database: not for those who only pass handles on
+        from stratal.tracking.store import runs as rows
+
+        run = active_run()
+        store = store or (run.store if run is not None else current_store())
+        with store.query() as tx:
+            kept = {artifact.path: artifact.digest for artifact in rows.artifacts_of(tx, rows.get_record(tx, self.run))}
+        for ending in (samples.TABLE, samples.ARRAY):
+            if (digest := kept.get(f"{self.path}/{samples.file_of(self.digest, ending)}")) is not None:
+                return samples.decode(ending, store.blobs.read(digest), self.signature)
+        raise NotFound(f"the model {self.path!r} of run {self.run} has no sample", hint="run.log_model(..., sample=rows) keeps some rows")
 
     def scores(self, x: object) -> "NDArray[np.float64]":
         """Give P(positive) per row, (n,) float64, for a frame, an array or one row. Loads it; for many calls, `load` once."""
