@@ -71,6 +71,10 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.autologging import autolog as autolog
     from stratal.tracking.autologging import callback as callback
     from stratal.tracking.comparing_page import comparison_html as comparison_html
+    from stratal.tracking.capture.seeds import seed_everything as seed_everything
+    from stratal.tracking.deleting import delete as delete
+    from stratal.tracking.deleting import purge as purge
+    from stratal.tracking.deleting import restore as restore
     from stratal.tracking.finding import runs as runs
     from stratal.tracking.forking import fork as fork
     from stratal.tracking.grouping import spread as spread
@@ -138,6 +142,9 @@ _HOMES = {
     "view": "stratal.tracking.views",
     "views": "stratal.tracking.views",
     "remove_view": "stratal.tracking.views",
+    "delete": "stratal.tracking.deleting",
+    "restore": "stratal.tracking.deleting",
+    "purge": "stratal.tracking.deleting",
     "compare": "stratal.tracking.explaining:compare_runs",
     "why": "stratal.tracking.explaining:explain",
     "reproduce": "stratal.tracking.reproducing.reproduce",

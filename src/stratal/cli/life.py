@@ -1,4 +1,4 @@
-"""Commands of the life of runs: fork, artifacts."""
+"""Commands of the life of runs: fork, artifacts, delete, restore, purge."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,11 @@ import typer
 from stratal.cli.printing import cell, print_json, print_out, table
 from stratal.cli.tracking_pages import whole
 from stratal.core.errors import Misuse
+from stratal.core.ids import RunId, short
 from stratal.tracking.artifacts import ArtifactFile, choose
+from stratal.tracking.deleting import delete as delete_runs
+from stratal.tracking.deleting import purge as purge_runs
+from stratal.tracking.deleting import restore as restore_runs
 from stratal.tracking.forking import fork as fork_run
 from stratal.tracking.opening import current_store, use_store
 from stratal.tracking.reading import ReadRun, get_run
@@ -17,11 +21,17 @@ from stratal.tracking.reading import ReadRun, get_run
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 StoreUrl = Annotated[str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")]
 
+Deleting = Annotated[str, typer.Argument(metavar="RUN", help="A run, by its id, short form or ref; or experiment:NAME, for all its runs.")]
+Children = Annotated[bool, typer.Option("--children", help="Also all runs that are part of it.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(fork)
     app.command()(artifacts)
+    app.command()(delete)
+    app.command()(restore)
+    app.command()(purge)
 
 
 def fork(
@@ -81,6 +91,48 @@ def _chosen(run: ReadRun, path: str | None) -> list[ArtifactFile]:
         return [ArtifactFile(store, run.id, artifact) for artifact in run.artifacts]
     found = choose(store, run.id, run.artifacts, path)
     return [found] if isinstance(found, ArtifactFile) else list(found)
+
+
+def delete(ref: Deleting, children: Children = False, json: Json = False, store: StoreUrl = None) -> None:
+    """Delete a run or an experiment's runs; restore brings them back."""
+    _use(store)
+    _print_changed("deleted", delete_runs(ref, children=children), json=json)
+
+
+def restore(ref: Deleting, children: Children = False, json: Json = False, store: StoreUrl = None) -> None:
+    """Bring deleted runs back."""
+    _use(store)
+    _print_changed("restored", restore_runs(ref, children=children), json=json)
+
+
+def purge(
+    ref: Annotated[str | None, typer.Argument(help="A deleted run, or experiment:NAME.")] = None,
+    older_than: Annotated[float | None, typer.Option(help="Instead: all runs that were deleted so many days ago, or earlier.")] = None,
+    children: Children = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    json: Json = False,
+    store: StoreUrl = None,
+) -> None:
+    """Drop deleted runs for good, unless something needs them."""
+    _use(store)
+    done = purge_runs(ref, children=children, older_than_days=older_than, dry_run=dry_run)
+    if json:
+        print_json({"dry_run": dry_run, "purged": done.runs, "kept": done.kept})
+        return
+    print_out(f"{_runs(len(done.runs))} {'would be purged' if dry_run else 'purged; stratal gc frees their files'}")
+    for id, reason in done.kept.items():
+        print_out(f"{short(id)} stays: {reason}")
+
+
+def _print_changed(what: str, changed: list[RunId], *, json: bool) -> None:
+    if json:
+        print_json({what: changed})
+    else:
+        print_out(f"{_runs(len(changed))} {what}")
+
+
+def _runs(count: int) -> str:
+    return f"{count} run{'' if count == 1 else 's'}"
 
 
 def _pairs(texts: list[str], option: str) -> dict[str, str]:

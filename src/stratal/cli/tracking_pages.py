@@ -52,6 +52,7 @@ def brief(run: ReadRun) -> dict[str, object]:
         "job_type": run.job_type,
         "parent": run.parent,
         "forked_from": run.forked_from,
+        "deleted": run.deleted,
         "user": run.user,
         "status": run.status,
         "started": run.started,
@@ -204,6 +205,8 @@ def _run_head(run: ReadRun) -> Table:
         head.add_row("goes on from", cell(f"{short(run.forked_from[0])}, its points before step {run.forked_from[1]}"))
     head.add_row("status", Text.assemble(status_cell(run.status), f"  {run.kind} by {run.user or 'unknown'}"))
     head.add_row("started", cell(f"{moment(run.record.started_ns)} UTC, took {span(run.duration_s)}"))
+    if run.deleted:
+        head.add_row("deleted", cell(f"{moment(run.record.deleted_ns)} UTC; stratal restore {run.short} brings it back", "yellow"))
     if run.error:
         head.add_row("error", cell(run.error, "red"))
     for name, value in run.tags.items():

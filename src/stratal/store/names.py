@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from sqlalchemy import bindparam, select
 
-from stratal.core.errors import Conflict
+from stratal.core.errors import Conflict, NotFound
 from stratal.core.ids import short
 from stratal.store.columns import Fork, Takeover
 from stratal.store.database import Transaction, insert
 from stratal.store.frames import decode_names, encode_names
 from stratal.store.series import Keys
-from stratal.store.tables import epoch, key, participant, run, segment, shape
+from stratal.store.tables import epoch, key, participant, run, segment, shape, tombstone
 
 _U64 = struct.Struct("<Q")
 _ADD_KEY = insert(key).on_conflict_do_nothing()
@@ -28,6 +28,7 @@ _ADD_RUN = insert(run).on_conflict_do_nothing().returning(run.c.no)
 _RUN = select(run.c.no, run.c.epoch, run.c.experiment, run.c.is_lagging, run.c.fork_of, run.c.fork_step, run.c.fork_epoch).where(
     run.c.id == bindparam("id")
 )
+_BURIED = select(tombstone.c.at_ns).where(tombstone.c.run == bindparam("id"))
 _TAKEOVERS = select(epoch.c.epoch, epoch.c.from_step, epoch.c.at_ns).where(epoch.c.run == bindparam("no"))
 _ADD_PARTICIPANT = insert(participant).on_conflict_do_nothing()
 _PARTICIPANT_COLUMNS = ("run", "writer")
@@ -123,8 +124,12 @@ def find_run(tx: Transaction, id: bytes) -> RunRow | None:
 
 
 def ensure_run(tx: Transaction, id: bytes) -> RunRow:
-    """Give a run's row, making one for a run that is seen for the first time."""
-    return find_run(tx, id) or add_run(tx, id)
+    """Give a run's row, making one for a run that is seen for the first time. Raises NotFound if it was purged."""
+    if (found := find_run(tx, id)) is not None:
+        return found
+    if is_buried(tx, id):
+        raise NotFound(f"run {short(id.hex())} was purged", hint="its id cannot be used again; start another run")
+    return add_run(tx, id)
 
 
 def add_run(tx: Transaction, id: bytes) -> RunRow:
@@ -136,8 +141,17 @@ def add_run(tx: Transaction, id: bytes) -> RunRow:
 
 
 def ensure_runs(tx: Transaction, ids: Iterable[bytes]) -> dict[bytes, RunRow]:
-    """Give the rows of many runs."""
-    return {id: ensure_run(tx, id) for id in ids}
+    """Give the rows of many runs, without those that were purged."""
+    rows = {}
+    for id in ids:
+        if (found := find_run(tx, id)) is not None or not is_buried(tx, id):
+            rows[id] = found or ensure_run(tx, id)
+    return rows
+
+
+def is_buried(tx: Transaction, id: bytes) -> bool:
+    """Tell whether a run was purged."""
+    return tx.value(_BURIED, id=id) is not None
 
 
 def offset_of(tx: Transaction, segment_name: str) -> int:

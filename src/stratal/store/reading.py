@@ -30,7 +30,7 @@ from stratal.store.columns import (
 from stratal.store.database import Database, Transaction
 from stratal.store.frames import NAMED, NO_STEP, POINTS, read_names
 from stratal.store.journal import Tail, open_segments, read_tail, segments
-from stratal.store.names import RunRow, all_keys, find_run, names_of_shape, offset_of
+from stratal.store.names import RunRow, all_keys, find_run, is_buried, names_of_shape, offset_of
 from stratal.store.series import MARK, Envelope, Keys, Points, coarsen, decode, decode_block, empty, envelope_of, is_ascending, unpack_marks
 from stratal.store.tables import block, chunk, key
 
@@ -65,6 +65,8 @@ class Snapshot:
     def series(self, run_id: bytes, name: str, *, superseded: bool = False) -> Points:
         """Give all points of a series in order of (step, time); or those that takeovers hid. Empty if there are none."""
         row = find_run(self.tx, run_id)
+        if row is None and is_buried(self.tx, run_id):
+            return empty()
         parts = [(e, p) for e, p in self._parts(run_id, row, name) if p.n]
         takeovers = row.takeovers if row else ()
         chosen = [(e, _visible(p, e, takeovers, superseded)) for e, p in parts]

@@ -143,7 +143,8 @@ class Settler:
         facts = [fact for tail in claimed for fact in self._facts(tx, tail)]
         points = self._points(tx, claimed)
         runs = ensure_runs(tx, {fact.run for fact in facts} | {run for run, _, _ in points})
-        self._apply_facts(tx, facts, runs)
+        points = {place: rows for place, rows in points.items() if place[0] in runs}
+        self._apply_facts(tx, [fact for fact in facts if fact.run in runs], runs)
         self._database.fault("before points")
         for (id, epoch, _), rows in points.items():
             row = find_run(tx, id)  # again: facts and points before may have changed it, and forks of it

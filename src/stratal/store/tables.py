@@ -82,6 +82,31 @@ epoch = Table(
     sqlite_with_rowid=False,
 )
 
+deletion = Table(  # runs that were deleted and can be restored; a table of its own, so that rows of runs stay as narrow as they were
+    "deletion",
+    metadata,
+    Column("run", Number, ForeignKey("run.no"), primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+)
+
+tombstone = Table(  # runs that were purged: what an old journal still brings of them is dropped
+    "tombstone",
+    metadata,
+    Column("run", LargeBinary(16), primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+about = Table(  # of the store itself. release: which one made its tables, for older ones that meet it
+    "about",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 participant = Table(
     "participant",
     metadata,

@@ -8,6 +8,7 @@ from stratal.store.database import Transaction, insert
 
 _ADD = insert(tables.blob_use).on_conflict_do_nothing()
 _DROP = delete(tables.blob_use).where(tables.blob_use.c.holder == bindparam("holder"))
+_DIGESTS = select(tables.blob_use.c.digest).where(tables.blob_use.c.holder == bindparam("holder")).order_by(tables.blob_use.c.digest)
 _HOLDERS = select(tables.blob_use.c.holder).where(tables.blob_use.c.digest == bindparam("digest")).order_by(tables.blob_use.c.holder)
 
 
@@ -19,6 +20,11 @@ def blob_use(tx: Transaction, digest: str, holder: str) -> None:
 def drop_uses(tx: Transaction, holder: str) -> int:
     """Say that `holder` needs none of its blobs any more; give how many those were."""
     return tx.run(_DROP, holder=holder)
+
+
+def uses_of(tx: Transaction, holder: str) -> list[Digest]:
+    """List what `holder` needs."""
+    return [Digest(digest) for (digest,) in tx.rows(_DIGESTS, holder=holder)]
 
 
 def holders_of(tx: Transaction, digest: Digest) -> list[str]:

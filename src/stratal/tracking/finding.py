@@ -169,6 +169,7 @@ def searchable(run: ReadRun) -> Searchable:
         parent=run.parent,
         started_ns=run.record.started_ns,
         ended_ns=run.record.ended_ns,
+        deleted_ns=run.record.deleted_ns,
         params=plain_params(run),
         metrics=run.metrics,
         tags=run.tags,

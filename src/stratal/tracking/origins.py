@@ -29,6 +29,8 @@ def find_origin(store: Store, id: RunId, step: object) -> Origin:
     with store.query() as tx:
         record = rows.get_record(tx, id)
         params, tags = forks.said_of(tx, record)
+    if record.deleted_ns is not None:
+        raise Misuse(f"run {short(id)} was deleted", hint=f"bring it back first: stratal restore {short(id)}")
     if record.started_ns is None:
         raise Misuse(f"run {short(id)} has not said how it began, so nothing can go on from it", hint="wait for its journal to arrive")
     return Origin(id, index(step), record.experiment, str(record.doc.get("group", "")), params, tags)

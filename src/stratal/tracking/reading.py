@@ -145,6 +145,11 @@ class ReadRun:
         return None if self.record.ended_ns is None else to_utc(self.record.ended_ns)
 
     @property
+    def deleted(self) -> datetime | None:
+        """When it was deleted, None if it was not."""
+        return None if self.record.deleted_ns is None else to_utc(self.record.deleted_ns)
+
+    @property
     def duration_s(self) -> float | None:
         """Seconds from start to end, None while it has not ended."""
         if self.record.started_ns is None or self.record.ended_ns is None:

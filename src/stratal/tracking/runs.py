@@ -51,6 +51,7 @@ from stratal.tracking.opening import current_store
 from stratal.tracking.system.sampler import watch
 
 if TYPE_CHECKING:
+    from stratal.store.database import Transaction
     from stratal.tracking.capture import Capture
     from stratal.tracking.models import FeatureDefinition
     from stratal.tracking.origins import Origin
@@ -422,6 +423,8 @@ def _resumed(store: Store, resume: str, params: object, tags: Mapping[str, str] 
     store.writer.show()  # else the run would pass for lost until it logs something
     with store.command(runs=[id]) as tx:
         record = rows.get_record(tx, id)
+        if record.deleted_ns is not None:
+            raise Misuse(f"run {short(id)} was deleted", hint=f"bring it back first: stratal restore {short(id)}")
         if record.holder is not None and (record.expires_ns or 0) > tx.now_ns:
             raise Conflict(f"run {short(id)} is leased to {record.holder}", hint="wait until it ends; its owner goes on with it")
         is_alive = record.status == "running" and bool(store.living() & set(rows.writers_of(tx, id)))
@@ -442,15 +445,17 @@ def _resumed(store: Store, resume: str, params: object, tags: Mapping[str, str] 
     return going_on
 
 
-def find_id(store: Store, text: str) -> RunId:
-    """Give the whole id of a run by its id, short form or ref. Raises NotFound, or Misuse if several match."""
+def find_id(store: Store, text: str, *, tx: "Transaction | None" = None) -> RunId:
+    """Give the whole id of a run by its id, short form or ref. Raises NotFound, or Misuse if several match.
+
+    tx: the transaction to look in, for commands."""
     from stratal.tracking.store import runs as rows
 
     text = text.removeprefix("run:").lower()
-    with store.query() as tx:
+    with store.query() if tx is None else contextlib.nullcontext(tx) as reading:
         if len(text) == 32:
-            return rows.get_record(tx, text).id
-        found = rows.ids_ending_with(tx, text) if len(text) >= 6 and all(c in "0123456789abcdef" for c in text) else []
+            return rows.get_record(reading, text).id
+        found = rows.ids_ending_with(reading, text) if len(text) >= 6 and all(c in "0123456789abcdef" for c in text) else []
     if not found:
         raise NotFound(f"there is no run {text!r} in this store", hint="list runs with `stratal runs`")
     if len(found) > 1:

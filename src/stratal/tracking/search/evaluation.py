@@ -43,6 +43,7 @@ class Searchable(Record, frozen=True, kw_only=True):
     parent: str | None = None
     started_ns: int | None = None
     ended_ns: int | None = None
+    deleted_ns: int | None = None
     params: Mapping[str, Value] = msgspec.field(default_factory=dict)
     metrics: Mapping[str, float] = msgspec.field(default_factory=dict)
     tags: Mapping[str, str] = msgspec.field(default_factory=dict)
@@ -82,6 +83,8 @@ def value_of(key: Key, run: Searchable) -> Value:
             return run.started_ns
         case "ended":
             return run.ended_ns
+        case "deleted":
+            return run.deleted_ns
         case "duration":
             return None if run.ended_ns is None or run.started_ns is None else (run.ended_ns - run.started_ns) / SECOND_NS
         case name:

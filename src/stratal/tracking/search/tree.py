@@ -22,6 +22,7 @@ ATTRIBUTES = {
     "started": TIME,
     "ended": TIME,
     "duration": SECONDS,
+    "deleted": TIME,
     "text": WORDS,
 }
 # What is kept of each series besides its last value: the smallest and largest finite value, the last step, the number of points.
@@ -122,3 +123,14 @@ class OrderKey(Record, frozen=True, kw_only=True):
 
     key: Key
     is_descending: bool = False
+
+
+def speaks_of(condition: Condition, attribute: str) -> bool:
+    """Tell whether a filter mentions an attribute."""
+    match condition:
+        case And(parts=parts) | Or(parts=parts):
+            return any(speaks_of(part, attribute) for part in parts)
+        case Not(part=part):
+            return speaks_of(part, attribute)
+        case _:
+            return condition.key == Key(entity="attributes", name=attribute)

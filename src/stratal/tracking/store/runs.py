@@ -12,7 +12,7 @@ from stratal.store import leases
 from stratal.store.database import Row, Transaction
 from stratal.store.names import add_run, ensure_run
 from stratal.store.store import Store
-from stratal.store.tables import key, metric, participant, run
+from stratal.store.tables import deletion, key, metric, participant, run
 from stratal.tracking.facts import Start
 from stratal.tracking.store.settling import TrunkFacts, say_error
 from stratal.tracking.tables import artifact, edge, note, statement
@@ -20,6 +20,7 @@ from stratal.tracking.tables import artifact, edge, note, statement
 _COLUMNS = (
     run.c.no, run.c.id, run.c.experiment, run.c.kind, run.c.status, run.c.parent, run.c.started_ns, run.c.ended_ns, run.c.epoch,
     run.c.holder, run.c.expires_ns, run.c.doc, run.c.metrics, run.c.fork_of, run.c.fork_step,
+    select(deletion.c.at_ns).where(deletion.c.run == run.c.no).scalar_subquery(),
 )  # fmt: skip
 SELECT_RUNS = select(*_COLUMNS)
 _RUN = SELECT_RUNS.where(run.c.id == bindparam("run_id"))
@@ -86,6 +87,7 @@ class RunRecord(Record, frozen=True, kw_only=True):
     metrics: dict[str, float | str]
     fork_of: RunId | None = None
     fork_step: int | None = None
+    deleted_ns: int | None = None
 
 
 class MetricRecord(Record, frozen=True, kw_only=True):
@@ -139,12 +141,12 @@ class Statement(Record, frozen=True, kw_only=True):
 
 def to_record(row: Row) -> RunRecord:
     """Turn a row of SELECT_RUNS into a record."""
-    no, id, experiment, kind, status, parent, started, ended, epoch, holder, expires, doc, metrics, fork_of, fork_step = row
+    no, id, experiment, kind, status, parent, started, ended, epoch, holder, expires, doc, metrics, of, step, deleted = row
     return RunRecord(
         no=no, id=RunId(bytes(id).hex()), experiment=experiment, kind=kind, status=status,
         parent=RunId(bytes(parent).hex()) if parent else None, started_ns=started, ended_ns=ended, epoch=epoch, holder=holder,
         expires_ns=expires, doc=from_json(doc, dict[str, object]), metrics=msgspec.json.decode(metrics),
-        fork_of=RunId(bytes(fork_of).hex()) if fork_of else None, fork_step=fork_step,
+        fork_of=RunId(bytes(of).hex()) if of else None, fork_step=step, deleted_ns=deleted,
     )  # fmt: skip
 
 

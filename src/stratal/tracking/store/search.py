@@ -39,10 +39,10 @@ from stratal.core.errors import Misuse
 from stratal.core.ids import is_id
 from stratal.core.records import Record, number_from_json, number_to_json, to_json
 from stratal.store.database import Row, Transaction
-from stratal.store.tables import key, metric, participant, run
+from stratal.store.tables import deletion, key, metric, participant, run
 from stratal.tracking.search import And, Between, Compare, Condition, Contains, In, Key, Like, Not, Null, Or, OrderKey
 from stratal.tracking.search.evaluation import param_text
-from stratal.tracking.search.tree import Literal
+from stratal.tracking.search.tree import Literal, speaks_of
 from stratal.tracking.search.words import words_of
 from stratal.tracking.store.dialects import among, bytewise, hex_text, json_text, matches
 from stratal.tracking.store.runs import SELECT_RUNS, RunRecord, to_record
@@ -122,7 +122,7 @@ def pick_runs(
 def count_runs(tx: Transaction, condition: Condition, *, experiments: Collection[str] | None = None, living: Collection[str] = ()) -> int:
     """Count the runs that a filter lets pass."""
     searching = Searching(tx.now_ns, living, experiments)
-    return int(tx.value(select(func.count()).select_from(run).where(searching.condition(condition), *_of(experiments))))
+    return int(tx.value(select(func.count()).select_from(run).where(searching.shown(condition), *_of(experiments))))
 
 
 class _SortKey(NamedTuple):
@@ -186,12 +186,17 @@ class Searching:
         they fill the page it is right, and the other runs were never touched."""
         keys, source = self._sort_keys(order, leads)
         statement = select(run.c.no, run.c.id, run.c.started_ns, *(key.column for key in keys)).select_from(source)
-        statement = statement.where(self.condition(condition), *_of(self._experiments))
+        statement = statement.where(self.shown(condition), *_of(self._experiments))
         if token is not None:
             statement = statement.where(_after(keys, token))
         sorted_by = [key.column.desc() if key.is_descending else key.column.asc() for key in keys if not key.is_fixed]
         # The last two as they are stored: without other keys the index of start times gives the page.
         return statement.order_by(*sorted_by, run.c.started_ns.desc().nulls_last(), run.c.id)
+
+    def shown(self, condition: Condition) -> ColumnElement[bool]:
+        """Give the condition; runs that were deleted pass only a filter that speaks of it."""
+        wanted = self.condition(condition)
+        return wanted if speaks_of(condition, "deleted") else and_(wanted, run.c.no.not_in(select(deletion.c.run)))
 
     def condition(self, condition: Condition) -> ColumnElement[bool]:
         match condition:
@@ -273,6 +278,8 @@ class Searching:
                 return func.nullif(run.c[name], "", type_=Text())
             case "started" | "ended":
                 return run.c[f"{name}_ns"]
+            case "deleted":
+                return select(deletion.c.at_ns).where(deletion.c.run == run.c.no).scalar_subquery()
             case "duration":
                 return cast(run.c.ended_ns - run.c.started_ns, Double) / float(SECOND_NS)
             case _:

@@ -193,7 +193,10 @@ class TrunkFacts:
                 self._add_artifact(tx, placed, file)
 
     def _edge(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
-        add_edge(tx, placed.run.no, _body(placed.fact.value, EdgeFact), at_ns=placed.fact.at_ns)
+        body = _body(placed.fact.value, EdgeFact)
+        add_edge(tx, placed.run.no, body, at_ns=placed.fact.at_ns)
+        if body.target.startswith("sha256:"):  # of a file that was used, its content is needed, too
+            blob_use(tx, body.target.removeprefix("sha256:"), f"run:{placed.run.id.hex()}")
 
     def _state(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         body = _body(placed.fact.value, StateFact)
