@@ -266,7 +266,7 @@ def test_an_older_database_is_backed_up_before_it_is_migrated(tmp_path: Path):
     assert sqlite3.connect(path).execute("pragma user_version").fetchone() == (1,)
     database = open_database(path)
     assert database.version() == newest_version()
-    backup = tmp_path / "stratal-schema1.backup.db"
+    [backup] = tmp_path.glob("stratal-schema1-*.backup.db")
     assert sqlite3.connect(backup).execute("pragma user_version").fetchone() == (1,)
     assert folder.is_dir()
     database.close()

@@ -189,6 +189,12 @@ class Database:
                 self.fault("after commit")
 
     @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep the writers of all processes out, for work that is no transaction of this class: backups, migrations."""
+        with self._one_writer, self._gate():
+            yield
+
+    @contextlib.contextmanager
     def read(self, actor: Identity) -> Iterator[Transaction]:
         """Open a read snapshot; it begins with the first statement. Snapshots of threads are apart from each other."""
         readers, connection = self._readers, self._take_reader()

@@ -2,16 +2,29 @@
 
 import contextlib
 import fcntl
+import logging
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from stratal.core.clock import Clock
+from sqlalchemy import select
+
+from stratal.core.clock import Clock, to_utc
 from stratal.core.errors import Misuse, StoreDown
+from stratal.core.people import Identity
 from stratal.store.database import Database
+from stratal.store.tables import about
+from stratal.version import __version__
+
+log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent / "migrations"
 TARGET = "head"
+# The schema that began to say which release made it.
+_ABOUT_SINCE = 12
+_RELEASE = select(about.c.value).where(about.c.name == "release")
+_HINT = "make room or mend the disk, then call again; the store is as it was"
 
 
 def newest_version() -> int:
@@ -20,35 +33,83 @@ def newest_version() -> int:
 
 
 def open_database(path: Path, *, power: bool = False, clock: Clock | None = None) -> Database:
-    """Open, make or migrate a database. Raises Misuse if it is of a newer release; an older one is backed up first."""
+    """Open, make or migrate a database. An older one is backed up first, into a file beside it, which is kept.
+
+    Raises Misuse if it is of a newer release, and says which one. Raises StoreDown if it cannot be migrated, for want of room for
+    example: then it is as it was.
+    """
     database = Database(path, power=power, clock=clock)
     found, wanted = database.version(), newest_version()
     if found > wanted:
-        raise Misuse(
-            f"the store {path.parent} has schema {found}, this release knows {wanted}",
-            hint="install a newer release: pip install -U stratal",
-        )
+        raise _too_new(database, found, wanted)
     if found < wanted:
         with _one_at_a_time(path):
             found = database.version()  # another process may have done it while this one waited
-            if 0 < found < wanted:
-                _back_up(path, found)
             if found < wanted:
-                _migrate(database, wanted)
+                _bring_up(database, found, wanted)
     return database
+
+
+def _bring_up(database: Database, found: int, wanted: int) -> None:
+    """Back up and migrate while nobody else writes, processes of the older release included."""
+    with database.alone():
+        backup = _back_up(database, found) if found else None
+        try:
+            _migrate(database, wanted)
+        except BaseException:
+            if backup is not None:
+                backup.unlink(missing_ok=True)  # the database is as it was
+            raise
+    if backup is not None:
+        log.warning(
+            "the store %s was migrated from schema %d to %d; as it was it is kept in %s", database.path.parent, found, wanted, backup.name
+        )
+
+
+def _too_new(database: Database, found: int, wanted: int) -> Misuse:
+    try:
+        with database.read(Identity(name="stratal")) as tx:
+            release = tx.value(_RELEASE)
+    except StoreDown:  # the tables of another time may be others
+        release = None
+    finally:
+        database.close()
+    by = f", made by stratal {release}" if release else ""
+    wants = f"'stratal>={release}'" if release else "-U stratal"
+    return Misuse(
+        f"the store {database.path.parent} has schema {found}{by}; this is stratal {__version__}, which knows schema {wanted}",
+        hint=f"install a newer release: pip install {wants}",
+    )
 
 
 @contextlib.contextmanager
 def _one_at_a_time(path: Path) -> Iterator[None]:
-    with (path.parent / "migrate.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    try:
+        with (path.parent / "migrate.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise StoreDown(f"the database cannot be migrated: {error.strerror}", hint=_HINT) from error
 
 
-def _back_up(path: Path, version: int) -> None:
-    target = path.with_name(f"{path.stem}-schema{version}.backup.db")
-    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(target)) as copy:
-        source.backup(copy)
+def _back_up(database: Database, version: int) -> Path:
+    """Copy the database, whole and synced, or leave nothing. Under the time of now: an older backup is never overwritten."""
+    path = database.path
+    now = to_utc(database.clock.now_ns()).strftime("%Y%m%dT%H%M%S")
+    target = path.with_name(f"{path.stem}-schema{version}-{now}.backup.db")
+    aside = target.with_suffix(".new")
+    try:
+        with contextlib.closing(database.connect()) as source, contextlib.closing(sqlite3.connect(aside)) as copy:
+            source.backup(copy)
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.rename(target)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreDown(f"the database cannot be backed up before it is migrated: {error}", hint=_HINT) from error
+    finally:
+        for left in (aside, aside.with_name(f"{aside.name}-journal")):
+            left.unlink(missing_ok=True)
+    return target
 
 
 def _migrate(database: Database, version: int) -> None:
@@ -57,6 +118,7 @@ def _migrate(database: Database, version: int) -> None:
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
     from sqlalchemy import create_engine, event
+    from sqlalchemy.exc import SQLAlchemyError
     from sqlalchemy.pool import StaticPool
 
     config = Config()
@@ -71,7 +133,9 @@ def _migrate(database: Database, version: int) -> None:
                 context.configure(connection=began, transactional_ddl=True)
                 context.run_migrations()
                 began.exec_driver_sql(f"pragma user_version = {version}")
-    except sqlite3.Error as error:
-        raise StoreDown(f"the database cannot be made: {error}") from error
+                if version >= _ABOUT_SINCE:
+                    began.exec_driver_sql("insert or replace into about (name, value) values ('release', ?)", (__version__,))
+    except (sqlite3.Error, SQLAlchemyError) as error:
+        raise StoreDown(f"the database cannot be made or migrated: {getattr(error, 'orig', error)}", hint=_HINT) from error
     finally:
         connection.close()
