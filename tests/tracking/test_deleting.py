@@ -33,7 +33,7 @@ def _made(store: Store, experiment: str = "e") -> Run:
     with run(experiment, params={"x": 1}, tags={"a": "b"}, store=store) as made:
         for step in range(600):
             made.log({"m": float(step)}, step=step)
-        made.log({"few": 1.0})
+        made.log({"few": 1.0, "sample": "a text"})
         made.note("a note")
         made.save_bytes("file", made.id.encode())
         made.edge("used", "dataset:d@1")

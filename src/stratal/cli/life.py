@@ -1,4 +1,4 @@
-"""Commands of the life of runs: fork, artifacts, delete, restore, purge."""
+"""Commands of the life of runs: fork, artifacts, delete, restore, purge, gc."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,11 +6,13 @@ from typing import Annotated
 import msgspec
 import typer
 
-from stratal.cli.printing import cell, print_json, print_out, table
+from stratal.cli.printing import cell, pairs, print_json, print_out, table
 from stratal.cli.tracking_pages import whole
 from stratal.core.errors import Misuse
 from stratal.core.ids import RunId, short
 from stratal.tracking.artifacts import ArtifactFile, choose
+from stratal.tracking.collecting import EVENTS_DAYS, GRACE_HOURS
+from stratal.tracking.collecting import gc as collect_garbage
 from stratal.tracking.deleting import delete as delete_runs
 from stratal.tracking.deleting import purge as purge_runs
 from stratal.tracking.deleting import restore as restore_runs
@@ -32,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command()(delete)
     app.command()(restore)
     app.command()(purge)
+    app.command()(gc)
 
 
 def fork(
@@ -122,6 +125,28 @@ def purge(
     print_out(f"{_runs(len(done.runs))} {'would be purged' if dry_run else 'purged; stratal gc frees their files'}")
     for id, reason in done.kept.items():
         print_out(f"{short(id)} stays: {reason}")
+
+
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    grace_hours: Annotated[float, typer.Option(help="Take nothing that was saved or used within so many hours.")] = GRACE_HOURS,
+    events_days: Annotated[float, typer.Option(help="Drop events that are older.")] = EVENTS_DAYS,
+    json: Json = False,
+    store: StoreUrl = None,
+) -> None:
+    """Free files that nobody needs, leftovers of dead processes, and old events."""
+    _use(store)
+    done = collect_garbage(dry_run=dry_run, grace_hours=grace_hours, events_days=events_days)
+    if json:
+        print_json(done)
+        return
+    page = pairs()
+    page.add_row("files nobody needs", cell(f"{len(done.blobs):,}"))
+    page.add_row("left by dead processes", cell(f"{len(done.leftovers):,}"))
+    page.add_row("bytes of both", cell(f"{done.size_bytes:,}"))
+    page.add_row("journals", cell("when it is done" if dry_run else f"{done.journals:,}"))
+    page.add_row("old events", cell(f"{done.events:,}"))
+    print_out("would go:" if dry_run else "gone:", page)
 
 
 def _print_changed(what: str, changed: list[RunId], *, json: bool) -> None:

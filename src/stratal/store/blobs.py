@@ -2,24 +2,29 @@
 
 Laws: 1 put(b) then read gives b, or Damaged, never other bytes. 2 put twice stores once. 3 a reader never sees a partial
 blob, whatever dies. 4 a digest that is no digest is refused before any path is made of it. 5 a blob with a use is needed (uses.py).
+6 a blob that was put or renewed is young, and no collection takes it, however old its bytes are.
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import secrets
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, NewType
 
-from stratal.core.errors import Damaged, Misuse, NotFound, StoreDown
-from stratal.store.journal import sync_folder
+from stratal.core.errors import Conflict, Damaged, Misuse, NotFound, StoreDown
+from stratal.store.journal import sync_folder, try_lock
 
 Digest = NewType("Digest", str)
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PIECE = 1 << 20
+# How long a collection waits for its turn: ten seconds. Each of those before it takes microseconds.
+_TRIES, _TRY_S = 1000, 0.01
 
 
 class Blobs:
@@ -32,7 +37,7 @@ class Blobs:
     def put(self, data: bytes) -> Digest:
         """Store bytes, give their digest. Raises StoreDown if they cannot be written."""
         digest = digest_of(data)
-        if not self.has(digest):
+        if not self.renew(digest):
             self._publish(lambda aside: _write_all(aside, data), digest)
         return digest
 
@@ -63,16 +68,66 @@ class Blobs:
 
     def take(self, other: "Blobs", digest: str) -> None:
         """Take a blob over from another folder, by a link where both lie on one disk. Raises NotFound if it is not there."""
-        if self.has(digest):
+        if self.renew(digest):
             return
         source, place = other.path(digest), self._place(digest)
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            os.link(source, place)
+            with self._shared():
+                os.link(source, place)
+                os.utime(place)  # young, as what was put
         except FileExistsError:
-            return
+            self.renew(digest)
         except OSError:  # another disk, or one without links
             self.put_file(source)
+
+    def renew(self, digest: str) -> bool:
+        """Make a blob young again, so that a use of it can be written down; False if it is not there, or cannot be renewed."""
+        place = self._place(digest)
+        try:
+            with self._shared():
+                os.utime(place)
+        except (FileNotFoundError, PermissionError):  # or it is another user's file: a put then writes it anew
+            return False
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        return True
+
+    def drop(self, digest: str, *, older_than_ns: int) -> bool:
+        """Unlink a blob unless it is younger; for collections only, inside `alone`."""
+        place = self._place(digest)
+        with contextlib.suppress(FileNotFoundError):
+            if place.stat().st_mtime_ns < older_than_ns:
+                place.unlink()
+                return True
+        return False
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep all others from putting and renewing blobs. Raises Conflict if somebody is at it for seconds."""
+        with self._locking() as fd:
+            for _ in range(_TRIES):
+                if try_lock(fd):
+                    break
+                time.sleep(_TRY_S)
+            else:
+                raise Conflict("files are being saved into this store all the time", hint="collect when less is saved")
+            yield
+
+    @contextlib.contextmanager
+    def _shared(self) -> Iterator[None]:
+        """Keep collections away while a blob is renewed or renamed into its place."""
+        with self._locking() as fd:
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            yield
+
+    @contextlib.contextmanager
+    def _locking(self) -> Iterator[int]:
+        fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the folder is its own lock
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def read(self, digest: str) -> bytes:
         """Give the bytes, verified. Raises NotFound, or Damaged if the disk holds other bytes."""
@@ -131,7 +186,9 @@ class Blobs:
     def _rename(self, incoming: Path, digest: Digest) -> None:
         place = self._place(digest)
         place.parent.mkdir(exist_ok=True)
-        incoming.rename(place)
+        os.utime(incoming)  # a large one took its time
+        with self._shared():
+            incoming.rename(place)
         if self.power:
             sync_folder(place.parent)
             sync_folder(self.folder)  # which may have got that folder just now

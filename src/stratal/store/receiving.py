@@ -53,7 +53,7 @@ def receive_blob(blobs: Blobs, digest: str, size: int, offset: int) -> Iterator[
     """Go on receiving a blob at `offset`. Raises OtherOffset if something else is here, Conflict if somebody sends it now."""
     if not is_digest(digest):
         raise Misuse(f"{digest[:80]!r} is not a digest", hint="a digest is 64 hex digits of sha256")
-    if blobs.has(digest):
+    if blobs.renew(digest):  # young until the facts that name it have come, too
         yield Receiving(blobs, digest, -1, size)
         return
     part = _part(blobs, digest)
@@ -65,7 +65,7 @@ def receive_blob(blobs: Blobs, digest: str, size: int, offset: int) -> Iterator[
     try:
         if not try_lock(fd):
             raise Conflict(f"blob {digest[:12]}… is being sent by somebody else", hint="come again in a moment")
-        if blobs.has(digest):  # somebody published it in between, and this part is an empty new one
+        if blobs.renew(digest):  # somebody published it in between, and this part is an empty new one
             part.unlink(missing_ok=True)
             yield Receiving(blobs, digest, -1, size)
             return

@@ -2,6 +2,7 @@
 
 import io
 import os
+import random
 import signal
 import struct
 import sys
@@ -94,6 +95,38 @@ def print_until_killed(url: str) -> None:
         sys.stdout.write("acknowledged\n")
         sys.stdout.write("half a line")
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def save_again(folder: str, acknowledged: str, id: str, contents: int, seed: int, start: str) -> None:
+    """Save `contents` files, whose bytes are their numbers, in an order of its own; each one that was saved is acknowledged.
+
+    Begins when the file `start` is there."""
+    store = open_store(folder)
+    told = os.open(acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    writing = Run(store, RunId(id), "save")
+    writing.say(START, Start(experiment="save"))
+    order = list(range(contents))
+    random.Random(seed).shuffle(order)
+    while not Path(start).exists():
+        pass
+    for number in order:
+        writing.save_bytes(str(number), b"content %d" % number)
+        os.write(told, ACKNOWLEDGED.pack(number))
+
+
+def collect_until_killed(folder: str, points: int) -> None:
+    """Collect everything that nobody needs and that is older than an hour, and die at the n-th named point."""
+    from stratal.store.collecting import collect  # it needs the database, which most victims do not
+
+    store = open_store(folder)
+    passed = count(1)
+
+    def perhaps_die(_point: str) -> None:
+        if next(passed) == points:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    store.database.fault = perhaps_die
+    collect(store, grace_s=3600, events_s=3600, dry_run=False)
 
 
 def compact_until_killed(folder: str, points: int) -> None:

@@ -19,7 +19,10 @@ def use(run: OpenRun, target: object, *, role: str = "data") -> object:
     if isinstance(target, str) and target.partition(":")[0] in KINDS:
         found = resolve(parse_ref(target), run.store)
         # of a file what counts is its content, whichever run it was taken from
-        run.edge("used", f"sha256:{found.digest}" if isinstance(found.value, ArtifactFile) else format_ref(found.ref), role)
+        target = f"sha256:{found.digest}" if isinstance(found.value, ArtifactFile) else format_ref(found.ref)
+        if target.startswith("sha256:"):
+            run.store.blobs.renew(found.digest)  # young until the edge, which holds it, is settled
+        run.edge("used", target, role)
         return found.value
     if isinstance(target, str | Path):
         target = File(str(target))
@@ -28,6 +31,7 @@ def use(run: OpenRun, target: object, *, role: str = "data") -> object:
         run.edge("used", f"sha256:{target.digest}", role)
         return target
     if isinstance(target, Model):
+        run.store.blobs.renew(target.digest)
         run.edge("used", f"sha256:{target.digest}", role)
         return target
     if isinstance(ref := getattr(target, "ref", None), str):

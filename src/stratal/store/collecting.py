@@ -1,0 +1,132 @@
+"""Collecting garbage: blobs that nobody needs, what dead processes left half-written, dead journals, and events of long ago.
+
+Laws (tested): 1 a blob that a row of uses names, or a kept fact, is never collected. 2 a blob that was put or renewed within the grace
+period is never collected, whoever settles its fact when. 3 a writer that saves the very content that is being collected has it, or
+writes it anew. 4 whatever dies in the middle, nothing that is needed is gone, and the next collection finishes.
+"""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from sqlalchemy import bindparam, delete, func, select
+
+from stratal.core.clock import SECOND_NS
+from stratal.core.errors import Misuse
+from stratal.core.records import Record, to_json
+from stratal.store.blobs import Blobs, Digest, is_digest
+from stratal.store.database import Transaction
+from stratal.store.journal import try_lock
+from stratal.store.store import Store
+from stratal.store.tables import blob_use, event, kept_fact
+
+# Blobs that are looked at again and unlinked while nobody can save one: a millisecond or two.
+_BATCH = 200
+_DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+
+_USED = select(blob_use.c.digest).distinct()
+_IS_USED = select(blob_use.c.digest).where(blob_use.c.digest == bindparam("one")).limit(1)
+_KEPT = select(kept_fact.c.body)
+_OLD_EVENTS = event.c.at_ns < bindparam("before"), event.c.seq < select(func.max(event.c.seq)).scalar_subquery()
+_COUNT_EVENTS = select(func.count()).select_from(event).where(*_OLD_EVENTS)
+_DROP_EVENTS = delete(event).where(*_OLD_EVENTS)
+
+
+class Collected(Record, frozen=True, kw_only=True):
+    """What was collected, or would be. blobs: digests; size_bytes: theirs and of what was left half-written; leftovers: files."""
+
+    dry_run: bool
+    blobs: tuple[Digest, ...]
+    leftovers: tuple[str, ...]
+    size_bytes: int
+    journals: int
+    events: int
+
+
+def collect(store: Store, *, grace_s: float, events_s: float, dry_run: bool) -> Collected:
+    """Collect what nobody needs and is older than `grace_s`, and events older than `events_s`. dry_run: only say what would go.
+
+    grace_s: longer than the time between the saving of a file and the fact or row that names it, anywhere.
+    Raises StoreDown if the store cannot be written.
+    """
+    if not (grace_s >= 0 and events_s >= 0):
+        raise Misuse("an age below zero is none", hint="give 0 or more")
+    now_ns = store.clock.now_ns()
+    cutoff_ns, events_ns = now_ns - int(grace_s * SECOND_NS), now_ns - int(events_s * SECOND_NS)
+    with store.query() as tx:  # settles first: what journals name is needed
+        used = _needed(tx)
+        events = int(tx.value(_COUNT_EVENTS, before=events_ns))
+    unused = [(digest, size) for digest, size in _old_blobs(store.blobs, cutoff_ns) if digest not in used]
+    left = list(_leftovers(store, cutoff_ns))
+    journals = 0
+    if not dry_run:
+        batches = [unused[start : start + _BATCH] for start in range(0, len(unused), _BATCH)]
+        unused = [found for batch in batches for found in _unlink(store, batch, cutoff_ns)]
+        left = [(path, size) for path, size in left if _unlink_left(store, path)]
+        journals = store.settler.sweep(at_once=True)
+    done = Collected(
+        dry_run=dry_run,
+        blobs=tuple(digest for digest, _ in unused),
+        leftovers=tuple(str(path.relative_to(store.folder)) for path, _ in left),
+        size_bytes=sum(size for _, size in (*unused, *left)),
+        journals=journals,
+        events=events,
+    )
+    if not dry_run:
+        with store.command() as tx:
+            tx.run(_DROP_EVENTS, before=events_ns)
+            tx.emit("collected", "store", to_json({"blobs": len(done.blobs), "size_bytes": done.size_bytes, "events": events}))
+    return done
+
+
+def _needed(tx: Transaction) -> set[str]:
+    """Give the digests that rows of uses name, and those in facts that this release does not understand or count."""
+    used = {str(digest) for (digest,) in tx.rows(_USED)}
+    for (body,) in tx.rows(_KEPT):
+        used.update(found.decode() for found in _DIGEST.findall(body))
+    return used
+
+
+def _old_blobs(blobs: Blobs, cutoff_ns: int) -> Iterator[tuple[Digest, int]]:
+    for folder in sorted(blobs.folder.glob("[0-9a-f][0-9a-f]")):
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            digest = folder.name + entry.name
+            with contextlib.suppress(FileNotFoundError):
+                if is_digest(digest) and (found := entry.stat()).st_mtime_ns < cutoff_ns:
+                    yield Digest(digest), found.st_size
+
+
+def _unlink(store: Store, batch: Sequence[tuple[Digest, int]], cutoff_ns: int) -> list[tuple[Digest, int]]:
+    """Unlink those of a batch that are still old and unused; nobody can put or renew a blob meanwhile."""
+    gone = []
+    with store.blobs.alone(), store.database.read(store.actor()) as tx:
+        for digest, size in batch:
+            if tx.value(_IS_USED, one=digest) is None and store.blobs.drop(digest, older_than_ns=cutoff_ns):
+                gone.append((digest, size))
+                store.database.fault("after a blob")
+    return gone
+
+
+def _leftovers(store: Store, cutoff_ns: int) -> Iterator[tuple[Path, int]]:
+    """Find what dead processes left: blobs that were never renamed, segments that were never shown."""
+    for path in (*sorted((store.blobs.folder / "incoming").glob("*")), *sorted(store.journals.glob("*.log.new"))):
+        with contextlib.suppress(FileNotFoundError):
+            if (found := path.stat()).st_mtime_ns < cutoff_ns:
+                yield path, found.st_size
+
+
+def _unlink_left(store: Store, path: Path) -> bool:
+    store.database.fault("before a leftover")
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        if not try_lock(fd):  # a segment whose writer lives after all
+            return False
+        path.unlink(missing_ok=True)
+    finally:
+        os.close(fd)
+    return True
