@@ -12,6 +12,7 @@ os.environ.pop("STRATAL_STORE", None)
 os.environ["STRATAL_USER"] = "tester"
 os.environ["STRATAL_CAPTURE"] = "off"  # tests that are about capture turn it on
 os.environ["STRATAL_SYSTEM_METRICS_S"] = "0"
+os.environ["STRATAL_ON_ERROR"] = "raise"  # a test must not lose what it says; those that are about losing set "warn"
 
 from stratal.store import database
 from stratal.store.store import Store

@@ -70,7 +70,6 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.artifacts import ArtifactFolder as ArtifactFolder
     from stratal.tracking.autologging import autolog as autolog
     from stratal.tracking.autologging import callback as callback
-    from stratal.tracking.capture.seeds import seed_everything as seed_everything
     from stratal.tracking.collecting import gc as gc
     from stratal.tracking.comparing_page import comparison_html as comparison_html
     from stratal.tracking.deleting import delete as delete

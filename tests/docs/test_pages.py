@@ -31,6 +31,14 @@ def test_links_between_pages_lead_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+def test_each_promise_of_durability_has_a_test_that_is_there():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/durability.md").read_text()))
+    there = {
+        name for file in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    assert len(named) > 20 and named <= there, sorted(named - there)
+
+
 def test_the_architecture_page_is_up_to_date():
     done = subprocess.run([sys.executable, str(ROOT / "docs/make_architecture.py"), "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

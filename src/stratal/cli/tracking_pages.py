@@ -69,6 +69,7 @@ def whole(run: ReadRun) -> dict[str, object]:
     return {
         **brief(run),
         "error": run.error,
+        "lost_calls": run.lost_calls,
         "summaries": run.summaries,
         "summary": run.summary,
         "definitions": run.definitions,
@@ -209,6 +210,8 @@ def _run_head(run: ReadRun) -> Table:
         head.add_row("deleted", cell(f"{moment(run.record.deleted_ns)} UTC; stratal restore {run.short} brings it back", "yellow"))
     if run.error:
         head.add_row("error", cell(run.error, "red"))
+    if run.lost_calls:
+        head.add_row("lost", cell(f"{run.lost_calls} calls that could not be written", "red"))
     for name, value in run.tags.items():
         head.add_row("tag", cell(f"{name} = {value}"))
     for note in run.notes:

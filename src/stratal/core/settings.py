@@ -15,8 +15,9 @@ from stratal.core.errors import Misuse
 
 FILE = "stratal.toml"
 FOLDER = ".stratal"
-KEYS = ("store", "user", "durability", "slots", "capture", "system_metrics_s", "cache", "cache_gib")
+KEYS = ("store", "user", "durability", "slots", "capture", "system_metrics_s", "cache", "cache_gib", "on_error")
 DURABILITIES = ("process", "power")
+ON_ERROR = ("warn", "raise")
 # As others do it: a curve of some hours has a thousand points, and sampling costs nothing to speak of.
 SAMPLING_S = 15.0
 
@@ -31,6 +32,8 @@ class Settings:
     user: str = "unknown"
     # "process" survives kill -9 of any process; "power" also a power cut, at a sync per call.
     durability: str = "process"
+    # What telemetry does that cannot be written: "warn" loses and counts it, and the training goes on; "raise" raises StoreDown.
+    on_error: str = "warn"
     # Whether runs capture code, environment and hardware. "off" for loops of very many, very short runs.
     capture: bool = True
     # Seconds between two samples of machine, processes and GPUs; 0: none. None: 15, or none where capture is off.
@@ -88,6 +91,7 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
         found["state_home"] = Path(environ["XDG_STATE_HOME"])
     settings = Settings(**found)  # type: ignore[arg-type]  # keys and values were checked one by one
     _check_choice("durability", settings.durability, DURABILITIES)
+    _check_choice("on_error", settings.on_error, ON_ERROR)
     return settings
 
 

@@ -71,6 +71,7 @@ class Writer:
         # A signal handler may call in the middle of a call of its own thread; it is refused, and must not wait for itself.
         self._lock, self._is_writing = threading.RLock(), False
         self._fd, self._number, self._sequence, self._size, self._salt = -1, -1, 0, 0, 0
+        self._fact_ns = 0
         self._shapes: dict[tuple[str, ...], _Shape] = {}
         # Told, under the lock, that a segment was filled: whoever settles should, soon. Must return at once.
         self.on_full: Callable[[], None] | None = None
@@ -110,7 +111,9 @@ class Writer:
     def fact(self, run: bytes, epoch: int, what: str, value: object, at_ns: int | None = None) -> None:
         """Write a fact. value: what msgpack holds; at_ns: None for now. Raises Misuse if it does not, StoreDown if it cannot be written."""
         try:
-            body = encode_fact(what, time.time_ns() if at_ns is None else at_ns, value)
+            if at_ns is None:  # never back, whatever happens to the clock: what is said later in one process counts
+                at_ns = self._fact_ns = max(time.time_ns(), self._fact_ns)
+            body = encode_fact(what, at_ns, value)
         except (TypeError, ValueError, OverflowError) as error:
             raise Misuse(f"a {what} fact cannot be stored: {error}", hint="use texts, numbers, lists and dicts") from error
         with self._lock:
@@ -188,6 +191,7 @@ class Writer:
         aside = self.folder / f"{name}.new"
         fd = -1
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)  # it could not be made when the store was opened, or was taken away
             fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
             fcntl.flock(fd, fcntl.LOCK_EX)
             aside.rename(self.folder / name)
@@ -243,7 +247,10 @@ class Tail(NamedTuple):
 
 def segments(folder: Path, writers: Iterable[str] | None = None) -> list[str]:
     """List the segments' names, oldest of each writer first; of these writers only, if given."""
-    names = sorted(name for name in os.listdir(folder) if name.endswith(".log"))
+    try:
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".log"))
+    except (FileNotFoundError, NotADirectoryError):  # a store that could not be made yet
+        names = []
     if writers is None:
         return names
     wanted = set(writers)

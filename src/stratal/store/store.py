@@ -62,13 +62,10 @@ class Store:
         self.journals = self.folder / "journal"
         self.blobs = Blobs(self.folder / "blobs", power=self.is_power_safe)
         try:
-            self.journals.mkdir(parents=True, exist_ok=True)
-            if self.remote:
-                mark_spool(self.folder, self.remote)
-        except OSError as error:
-            raise StoreDown(
-                f"the store {self.folder} cannot be made: {error.strerror}", hint="choose another folder with STRATAL_STORE"
-            ) from error
+            self._make()
+        except StoreDown:
+            if self.settings.on_error == "raise":
+                raise  # else a run warns of it, and all else raises it when the database is opened
 
     @property
     def url(self) -> str:
@@ -134,6 +131,16 @@ class Store:
         self.settler.sweep()
         return frames
 
+    def _make(self) -> None:
+        try:
+            self.journals.mkdir(parents=True, exist_ok=True)
+            if self.remote:
+                mark_spool(self.folder, self.remote)
+        except OSError as error:
+            raise StoreDown(
+                f"the store {self.folder} cannot be made: {error.strerror}", hint="choose another folder with STRATAL_STORE"
+            ) from error
+
     def _settle_aside(self) -> None:
         """Settle in a thread of its own: a process that logs without end, and that nobody reads, must not fill the disk."""
         if self._aside is None or not self._aside.is_alive():
@@ -156,6 +163,7 @@ class Store:
                 f"this needs an answer of the store, and {self.remote} only takes what is logged: runs, metrics, artifacts",
                 hint="read and decide where the store lies (--store FOLDER); commands and queries over HTTP are not in this version",
             )
+        self._make()
         return open_database(self.folder / "stratal.db", power=self.is_power_safe, clock=self.clock)
 
     @cached_property

@@ -75,6 +75,26 @@ def resume_and_wait(url: str, id: str, told: str) -> None:
     signal.pause()
 
 
+def train_in_a_block(url: str, told: str) -> None:
+    """Log in a `with` block until a signal comes; the id and then the number of each acknowledged step go to a file."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with run("signals", store=open_store(url)) as training, Path(told).open("w") as acknowledged:
+        acknowledged.write(f"{training.id}\n")
+        for step in range(1 << 40):
+            training.log({"m": float(step)}, step=step)
+            acknowledged.write(f"{step}\n")
+            acknowledged.flush()
+
+
+def log_and_leave_at_once(url: str, told: str, steps: int) -> None:
+    """Log, and leave the process without any clean-up."""
+    training = run("exits", store=open_store(url))
+    for step in range(steps):
+        training.log({"m": float(step)}, step=step)
+    Path(told).write_text(training.id)
+    os._exit(3)
+
+
 def hold_a_lease_and_wait(url: str, told: str, ttl_s: float) -> None:
     """Start a leased run, log one point, write its id to a file, and wait to be killed."""
     from stratal.tracking.leased import start_leased  # it needs the database, which most victims do not

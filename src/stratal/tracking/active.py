@@ -4,12 +4,14 @@ Each thread and task sees the run that it entered last; one that entered none se
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from stratal.core.errors import StoreDown
 from stratal.core.ids import RunId
 from stratal.store.store import Store
 from stratal.tracking.facts import ArtifactFact
@@ -18,7 +20,7 @@ from stratal.tracking.facts import ArtifactFact
 class OpenRun(Protocol):
     """A run that is being written, as rooms and background threads see it; `tracking.runs.Run` is the one there is.
 
-    Laws: 1 each verb returns only after its fact is in the journal. 2 all verbs are safe for threads.
+    Laws: 1 each verb returns only after its fact is in the journal, or was counted as lost. 2 all verbs are safe for threads.
     """
 
     store: Store
@@ -53,6 +55,8 @@ class OpenRun(Protocol):
 
     def say(self, what: str, value: object) -> None: ...
 
+    def lose(self, what: str, error: StoreDown) -> None: ...
+
     def before_end(self, action: Callable[[], None]) -> None: ...
 
     def finish(self, status: str = "finished", *, error: str = "") -> None: ...
@@ -81,6 +85,19 @@ def active_run() -> OpenRun | None:
         if run.is_open:
             return run
     return next(reversed(_open), None)
+
+
+def enclosing_run() -> OpenRun | None:
+    """Give the run that a new one is part of, None if there is none.
+
+    A task of asyncio has the runs that were entered where it was made; those of tasks beside it are none of its own.
+    """
+    for run in reversed(_entered.get()):
+        if run.is_open:
+            return run
+    asyncio = sys.modules.get("asyncio")  # not imported: then nothing runs in it
+    in_task = asyncio is not None and asyncio._get_running_loop() is not None
+    return None if in_task else next(reversed(_open), None)
 
 
 def open_runs() -> list[OpenRun]:

@@ -1,6 +1,6 @@
 """The facts that are said about runs: their names and bodies, as they stand in journals for years.
 
-start     a Start                                   end     {status, error}
+start     a Start                                   end     {status, error, lost_calls}
 params    {name: bool | int | float | str | None}   tags    {name: text, or None to take it away}
 note      {text, author}                            artifact  {path, digest, size_bytes}
 edge      {verb, target, role}                      state   {kind, subject, body, author}
@@ -49,10 +49,11 @@ class Start(Record, frozen=True, kw_only=True):
 
 
 class End(Record, frozen=True, kw_only=True):
-    """How a run ended. error: the exception's last line, for failed ones."""
+    """How a run ended. error: the exception's last line, for failed ones; lost_calls: how many calls could not be written."""
 
     status: str
     error: str = ""
+    lost_calls: int = 0
 
 
 class Note(Record, frozen=True, kw_only=True):

@@ -25,6 +25,8 @@ TTL_S = 30.0
 class LeasedRun(Run):
     """A run that only one worker may write to. `is_lost` tells whether it was taken over; guarded commands then raise."""
 
+    _ends_by_command = True
+
     def __init__(self, store: Store, id: RunId, experiment: str, token: int, *, kind: str, ttl_s: float = TTL_S) -> None:
         super().__init__(store, id, experiment, epoch=token, kind=kind)
         self.ttl_s = ttl_s

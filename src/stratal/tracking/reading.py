@@ -137,6 +137,12 @@ class ReadRun:
         return str(self.record.doc.get("error", ""))
 
     @property
+    def lost_calls(self) -> int:
+        """How many calls could not be written: the run has holes. Known when it has ended."""
+        lost = self.record.doc.get("lost_calls", 0)
+        return lost if isinstance(lost, int) else 0
+
+    @property
     def started(self) -> datetime | None:
         return None if self.record.started_ns is None else to_utc(self.record.started_ns)
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from stratal.core.clock import said_ns
 from stratal.core.errors import Conflict, Misuse, NotFound, StoreDown
 from stratal.core.ids import RunId, new_id, short, to_bytes
+from stratal.core.settings import ON_ERROR
+from stratal.store.blobs import digest_of, digest_of_file
 from stratal.store.store import Store
 from stratal.tracking import active
 from stratal.tracking.capturing import complete_capture, quick_capture, request_capture
@@ -47,6 +49,7 @@ from stratal.tracking.facts import (
     to_params,
     to_tags,
 )  # fmt: skip
+from stratal.tracking.losing import Beginning, Losses, Writes
 from stratal.tracking.opening import current_store
 from stratal.tracking.system.sampler import watch
 
@@ -57,15 +60,22 @@ if TYPE_CHECKING:
     from stratal.tracking.origins import Origin
     from stratal.tracking.values import Model
 
-log_ = logging.getLogger(__name__)
+log_ = logging.getLogger(__name__)  # `log` is what users call
 T = TypeVar("T")
 
 
 class Run:
     """A run that is being written. A context manager: it ends as finished, or as failed if the block raises."""
 
-    def __init__(self, store: Store, id: RunId, experiment: str, *, epoch: int = 0, kind: str = "train") -> None:
+    # Whether its end is a command, which raises if it cannot be kept.
+    _ends_by_command = False
+
+    def __init__(
+        self, store: Store, id: RunId, experiment: str, *, epoch: int = 0, kind: str = "train", on_error: str | None = None
+    ) -> None:
         """Write to a run that exists or is about to; users call `run`."""
+        if on_error is not None and on_error not in ON_ERROR:
+            raise Misuse(f"on_error={on_error!r} is unknown", hint=f"choose one of: {', '.join(ON_ERROR)}")
         self.store = store
         self.id = id
         self.experiment = experiment
@@ -75,8 +85,14 @@ class Run:
         self.captured: Capture | None = None  # what its start says of the process that started it, if that was us
         self.is_joined = False  # another process of it goes on: what is said once per run is said there
         self._bytes = to_bytes(id)
-        self._writer = store.writer
         self._before_end: list[Callable[[], None]] = []
+        self._writer: Writes = store.writer
+        self._losses = Losses(f"run {short(id)}", is_strict=(on_error or store.settings.on_error) == "raise")
+
+    @property
+    def lost_calls(self) -> int:
+        """How many calls could not be written, and are lost: they were warned of, and did not raise."""
+        return self._losses.count
 
     @property
     def short(self) -> str:
@@ -94,13 +110,24 @@ class Run:
         metrics: name to number; or to a figure, image, array, table, text, or what st.audio, st.html and their like give; nested
         mappings are joined by '/'. Only numbers: microseconds. step: any int64 but the lowest, repeated and out of order is fine;
         without it each name takes the next step of its own. time: None for now; a datetime with its zone, or seconds since 1970.
-        Raises Misuse for what is neither, and then nothing of the call is written; StoreDown if the store cannot be written.
+        Raises Misuse for what is neither, and then nothing of the call is written. If the store cannot be
+        written: counted in `lost_calls`, or StoreDown, as `on_error` says.
         """
         at_ns = None if time is None else said_ns(time)
         try:
             self._writer.log(self._bytes, self.epoch, metrics, step, at_ns)  # type: ignore[arg-type]  # it refuses what is no number
+        except StoreDown as error:
+            self.lose("log", error)
         except (Misuse, TypeError, AttributeError):
-            self._log_others(flatten(metrics), step, at_ns)
+            others = flatten(metrics)
+            try:
+                self._log_others(others, step, at_ns)
+            except StoreDown as error:
+                self.lose("log", error)
+
+    def lose(self, what: str, error: StoreDown) -> None:
+        """Count a call that could not be kept; raises the error if the run is told to."""
+        self._losses.take(what, error)
 
     def define_metric(self, name: str, *, x: str | None = None, summary: str | None = None, goal: str | None = None) -> None:
         """Say how a metric is drawn and which of its values stands for it; `*` in the name is any text, the longest pattern counts.
@@ -161,7 +188,12 @@ class Run:
         check_artifact_path(name)
         if not isinstance(data, bytes | bytearray | memoryview):
             raise Misuse(f"{name} is given a {type(data).__name__}, not bytes", hint="a text becomes bytes by text.encode()")
-        return self._artifact(name, self.store.blobs.put(data), len(data))
+        try:
+            digest = self.store.blobs.put(data)
+        except StoreDown as error:
+            self.lose("artifact", error)
+            return ArtifactFact(path=name, digest=digest_of(bytes(data)), size_bytes=len(data))
+        return self._artifact(name, digest, len(data))
 
     def log_model(self, name: str, model: object, *, features: "FeatureDefinition | None" = None, sample: object = None) -> "Model":
         """Save a model as the folder `name` among the run's artifacts, in a format that can run nothing, and give its handle.
@@ -206,7 +238,7 @@ class Run:
         return run(None, name=name, params=params, tags=tags, kind=self.kind, fork_from=(self.ref, step), store=self.store)
 
     def finish(self, status: str = "finished", *, error: str = "") -> None:
-        """End the run. Ending it twice does nothing, unless the first time raised StoreDown."""
+        """End the run. Ending it twice does nothing, unless the first time could not be written; that is tried again at exit."""
         if status not in STATUSES[1:4]:
             raise Misuse(f"a run cannot end as {status!r}", hint=f"choose one of: {', '.join(STATUSES[1:4])}")
         if self.is_open:
@@ -217,15 +249,20 @@ class Run:
                 complete_capture(self, self.captured)
             try:
                 self._end(status, error)
-            except StoreDown:
+            except StoreDown as failure:
                 self.is_open = True  # nothing was written: it can be said again
-                raise
+                if self._ends_by_command:
+                    raise
+                self.lose("end", failure)
+                _unended[self.id] = (self, status, error)
+            self._losses.say()
 
     def leave(self) -> None:
         """Stop writing to the run without ending it: others go on with it."""
         self._run_endings()
         self.is_open = False
         active.pop(self)
+        self._losses.say()
 
     def before_end(self, action: Callable[[], None]) -> None:
         """Call something once, when this process ends the run or leaves it. What it raises is logged, and goes no further."""
@@ -288,7 +325,7 @@ class Run:
             self._writer.fact(self._bytes, self.epoch, MEDIA, MediaFact(step=step, entries=listed), at_ns)
 
     def _end(self, status: str, error: str) -> None:
-        self._tell(END, End(status=status, error=error))
+        self._writer.fact(self._bytes, self.epoch, END, End(status=status, error=error, lost_calls=self.lost_calls))
 
     def say(self, what: str, value: object) -> None:
         """Write a fact of any kind about the run. Raises Misuse for what settling could not read back."""
@@ -298,11 +335,35 @@ class Run:
 
     def _tell(self, what: str, value: object) -> None:
         """Write a fact whose parts were checked one by one."""
-        self._writer.fact(self._bytes, self.epoch, what, value)
+        try:
+            self._writer.fact(self._bytes, self.epoch, what, value)
+        except StoreDown as error:
+            self.lose(what, error)
+
+    def _begin(self, start: Start) -> None:
+        """Say how the run begins; if that cannot be written, it is tried again before each later call."""
+        writer = self._writer
+        try:
+            writer.fact(self._bytes, self.epoch, START, start)
+        except StoreDown as error:
+            if self._losses.is_strict:
+                raise
+            log_.warning("run %s cannot say yet how it begins, and goes on: %s; %s", self.short, error.message, error.hint)
+            at_ns = time_ns()
+
+            def begin() -> None:
+                writer.fact(self._bytes, self.epoch, START, start, at_ns)
+                self._writer = writer
+
+            self._writer = Beginning(writer, begin)
 
     def _save_file(self, source: Path, name: str) -> "SavedArtifact":
         check_artifact_path(name)
-        digest = self.store.blobs.put_file(source)
+        try:
+            digest = self.store.blobs.put_file(source)
+        except StoreDown as error:
+            self.lose("artifact", error)
+            return ArtifactFact(path=name, digest=digest_of_file(source), size_bytes=source.stat().st_size)
         return self._artifact(name, digest, self.store.blobs.size_bytes(digest))
 
     def _artifact(self, name: str, digest: str, size_bytes: int) -> "SavedArtifact":
@@ -310,6 +371,9 @@ class Run:
         self._tell(ARTIFACT, saved)
         return saved
 
+
+# Runs whose end could not be written, and what it is.
+_unended: dict[RunId, tuple[Run, str, str]] = {}
 
 # What saving gives back is what the journal holds.
 SavedArtifact = ArtifactFact
@@ -327,6 +391,7 @@ def run(
     note: str = "",
     resume: str | None = None,
     fork_from: tuple[str, int] | None = None,
+    on_error: str | None = None,
     store: Store | None = None,
 ) -> Run:
     """Start a run, or go on with one (`resume`: its id or short form), and make it the active one.
@@ -337,6 +402,7 @@ def run(
     experiment: the named collection it belongs to; inside another run it may be left out. It becomes part of the active run.
     params: as `Run.log_params` takes them. group: runs that belong together; job_type: the part of this one in it: train, eval ...
     fork_from: (a run, a step): start with that run's points before the step, its params and tags; see `Run.fork`.
+    on_error: "warn" counts and warns of calls that cannot be written, "raise" raises StoreDown; None: what the settings say, "warn".
     Raises Misuse for names that cannot be, NotFound for a run to resume that does not exist.
     """
     for what, text in (
@@ -351,8 +417,8 @@ def run(
         raise Misuse(f"store={store!r:.60} is not an open store", hint="open it: store=st.open_store(FOLDER)")
     store = store or current_store()
     if resume is not None:
-        return _resumed(store, resume, params, tags)
-    parent = active.active_run()
+        return _resumed(store, resume, params, tags, on_error)
+    parent = active.enclosing_run()
     origin = None if fork_from is None else _origin(store, fork_from)
     if origin is not None:
         experiment, group = experiment or origin.experiment, group or origin.group
@@ -380,9 +446,10 @@ def run(
         user=user,
         capture=captured[1] if captured else {},
     )
-    made = _forked(store, origin, start) if origin is not None else Run(store, new_id(store.clock), experiment, kind=kind)
+    id = new_id(store.clock) if origin is None else _forked(store, origin, start)
+    made = Run(store, id, experiment, kind=kind, on_error=on_error)
     if origin is None:
-        made._tell(START, start)
+        made._begin(start)
     active.push(made)
     watch(made, begin=captured is None)  # else the capturing thread begins it, if the run is still there
     if captured:
@@ -409,13 +476,13 @@ def _origin(store: Store, fork_from: object) -> "Origin":
     return find_origin(store, find_id(store, fork_from[0]), fork_from[1])
 
 
-def _forked(store: Store, origin: "Origin", start: Start) -> Run:
+def _forked(store: Store, origin: "Origin", start: Start) -> RunId:
     from stratal.tracking.origins import insert_fork  # as above
 
-    return Run(store, insert_fork(store, origin, start, is_open=True), start.experiment, kind=start.kind)
+    return insert_fork(store, origin, start, is_open=True)
 
 
-def _resumed(store: Store, resume: str, params: object, tags: Mapping[str, str] | None) -> Run:
+def _resumed(store: Store, resume: str, params: object, tags: Mapping[str, str] | None, on_error: str | None) -> Run:
     from stratal.tracking.store import runs as rows  # the one telemetry verb that needs the database
 
     store.settle()
@@ -433,7 +500,7 @@ def _resumed(store: Store, resume: str, params: object, tags: Mapping[str, str] 
             rows.join(tx, store, id)
         else:
             epoch = rows.resume(tx, store, id)
-    going_on = Run(store, id, record.experiment, epoch=epoch, kind=record.kind)
+    going_on = Run(store, id, record.experiment, epoch=epoch, kind=record.kind, on_error=on_error)
     going_on.is_joined = is_alive
     active.push(going_on)
     if not is_alive:
@@ -464,11 +531,14 @@ def find_id(store: Store, text: str, *, tx: "Transaction | None" = None) -> RunI
 
 
 def _end_open_runs() -> None:
-    """At a normal exit: end what was never ended, as failed if an exception is what ends the process."""
+    """At a normal exit: end what was never ended, as failed if an exception is what ends the process; say ends that could not be said."""
     crashed = getattr(sys, "last_type", None)
     for open_run in reversed(active.open_runs()):
         with contextlib.suppress(Exception):
             open_run.finish("failed" if crashed else "finished", error=crashed.__name__ if crashed else "")
+    for ended, status, error in list(_unended.values()):
+        with contextlib.suppress(Exception):
+            ended.finish(status, error=error)
 
 
 atexit.register(_end_open_runs)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from stratal.core.errors import Misuse
+from stratal.core.errors import Misuse, StoreDown
 from stratal.tracking.active import OpenRun
 from stratal.tracking.artifacts import ArtifactFile
 from stratal.tracking.refs import KINDS, format_ref, parse_ref, resolve
@@ -27,7 +27,10 @@ def use(run: OpenRun, target: object, *, role: str = "data") -> object:
     if isinstance(target, str | Path):
         target = File(str(target))
     if isinstance(target, File):
-        run.store.blobs.put_file(Path(target.path))
+        try:
+            run.store.blobs.put_file(Path(target.path))
+        except StoreDown as error:
+            run.lose("file that is used", error)
         run.edge("used", f"sha256:{target.digest}", role)
         return target
     if isinstance(target, Model):

@@ -155,6 +155,9 @@ class TrunkFacts:
             return  # how an epoch ended says nothing about the one that took over
         if tx.run(_END, run_no=placed.run.no, new_status=end.status, new_ended_ns=placed.fact.at_ns):
             say_error(tx, placed.run.no, end.error)
+        if end.lost_calls:
+            lost = msgspec.json.decode(str(tx.value(_DOC, run_no=placed.run.no))).get("lost_calls", 0)
+            _change_doc(tx, placed.run.no, {"lost_calls": lost + end.lost_calls})
 
     def _params(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
         fact, row = placed
