@@ -25,8 +25,10 @@ from stratal.tracking.resolving import get
 from stratal.tracking.runs import Run, run
 
 # Every table that holds rows of a run; what is new must be thought of here and in the purge.
-TABLES_OF_RUNS = ["metric", "block", "chunk", "epoch", "deletion", "param", "tag", "note", "word", "artifact", "media", "edge", "statement", "participant",
-                  "kept_fact"]  # fmt: skip
+TABLES_OF_RUNS = [
+    "metric", "block", "chunk", "epoch", "deletion", "param", "tag", "note", "word", "artifact", "media", "edge", "statement",
+    "participant", "kept_fact",
+]  # fmt: skip
 
 
 def _made(store: Store, experiment: str = "e") -> Run:

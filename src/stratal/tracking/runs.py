@@ -405,13 +405,8 @@ def run(
     on_error: "warn" counts and warns of calls that cannot be written, "raise" raises StoreDown; None: what the settings say, "warn".
     Raises Misuse for names that cannot be, NotFound for a run to resume that does not exist.
     """
-    for what, text in (
-        ("name of the run", name),
-        ("group", group),
-        ("job type", job_type),
-        ("note", note),
-        ("run to resume", resume or ""),
-    ):
+    texts = {"name of the run": name, "group": group, "job type": job_type, "note": note, "run to resume": resume or ""}
+    for what, text in texts.items():
         check_text(what, text)
     if store is not None and not isinstance(store, Store):
         raise Misuse(f"store={store!r:.60} is not an open store", hint="open it: store=st.open_store(FOLDER)")
@@ -435,17 +430,11 @@ def run(
     remark = Note(text=note, author=user)
     captured = quick_capture(store) if store.settings.capture else None
     start = Start(
-        experiment=experiment,
-        name=name,
-        kind=kind,
-        group=group,
-        job_type=job_type,
+        experiment=experiment, name=name, kind=kind, group=group, job_type=job_type, user=user,
         parent=parent.id if parent is not None and parent.store.folder == store.folder else None,
-        params=to_params({} if params is None else params),
+        params=to_params({} if params is None else params), capture=captured[1] if captured else {},
         tags={key: value for key, value in to_tags(tags or {}).items() if value is not None},
-        user=user,
-        capture=captured[1] if captured else {},
-    )
+    )  # fmt: skip
     id = new_id(store.clock) if origin is None else _forked(store, origin, start)
     made = Run(store, id, experiment, kind=kind, on_error=on_error)
     if origin is None:
