@@ -140,6 +140,8 @@ def test_a_version_whose_files_are_not_here_is_lost_until_they_are(store: Store,
     (tmp_path / "mlflow.db").write_bytes(gzip.decompress((FILES / "mlflow-3.17.2.db.gz").read_bytes()))
     report = import_runs("mlflow", tmp_path / "mlflow.db", store=store)
     assert not report.is_complete and "churn-model version 1: its files are not here" in report.losses
+    again = import_runs("mlflow", tmp_path / "mlflow.db", store=store)
+    assert again.unchanged == again.sources and not again.is_complete
     with sqlite3.connect(tmp_path / "mlflow.db") as db:
         (model_id,) = db.execute("SELECT model_id FROM logged_models").fetchone()
     db.close()

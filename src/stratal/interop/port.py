@@ -6,7 +6,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from stratal.interop.foreign import ForeignId, Remark, Said, Statement
+from stratal.interop.foreign import ForeignId, Remark, Said, Skipped, Statement
 
 _PIECE = 1 << 20
 
@@ -128,13 +128,16 @@ class ForeignVersion(NamedTuple):
 
 
 class ForeignModel(NamedTuple):
-    """A registered model. home: a source of the run that keeps what is known of it; it is applied last, and says if anything changed."""
+    """A registered model. home: a source of the run that keeps what is known of it; it is applied last, and says if anything changed.
+
+    left_out: what home will say was left out or lost; registering adds to it."""
 
     name: str
     flavor: str
     versions: list[ForeignVersion]
     aliases: dict[str, int]
     home: Source
+    left_out: list[Skipped]
 
 
 class Found(NamedTuple):

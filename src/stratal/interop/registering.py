@@ -51,7 +51,7 @@ class _Registering:
     def version(self, version: ForeignVersion) -> None:
         """Register a version; one whose files are not here is lost, for nobody could load it."""
         if not version.files:
-            self._tally.skipped(Skipped(what="model versions", reason="their files are not here", by_rule=False))
+            self._skip(Skipped(what="model versions", reason="their files are not here", by_rule=False))
             self._remarks.append(Remark(f"{self._model.name} version {version.number}: its files are not here", is_loss=True))
             return
         digest = self._manifest(version)
@@ -74,14 +74,14 @@ class _Registering:
         """Set an alias that is not here yet."""
         number = self._numbers.get(there)
         if number is None:
-            self._tally.skipped(Skipped(what="aliases", reason="their version is not here", by_rule=True))
+            self._skip(Skipped(what="aliases", reason="their version is not here", by_rule=True))
             return
         standing = self._models.aliases(name=self._name).get(word)
         if standing is None:
             try:
                 self._models.set_alias(name=self._name, alias=word, number=number, is_foreign=True)
             except Misuse as error:
-                self._tally.skipped(Skipped(what="aliases", reason=error.message, by_rule=False))
+                self._skip(Skipped(what="aliases", reason=error.message, by_rule=False))
                 return
             self._tally.imported("aliases")
         elif standing != number:
@@ -108,9 +108,13 @@ class _Registering:
                     keep_others=self._models.policy(name=self._name) is None,
                 )  # fmt: skip
         except (Refused, NotFound, Misuse) as error:
-            self._tally.skipped(Skipped(what="stages", reason=error.message.partition("\n")[0], by_rule=False))
+            self._skip(Skipped(what="stages", reason=error.message.partition("\n")[0], by_rule=False))
             return
         self._tally.imported("stages")
+
+    def _skip(self, skipped: Skipped) -> None:
+        """Let the home say it: so it is counted with all that is known of the model, and again by each later import."""
+        self._model.left_out.append(skipped)
 
     def _was_moved(self, number: int) -> bool:
         moves = [move for entry in self._models.history(name=self._name) for move in entry.moves if move.number == number]

@@ -65,7 +65,7 @@ def find_models(store: MlflowStore, rows: Mapping[str, RunRow], places: Places, 
             else:
                 versions.append(_version(store, row, version, rows, places))
         home = ModelState(store.kind, row, versions, left_out, experiment)
-        found.append(ForeignModel(row.name, FLAVOR, versions, row.aliases, home))
+        found.append(ForeignModel(row.name, FLAVOR, versions, row.aliases, home, left_out))
     if prompts:
         store.remarks.append(Remark(f"{prompts} prompts were left out: they have no place here"))
     return found
