@@ -224,9 +224,9 @@ def test_a_source_that_cannot_be_read_does_not_stop_the_others(store, tmp_path: 
     event_file(tmp_path / "logs/b/events.out.tfevents.1.host", *losses(2), started_s=1.6e9)
     sources = find(tmp_path / "logs", Options()).sources
     (tmp_path / "logs/a/events.out.tfevents.1.host").unlink()
-    from stratal.interop.importing import _apply
+    from stratal.interop.importing import _apply_all
 
-    applied = [_apply(store, source, lambda *_: None) for source in sources]
+    applied = _apply_all(store, sources, lambda *_: None)
     assert [len(one.remarks) for one in applied] == [1, 0]
     assert applied[0].remarks[0].is_loss
 

@@ -1,6 +1,6 @@
 """The verb: import what another tool has recorded, once and completely, and say what became of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -72,20 +72,32 @@ def import_runs(
     found = find(top.resolve(), options)
     if not any(found):
         raise NotFound(f"{top} holds nothing that {tool} wrote", hint="docs/importing.md says what each tool's files look like")
-    applied = [_apply(store, source, progress or _silent) for source in found.sources]
+    applied = _apply_all(store, found.sources, progress or _silent)
     applied += [_register(store, model, progress or _silent) for model in found.models]
     store.settler.catch_up()
     return _report(tool, str(top), applied, found.remarks)
 
 
-def _apply(store: Store, source: Source, progress: Progress) -> Applied:
-    """Apply a source; one that cannot be read must not stop the others."""
-    try:
-        return apply_source(store, source, progress)
-    except (Misuse, NotFound, Damaged, Conflict) as error:
-        return Applied(None, Tally(), [Remark(f"{source.name}: {error.message}", is_loss=True)])
-    except OSError as error:
-        return Applied(None, Tally(), [Remark(f"{source.name} cannot be read: {error.strerror or error}", is_loss=True)])
+def _apply_all(store: Store, sources: Sequence[Source], progress: Progress) -> list[Applied]:
+    """Apply sources in order; one that cannot be read must not stop those of other runs."""
+    applied = []
+    elsewhere: set[str] = set()  # runs that another import is at: their sources must come in order
+    for source in sources:
+        try:
+            if source.run.digest in elsewhere:
+                raise Conflict(f"another import is at this run: {source.name} was left to it")
+            applied.append(apply_source(store, source, progress))
+        except (Misuse, NotFound, Damaged, Conflict) as error:
+            applied.append(_lost(f"{source.name}: {error.message}"))
+            if isinstance(error, Conflict):
+                elsewhere.add(source.run.digest)
+        except OSError as error:
+            applied.append(_lost(f"{source.name} cannot be read: {error.strerror or error}"))
+    return applied
+
+
+def _lost(text: str) -> Applied:
+    return Applied(None, Tally(), [Remark(text, is_loss=True)])
 
 
 def _register(store: Store, model: ForeignModel, progress: Progress) -> Applied:
