@@ -25,7 +25,7 @@ from stratal.tracking.opening import open_store
 
 ROUNDS, PEER_RUNS = 7, 1000
 FILTER = "metrics.m0 > 0.9 and metrics.m1 < 0.5 and params.p0 > 50"
-PEER_FILTER = "metrics.m0 > 0.9 and metrics.m1 < 0.5 and params.p0 = '60'"
+PEER_FILTER = "metrics.m0 > 0.5 and metrics.m1 < 0.5 and params.p1 = 'model-3'"  # MLflow compares params as texts only
 
 
 def fill(store: Store, count: int) -> float:
@@ -102,6 +102,7 @@ def beside_mlflow(folder: Path) -> None:
         "filtered page": {"what": "search", "where": PEER_FILTER},
         "all runs as a frame": {"what": "frame"},
     }
+    ours["filtered page"] = lambda: find_runs(PEER_FILTER, limit=50, store=store)
     ours["all runs as a frame"] = lambda: find_runs(store=store).to_polars()
     say(f"beside MLflow, {PEER_RUNS:,} runs each", "ours, MLflow, ratio")
     for name, question in questions.items():
@@ -117,10 +118,11 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp())
     started = time.monotonic()
     try:
-        for count in [int(word) for word in sys.argv[1:]] or [10_000, 100_000]:
-            measure(count, folder)
-        if not sys.argv[1:]:
-            beside_mlflow(folder)
+        for part in sys.argv[1:] or ["10000", "mlflow", "100000"]:  # parts may be named, to run some of them
+            if part == "mlflow":
+                beside_mlflow(folder)
+            else:
+                measure(int(part), folder)
     finally:
         shutil.rmtree(folder)
     print(f"took {time.monotonic() - started:.0f} s", file=sys.stderr)

@@ -57,6 +57,18 @@ def test_metrics_have_deltas_to_the_first_run_and_the_best_is_marked() -> None:
     assert (rows["bar"].direction, rows["bar"].best) == ("unknown", ())
 
 
+def test_a_direction_that_runs_state_is_not_guessed_and_a_contradiction_is_no_statement() -> None:
+    comparison = compare(
+        [
+            ComparedRun(id=A, metrics={"foo": 1.0, "loss": 1.0}, goals={"foo": "max", "loss": "max"}),
+            ComparedRun(id=B, metrics={"foo": 2.0, "loss": 2.0}, goals={"loss": "min"}),
+        ]
+    )
+    rows = {row.name: (row.direction, row.is_guessed, row.best) for row in comparison.metrics}
+
+    assert rows == {"foo": ("max", False, (1,)), "loss": ("min", True, (0,))}
+
+
 @pytest.mark.parametrize(
     ("name", "direction"),
     [

@@ -18,7 +18,7 @@ from stratal.core.errors import Misuse, NotFound
 from stratal.tracking.drawing.axes import tick
 from stratal.tracking.drawing.characters import dotted
 from stratal.tracking.finding import find_runs
-from stratal.tracking.plotting import Plot, plot
+from stratal.tracking.plotting import Plot, duration_tick, plot
 from stratal.tracking.reading import ReadRun, get_run
 
 _COLOURS = ("cyan", "yellow", "magenta", "green", "red", "blue", "bright_cyan", "bright_yellow", "bright_magenta", "bright_green")
@@ -89,7 +89,8 @@ def _looks(runs: Sequence[str] | None, query: str, every_s: float) -> Iterator[l
             newcomers = [run.id for run in find_runs(query or "status = 'running'", limit=_MOST)]
             seen += [id for id in reversed(newcomers) if id not in seen]
         if not seen:
-            raise NotFound("no run is running", hint="start one, name runs, or give a filter: stratal watch -q \"started > '-1h'\"")
+            hint = "start one, name runs, or give a filter: stratal watch -q \"started > '-1h'\""
+            raise NotFound("no run passes the filter" if query else "no run is running", hint=hint)
         found = {run.id: run for run in find_runs(f"id in ({', '.join(repr(id) for id in seen)})")}
         looked = [found[id] for id in seen if id in found]  # type: ignore[index]  # ids are texts
         yield looked
@@ -154,7 +155,8 @@ def _page(drawn: Plot, width: int) -> list[RenderableType]:
         lines.append(Text.assemble(*((text, "dim" if owner < 0 else _COLOURS[owner % len(_COLOURS)]) for text, owner in pieces)))
     reach = [float(value) for curve in drawn.curves for value in (curve.x[:1].tolist() + curve.x[-1:].tolist())]
     parts: list[RenderableType] = [Text(drawn.metric, style="bold"), *lines]
-    parts.append(Text(f"{drawn.x}: {tick(min(reach))} to {tick(max(reach))}", style="dim"))
+    words = duration_tick if drawn.x == "time" else tick
+    parts.append(Text(f"{drawn.x}: {words(min(reach))} to {words(max(reach))}", style="dim"))
     for number, curve in enumerate(drawn.curves):
         odd = f"  {len(curve.nans):,} not finite" if len(curve.nans) else ""
         parts.append(Text.assemble(("⣿ ", _COLOURS[number % len(_COLOURS)]), curve.label, (odd, "yellow")))

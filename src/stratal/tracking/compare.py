@@ -164,8 +164,9 @@ def _labels(runs: Sequence[ComparedRun]) -> list[str]:
 def _metric(name: str, runs: Sequence[ComparedRun], minimize: Collection[str], maximize: Collection[str]) -> MetricRow:
     values = tuple(run.metrics.get(name) for run in runs)
     goals = {run.goals[name] for run in runs if name in run.goals}
-    stated = goals.pop() if len(goals) == 1 else direction_of(name)  # runs that contradict each other say nothing
-    direction = MINIMIZE if name in minimize else MAXIMIZE if name in maximize else stated
+    stated = goals.pop() if len(goals) == 1 else None  # runs that contradict each other say nothing
+    said = MINIMIZE if name in minimize else MAXIMIZE if name in maximize else stated
+    direction = said or direction_of(name)
     base = values[0]
     return MetricRow(
         name=name,
@@ -173,7 +174,7 @@ def _metric(name: str, runs: Sequence[ComparedRun], minimize: Collection[str], m
         values=values,
         deltas=tuple(None if value is None or base is None else value - base for value in values),
         best=_best(values, direction),
-        is_guessed=direction != UNKNOWN and name not in minimize and name not in maximize,
+        is_guessed=said is None and direction != UNKNOWN,
     )
 
 

@@ -125,7 +125,7 @@ def _metrics_table(comparison: Comparison) -> Markup:
     if not comparison.metrics:
         return join()
     guessed = any(row.is_guessed for row in comparison.metrics)
-    said = "Last values; the best of each row is marked, the difference to the first run stands below."
+    said = "Last values, or what a metric's definition makes of it; the best is marked, the difference to the first run stands below."
     if guessed:
         said += " Which way is better was guessed from the name where it says so."
     rows = [_metric_row(row) for row in comparison.metrics[:_MOST_ROWS]]

@@ -89,8 +89,8 @@ def find_runs(
     select: columns such as ["name", "params.lr", "max(metrics.auc)"]; then only they are read, and a table of them is given.
     Raises Misuse, with the place, for what cannot be read."""
     store = store or current_store()
-    if limit is not None and limit < 1:
-        raise Misuse(f"limit = {limit} is not possible", hint="give 1 or more, or None for all")
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise Misuse(f"limit = {limit!r:.60} is not possible", hint="give 1 or more, or None for all")
     living = store.living()
     with store.query() as tx:
         asked = ask(tx, where, experiment=experiment, order_by=order_by, living=living)
@@ -119,16 +119,10 @@ class Asked(NamedTuple):
 
     def numbers(self, tx: Transaction, limit: int | None, after: str | None = None) -> tuple[list[int], str | None]:
         """Give the numbers of the runs in order, and the token of what comes after them."""
-        found: list[int] = []
-        while True:
-            size = MOST if limit is None else min(MOST, limit - len(found))
-            got = pick_runs(
-                tx, self.condition, self.order, experiments=self.experiments, living=self.living, limit=size, page=after
-            )  # fmt: skip
-            after = got.next
-            found.extend(got.numbers)
-            if after is None or len(found) == limit:
-                return found, after
+        got = pick_runs(
+            tx, self.condition, self.order, experiments=self.experiments, living=self.living, limit=limit, page=after
+        )  # fmt: skip
+        return list(got.numbers), got.next
 
 
 def ask(

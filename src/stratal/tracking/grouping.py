@@ -13,8 +13,8 @@ from stratal.tracking.directions import MAXIMIZE, UNKNOWN, direction_of
 from stratal.tracking.finding import Asked, ask
 from stratal.tracking.opening import current_store
 from stratal.tracking.search import Key, parse_columns
-from stratal.tracking.search.grammar import Column
-from stratal.tracking.selecting import Columns, read_table, remarks_on
+from stratal.tracking.search.grammar import Column, Names
+from stratal.tracking.selecting import Columns, known_in, read_table, remarks_on
 from stratal.tracking.table import Cell, RunTable
 
 # Params that only say which draw a run was, when a group is made of all others.
@@ -43,7 +43,7 @@ def top(
         raise Misuse(f"k = {k} is not possible", hint="give 1 or more")
     living = store.living()
     with store.query() as tx:
-        asked = ask(tx, where, experiment=experiment, order_by=_directed(by), living=living)
+        asked = ask(tx, where, experiment=experiment, order_by=_directed(by, Names(known_in(tx))), living=living)
         measured = asked.order[0].key
         wanted = [*parse_columns(per, names=asked.names), Column(name=str(measured), key=measured)]
         _no_stars(wanted)
@@ -82,9 +82,9 @@ def spread(
         return RunTable(_spread(table, keys, [column.name for column in measured]), remarks=remarks_on(tx, asked.names.places))
 
 
-def _directed(by: str) -> str:
+def _directed(by: str, names: Names) -> str:
     """Add the direction to what is measured, if its name says it."""
-    columns = parse_columns(_DIRECTED.sub("", by))
+    columns = parse_columns(_DIRECTED.sub("", by), names=names)
     if len(columns) != 1 or columns[0].is_all:
         raise Misuse(f"{by!r} is not one thing to measure runs by", hint='for example by="metrics.auc desc"')
     if _DIRECTED.search(by):

@@ -59,7 +59,7 @@ class Plot:
         return path
 
     def _chart(self) -> Markup:
-        words = _duration if self.x == "time" else tick
+        words = duration_tick if self.x == "time" else tick
         return chart(self.curves, title=self.metric, x_name=_AXES.get(self.x, self.x), y_name=self.metric, x_words=words)
 
     def _repr_html_(self) -> str:
@@ -81,6 +81,8 @@ def plot(runs: Sequence[str | ReadRun], metric: str, *, x: str = "step", smooth:
     Cost: up to 1,000 points as they are; longer series by step come from what the store keeps of them without decoding all."""
     if not runs:
         raise Misuse("no run is named", hint="name runs, or find some: st.plot(st.runs(limit=5), ...)")
+    if isinstance(runs, str):
+        raise Misuse(f"runs are a list, not the text {runs!r:.60}", hint=f"write [{runs!r:.60}]")
     if not 0 <= smooth < 1:
         raise Misuse(f"smooth = {smooth:g} is no weight", hint="give 0 to below 1, for example 0.9")
     store = store or current_store()
@@ -163,8 +165,9 @@ def _bucketed(label: str, places: Floats, values: Floats, buckets: int) -> Curve
     return Curve(label, places[edges], np.fmin.reduceat(known, edges), np.fmax.reduceat(known, edges), known[ends], nans)
 
 
-def _duration(seconds: float) -> str:
+def duration_tick(seconds: float) -> str:
+    """Write a duration at an axis."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
+    return f"{seconds:.3g} s" if seconds >= 1 or not seconds else f"{seconds * 1000:.3g} ms"

@@ -78,4 +78,4 @@ class RunTable(Framed, Sequence[dict[str, Cell]]):
 
     def __repr__(self) -> str:
         more = ", and more" if self.next else ""
-        return f"<{len(self):,} rows of {', '.join(self._columns)}{more}>"
+        return f"<{len(self):,} rows of {', '.join(self._columns)}{more}>" + "".join(f"\n{remark}" for remark in self.remarks)

@@ -111,7 +111,7 @@ def parse_filter(text: str, *, now_ns: int, names: Names | None = None) -> Condi
 def parse_order(order: str | Sequence[str], *, names: Names | None = None) -> tuple[OrderKey, ...]:
     """Parse `metrics.auc desc, started`, as one text or as a list of such. Raises Misuse, with the place."""
     keys: list[OrderKey] = []
-    for text in [order] if isinstance(order, str) else order:
+    for text in _texts(order, "order"):
         reader = _Reader(text, "order", 0, names)
         if reader.next.kind != "end":
             keys.extend(reader.order())
@@ -123,7 +123,7 @@ def parse_order(order: str | Sequence[str], *, names: Names | None = None) -> tu
 def parse_columns(columns: str | Sequence[str], *, names: Names | None = None) -> tuple[Column, ...]:
     """Parse `name, params.lr, max(metrics.auc), tags.*`, as one text or as a list of such. Raises Misuse, with the place."""
     found: list[Column] = []
-    for text in [columns] if isinstance(columns, str) else columns:
+    for text in _texts(columns, "column"):
         reader = _Reader(text, "column", 0, names)
         if reader.next.kind != "end":
             found.extend(reader.columns())
@@ -132,12 +132,20 @@ def parse_columns(columns: str | Sequence[str], *, names: Names | None = None) -
     return tuple({column.name: column for column in found}.values())
 
 
+def _texts(given: str | Sequence[str], subject: str) -> Sequence[str]:
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, Sequence):
+        raise Misuse(f"{given!r:.60} is no {subject}", hint="give a text, or a list of texts")
+    return given
+
+
 class _Reader:
     """A text, and how far it has been read."""
 
     def __init__(self, text: str, subject: str, now_ns: int, names: Names | None) -> None:
         if not isinstance(text, str):
-            raise Misuse(f"a {subject} is a text, not {text!r:.60}", hint='for example "metrics.auc > 0.9"')
+            raise Misuse(f"this {subject} is no text: {text!r:.60}", hint='for example "metrics.auc > 0.9"')
         self._text = text
         self._subject = subject
         self._now_ns = now_ns

@@ -89,6 +89,8 @@ def search_runs(
     and has none of them is `lost`. limit: 1 to 10,000. page: what the page before gave as `next`, under the same order.
 
     Ties, and no order: started last first, then by id. Raises Misuse for a limit or token that is none."""
+    if not 1 <= limit <= MOST:
+        raise Misuse(f"limit = {limit} is not possible", hint=f"give 1 to {MOST:,}, and read further pages with their token")
     picked = pick_runs(tx, condition, order, experiments=experiments, living=living, limit=limit, page=page)
     return Page(runs=tuple(_read(tx, picked.numbers)), next=picked.next)
 
@@ -100,15 +102,17 @@ def pick_runs(
     *,
     experiments: Collection[str] | None = None,
     living: Collection[str] = (),
-    limit: int = 100,
+    limit: int | None = 100,
     page: str | None = None,
 ) -> Picked:
-    """Find runs as `search_runs`, without reading them: out of the indexes alone where they give it."""
-    if not 1 <= limit <= MOST:
-        raise Misuse(f"limit = {limit} is not possible", hint=f"give 1 to {MOST:,}, and read further pages with their token")
+    """Find runs as `search_runs`, without reading them: out of the indexes alone where they give it. limit: None for all."""
+    if limit is not None and limit < 1:
+        raise Misuse(f"limit = {limit} is not possible", hint="give 1 or more, or None for all")
     searching = Searching(tx.now_ns, living, experiments)
     token = None if page is None else _read_token(page, order)
-    searching.plan(tx, condition)
+    searching.plan(tx, condition, is_whole=limit is None)
+    if limit is None:
+        return Picked(numbers=tuple(row[0] for row in tx.rows(searching.page(condition, order, token, leads=False))), next=None)
     found: list[Row] = []
     if _can_lead(order, token):
         found = tx.rows(searching.page(condition, order, token, leads=True).limit(limit + 1))
@@ -148,9 +152,9 @@ class Searching:
         self._led: FromClause | None = None
         self._looked_up: list[Condition] = []
 
-    def plan(self, tx: Transaction, condition: Condition) -> None:
+    def plan(self, tx: Transaction, condition: Condition, *, is_whole: bool) -> None:
         """Choose how conditions that are joined by `and` are evaluated: along the index of the rarest, the others by look-ups; and by
-        look-ups alone if none is rare, because then a page is full before many runs were looked at."""
+        look-ups alone if none is rare, because then a page is full before many runs were looked at; by sets if all are wanted."""
         parts = [
             part
             for part in (condition.parts if isinstance(condition, And) else (condition,))
@@ -160,6 +164,8 @@ class Searching:
             return
         counts = tx.row(select(*(self._count(part).label(f"n{at}") for at, part in enumerate(parts))))
         rarest = min(zip(counts or (), parts, strict=True), key=lambda pair: int(pair[0]))
+        if rarest[0] > _COMMON and is_whole:
+            return
         if rarest[0] <= _COMMON:
             self._leader = rarest[1]
             self._led = self._holding(rarest[1]).subquery("led")
