@@ -35,6 +35,7 @@ def reproduce(
     here: Annotated[bool, typer.Option("--here", help="Use this Python and its packages, not a rebuilt environment.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Keep the verdict only, not the folder of the replay.")] = False,
     working_tree: Annotated[bool, typer.Option("--working-tree", help="Take the code as it is in the project today.")] = False,
+    alone: Annotated[bool, typer.Option("--alone", help="Replay a step without its pipeline, from the inputs that it had.")] = False,
     lenient: Annotated[bool, typer.Option("--lenient", help="Take any version of a package that can no longer be had.")] = False,
     result: Annotated[str | None, typer.Option(help="Start nothing, and judge the store that a replay elsewhere has written.")] = None,
     dockerfile: Annotated[Path | None, typer.Option(help="Write a Dockerfile and all that it copies into this folder instead.")] = None,
@@ -60,7 +61,7 @@ def reproduce(
         return
     say = None if json else lambda text: print(text, file=sys.stderr)
     made = start_again(
-        ref, here=here, check=check, working_tree=working_tree, lenient=lenient, argv=words or None, rtol=rtol, atol=atol,
+        ref, here=here, check=check, working_tree=working_tree, lenient=lenient, alone=alone, argv=words or None, rtol=rtol, atol=atol,
         timeout_s=timeout_s, result=result, say=say,
     )  # fmt: skip
     if json:

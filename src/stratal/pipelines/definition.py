@@ -65,9 +65,10 @@ class Pipeline(Generic[P, R]):
         """Go on with a run that was killed, stopped or failed, by its id: what it finished and is unchanged is not run again."""
         from stratal.pipelines.running import resume_run  # as above
 
-        return cast("PipelineRun[R]", resume_run(run, self._rebuilt, self.name, self.options))
+        return cast("PipelineRun[R]", resume_run(run, self.rebuilt, self.name, self.options))
 
-    def _rebuilt(self, params: dict[str, object]) -> Graph:
+    def rebuilt(self, params: dict[str, object]) -> Graph:
+        """Build the graph again from a run's parameters by name."""
         args, kwargs = call_arguments(self.__wrapped__, params)
         return self.graph(*args, **kwargs)  # type: ignore[arg-type]  # they were bound to this very signature
 

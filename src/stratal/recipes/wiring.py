@@ -2,6 +2,7 @@
 a room is imported when it is met."""
 
 from stratal.tracking.refs import register_resolver
+from stratal.tracking.reproducing.alone import register_replayer
 from stratal.tracking.reproducing.carrying import register_carrier
 
 RESOLVERS = {
@@ -21,6 +22,10 @@ CARRIERS = {
     "study": "stratal.tuning.carrying:carry_studies",
 }
 
+REPLAYERS = {
+    "step": "stratal.pipelines.replaying:replay_step",
+}
+
 
 def wire() -> None:
     """Fill the tables."""
@@ -28,6 +33,8 @@ def wire() -> None:
         register_resolver(kind, resolver)
     for subject, carrier in CARRIERS.items():
         register_carrier(subject, carrier)
+    for kind, replayer in REPLAYERS.items():
+        register_replayer(kind, replayer)
 
 
 wire()

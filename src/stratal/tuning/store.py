@@ -158,8 +158,8 @@ class StudyStore:
             found = tx.row(_BY_RUN, of_run=to_bytes(run))
             return None if found is None else _version(found)
 
-    def plant(self, *, version: StudyVersion, trials: Sequence[Trial]) -> None:
-        """Put a version of another store here, with its proposals as trials that nobody has begun. Idempotent by name and number.
+    def plant(self, *, version: StudyVersion, trials: Sequence[Trial], with_results: bool = False) -> None:
+        """Put a version of another store here, with its trials: as nobody has begun them, or as they ended. Idempotent by name and number.
 
         No operation: only a store that nobody else uses may be given numbers from outside."""
         name, number = version.name, version.version
@@ -167,14 +167,18 @@ class StudyStore:
             if tx.row(_ONE_VERSION, on_study=name, on_version=number) is not None:
                 return
             planted = self._insert(tx, version, version=number, why=version.why, parent=None)
-            for trial in trials:
+            for trial in sorted(trials, key=lambda trial: trial.told or 0):
                 start = self._start(name, "trial", f"trial {trial.number}", trial.params, planted.run)
                 run, token = rows.insert_leased(tx, self._store, start, ttl_s=LEASE_S)
-                leases.release(tx, run, token)
                 tx.run(
                     _ADD_TRIAL, study=name, version=number, number=trial.number, run=to_bytes(run), params=to_json(trial.params), known=0,
                     status="running", attempts=0, error="", asked_ns=tx.now_ns,
                 )  # fmt: skip
+                if with_results and trial.status != "running":
+                    result = Result(status=trial.status, value=trial.value, step=trial.step, error=trial.error)
+                    self._end(tx, name, number, trial.number, run, token, result)
+                else:
+                    leases.release(tx, run, token)
             tx.run(_PROPOSED, on_study=name, on_version=number, so_many=len(trials))
 
     @operation(needs=Role.VIEWER)

@@ -12,6 +12,7 @@ from stratal.tracking.capture import Capture, Packages
 from stratal.tracking.explaining import capture_of
 from stratal.tracking.finding import find_runs
 from stratal.tracking.reading import ReadRun, get_run
+from stratal.tracking.reproducing.alone import OUTPUT
 from stratal.tracking.reproducing.causes import Cause, Side, likely_causes
 from stratal.tracking.reproducing.matching import Standing, labels, tree_of
 from stratal.tracking.reproducing.records import FAILED, NOTHING, ArtifactVerdict
@@ -170,7 +171,9 @@ def _points(run: ReadRun, name: str) -> Points:
 
 def _artifacts(run: ReadRun, other: ReadRun | None, label: str) -> list[ArtifactVerdict]:
     held = {each.path: each.digest for each in other.artifacts} if other is not None else {}
-    return [ArtifactVerdict(run=label, path=each.path, is_equal=held.get(each.path) == each.digest) for each in run.artifacts]
+    files = [ArtifactVerdict(run=label, path=each.path, is_equal=held.get(each.path) == each.digest) for each in run.artifacts]
+    stated = other.statements(OUTPUT) if other is not None else []
+    return files + [ArtifactVerdict(run=label, path="(output)", is_equal=bool(each.body.get("is_equal"))) for each in stated]
 
 
 def _verdict(run: ReadRun, answer: ReadRun | None, series: list[SeriesVerdict], artifacts: list[ArtifactVerdict]) -> str:

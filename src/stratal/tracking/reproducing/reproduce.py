@@ -5,7 +5,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -22,6 +22,7 @@ from stratal.tracking.explaining import capture_of
 from stratal.tracking.opening import current_store, open_store
 from stratal.tracking.reading import ReadRun, get_run
 from stratal.tracking.refs import parse_ref, resolve
+from stratal.tracking.reproducing.alone import request_of
 from stratal.tracking.reproducing.carrying import Cargo, carry
 from stratal.tracking.reproducing.containers import placed, variables_inside, write_apptainer, write_dockerfile
 from stratal.tracking.reproducing.environments import Environment, rebuild
@@ -29,7 +30,7 @@ from stratal.tracking.reproducing.judging import Family, chain_of, family_of, ju
 from stratal.tracking.reproducing.records import STATEMENT, Reproduction
 from stratal.tracking.reproducing.replaying import command_of, last_lines, recorded_variables, start, variables_of
 from stratal.tracking.reproducing.requirements import Requirements, requirements_of
-from stratal.tracking.reproducing.restoring import restore
+from stratal.tracking.reproducing.restoring import Restored, restore
 from stratal.tracking.reproducing.verdicts import ATOL, RTOL, Tolerance
 from stratal.tracking.runs import Run
 from stratal.tracking.runs import run as start_run
@@ -47,6 +48,7 @@ class _Terms:
     here: bool
     working_tree: bool
     lenient: bool
+    alone: bool
     argv: Sequence[str] | None
     tolerance: Tolerance
     timeout_s: float | None
@@ -60,6 +62,7 @@ def reproduce(
     check: bool = False,
     working_tree: bool = False,
     lenient: bool = False,
+    alone: bool = False,
     argv: Sequence[str] | None = None,
     rtol: float = RTOL,
     atol: float = ATOL,
@@ -73,7 +76,8 @@ def reproduce(
     ref: a run, or what a run made: model:churn@production, study:churn, pipeline:churn@latest. What is part of the run is compared too.
     here: use this Python and its packages, and not a rebuilt environment. check: keep the verdict only, not the folder.
     working_tree: take the code as it is in the project today. lenient: take any version of a package that can no longer be had.
-    argv: instead of the captured command line. rtol, atol: values are close enough if |a - b| <= atol + rtol * |a|.
+    alone: replay a step without its pipeline, from the inputs that it had. argv: instead of the captured command line.
+    rtol, atol: values are close enough if |a - b| <= atol + rtol * |a|.
     timeout_s: longest time of the program. result: start nothing, and judge the store that a replay elsewhere has written.
     say: told what happens. The verdict is kept as a run of its own, and stated on the original run for gates.
     Raises NotFound, Misuse for a run that has not ended or of which nothing was captured, Refused for a capture that cannot be
@@ -82,12 +86,12 @@ def reproduce(
     store = store or current_store()
     tolerance = Tolerance(relative=rtol, absolute=atol)
     wait_for_captures()
-    family = _family(find_run(ref, store), store)
+    family = _family(find_run(ref, store), store, alone=alone)
     if result is not None:
         return _keep(_judged(family, store, _existing(result), tolerance), family, store, None)
     tell = say or (lambda text: None)
     terms = _Terms(
-        here=here, working_tree=working_tree, lenient=lenient, argv=argv, tolerance=tolerance, timeout_s=timeout_s, tell=tell
+        here=here, working_tree=working_tree, lenient=lenient, alone=alone, argv=argv, tolerance=tolerance, timeout_s=timeout_s, tell=tell
     )  # fmt: skip
     place, begun_s = _fresh_folder(store), store.clock.monotonic_s()
     try:
@@ -132,7 +136,7 @@ def find_run(ref: str, store: Store) -> ReadRun:
     return get_run(maker, store=store)
 
 
-def _family(run: ReadRun, store: Store) -> Family:
+def _family(run: ReadRun, store: Store, *, alone: bool = False) -> Family:
     if run.status == "running":
         raise Misuse(f"run {run.short} has not ended", hint="reproduce it when it has")
     chain = chain_of(run, store)
@@ -146,7 +150,12 @@ def _family(run: ReadRun, store: Store) -> Family:
         raise Misuse(
             f"run {run.short} was made by this very program, which would start itself for ever", hint="reproduce it from another one"
         )
-    return family_of(run, chain, captured, store)
+    if not alone:
+        return family_of(run, chain, captured, store)
+    family = family_of(run, [run], captured, store)
+    # What ran inside of it saw what it saw: the threads of a worker.
+    inner = next((found for each in family.tree if (found := capture_of(each)) is not None), captured)
+    return replace(family, capture=msgspec.structs.replace(inner, is_worker=False))
 
 
 def _fresh_folder(store: Store) -> Path:
@@ -166,13 +175,20 @@ def _replay(family: Family, store: Store, place: Path, terms: _Terms) -> Reprodu
     restored = restore(capture, store.blobs, place, from_working_tree=terms.working_tree)
     terms.tell(f"restored from {restored.how}")
     scratch = open_store(place / "store")
+    if terms.alone:  # inputs may be large, and are read where they lie
+        scratch.blobs.folder.symlink_to(store.blobs.folder)
     notes = [*(rebuilt.notes if rebuilt else ()), *restored.notes, *carry(_cargo(family, store, scratch))]
     notes += [f"the command line was given anew: {shlex.join(mask_argv(terms.argv))}"] if terms.argv is not None else []
-    command = command_of(capture, store.blobs, restored, python=rebuilt.python if rebuilt else sys.executable, argv=terms.argv)
+    python = rebuilt.python if rebuilt else sys.executable
+    if terms.alone:
+        command = _command_alone(family, store, restored, scratch, python)
+    else:
+        command = command_of(capture, store.blobs, restored, python=python, argv=terms.argv)
     variables = variables_of(capture, restored, store=scratch.folder, ourselves=rebuilt.stratal if rebuilt else None)
     for note in notes:
         terms.tell(note)
-    terms.tell(f"started {Path(command[1]).name if capture.entry.kind == 'script' else capture.entry.kind} in {restored.working}")
+    what = f"{family.run.kind} {family.run.name}" if terms.alone else capture.entry.target or capture.entry.kind
+    terms.tell(f"started {what} in {restored.working}")
     with (place / "output.txt").open("wb") as output:
         code = start(command, restored.working, variables, output, terms.timeout_s)
     if code:
@@ -186,6 +202,13 @@ def _replay(family: Family, store: Store, place: Path, terms: _Terms) -> Reprodu
         exit_code=code,
         output=last_lines(place / "output.txt") if code or not made.replay else "",
     )
+
+
+def _command_alone(family: Family, store: Store, restored: Restored, scratch: Store, python: str) -> list[str]:
+    """Give the command that replays one run."""
+    request = scratch.folder.parent / "alone.json"
+    request.write_text(request_of(family.run.id, family.run.kind, store, family.capture, restored))
+    return [python, "-c", f"from stratal.tracking.reproducing.alone import main; main({str(request)!r})"]
 
 
 def _judged(family: Family, store: Store, replayed: Store, tolerance: Tolerance) -> Reproduction:
@@ -222,8 +245,9 @@ def _cargo(family: Family, store: Store, scratch: Store) -> Cargo:
     refs = {edge.target for each in family.tree for edge in each.edges}
     if family.top.id != family.run.id:
         refs |= {edge.target for edge in family.top.edges}
-    runs = tuple(family.labels)
-    return Cargo(source=store, target=scratch, refs=tuple(sorted(refs)), runs=runs, before_ns=program_start_ns(family.capture))
+    is_alone = family.top.id == family.run.id and family.run.parent is not None
+    began_ns = (family.run.record.started_ns or 0) if is_alone else program_start_ns(family.capture)
+    return Cargo(source=store, target=scratch, refs=tuple(sorted(refs)), runs=tuple(family.labels), before_ns=began_ns)
 
 
 def _keep(made: Reproduction, family: Family, store: Store, output: Path | None) -> Reproduction:
@@ -243,6 +267,6 @@ def _keep(made: Reproduction, family: Family, store: Store, output: Path | None)
             recording.save(output)
     about = Run(store, original.id, original.experiment, epoch=original.record.epoch, kind=original.kind)
     about.state(STATEMENT, made.statement(), subject=original.ref)
-    for stated in original.statements(_LOGGED_MODEL):
+    for stated in (stated for each in family.tree for stated in each.statements(_LOGGED_MODEL)):
         about.state(STATEMENT, made.statement(), subject=stated.subject)
     return made
