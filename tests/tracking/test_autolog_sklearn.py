@@ -159,7 +159,8 @@ def test_outside_of_runs_a_fit_gets_a_run_of_its_own_where_that_was_asked_for(st
     from stratal.tracking.opening import use_store
 
     use_store(store)
-    autolog(start_runs="alone")
+    autolog("sklearn", start_runs="alone")
+    autolog("sklearn")  # it is still so
     LogisticRegression().set_callbacks(callback("sklearn")).fit(X, Y)
     with pytest.raises(ValueError, match="inconsistent"):
         make_pipeline(StandardScaler(), LogisticRegression()).set_callbacks(callback("sklearn")).fit(X, Y[:5])
@@ -194,3 +195,5 @@ def test_the_report_says_what_to_write():
         autolog("fastai")
     with pytest.raises(Misuse, match="there is no callback"):
         callback("fastai")
+    with pytest.raises(Misuse, match="cannot name the experiment"):
+        autolog("sklearn", start_runs="")

@@ -10,6 +10,7 @@ from stratal.tracking.active import OpenRun
 from stratal.tracking.autolog.console import console
 from stratal.tracking.autolog.entries import switched
 from stratal.tracking.autolog.fits import start_runs_with
+from stratal.tracking.facts import check_name
 from stratal.tracking.runs import run as start_run
 
 
@@ -72,7 +73,8 @@ def autolog(*names: str, start_runs: str | None = None, off: bool = False) -> Au
     """Switch on autolog in this process, and give what is on, and what to write where a library has no hook for all its fits.
 
     names: what to switch, all if none is given. start_runs: an experiment; a fit outside of any run then gets a run of its own
-    in it, else it is not logged. off: switch it off instead. No class and no module is patched. Raises Misuse for an unknown name.
+    in it, else it is not logged. off: switch it off instead; without names the starting of runs, too. No class and no module is
+    patched. Raises Misuse for an unknown name.
     """
     known = (*_UNASKED, *_BY_HAND)
     if unknown := [name for name in names if name not in known]:
@@ -83,7 +85,11 @@ def autolog(*names: str, start_runs: str | None = None, off: bool = False) -> Au
         switched.discard("lightning") if off else switched.add("lightning")
     if "transformers" in names or (not names and "transformers" in sys.modules):
         _report_to_us(off=off)
-    start_runs_with(None if start_runs is None or off else lambda library: start_run(start_runs, name=library))
+    if off and not names:
+        start_runs_with(None)
+    elif start_runs is not None:
+        check_name("experiment", start_runs)
+        start_runs_with(lambda library: start_run(start_runs, name=library))
     return report(*names)
 
 

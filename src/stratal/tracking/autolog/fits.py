@@ -5,6 +5,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from stratal.core.errors import StratalError
@@ -49,9 +50,14 @@ class Fit:
 
     def log(self, metrics: Mapping[str, Any], *, step: int | None = None) -> None:
         """Log what is a number of these; nested names are joined. The rest is left out."""
-        found = {self.prefix + name: value for name, value in flatten(metrics).items() if isinstance(value, int | float)}
+        found = {self.prefix + name: float(value) for name, value in flatten(metrics).items() if isinstance(value, Real)}
         if found and self.run.is_open:
             self.run.log(found, step=step)
+
+    def show(self, values: Mapping[str, object], *, step: int | None = None) -> None:
+        """Log what is looked at: histograms, figures, tables."""
+        if values and self.run.is_open:
+            self.run.log({self.prefix + name: value for name, value in values.items()}, step=step)
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Set params; texts that are too long for anybody to read are cut."""

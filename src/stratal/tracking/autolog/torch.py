@@ -3,16 +3,18 @@
 All norms of a step come from the device in one transfer: a call of `.item()` for each would stall it hundreds of times.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
 from stratal.core.errors import Misuse
-from stratal.core.records import to_json
 from stratal.tracking.active import OpenRun
 from stratal.tracking.autolog.fits import Fit, begin, guarded
+from stratal.tracking.media.histograms import Histogram
 
 LIBRARY = "torch"
 BINS = 64
@@ -61,8 +63,8 @@ class Watching:
         gradients = [(name, weight.grad) for name, weight in self._module.named_parameters() if weight.grad is not None]
         self._fit.log(_norms({"parameters": weights, "gradients": gradients}), step=step)
         if self._histograms:
-            found = {"parameters": _histograms(weights), "gradients": _histograms(gradients)}
-            self._fit.save(f"histograms/step-{step:08d}.json", to_json(found).encode())
+            shown = {f"histograms/parameters/{name}": _histogram(tensor) for name, tensor in weights}
+            self._fit.show(shown | {f"histograms/gradients/{name}": _histogram(tensor) for name, tensor in gradients}, step=step)
 
 
 def watch(run: OpenRun, module: torch.nn.Module, *, optimizer: object, every: int, histograms: bool) -> None:
@@ -96,14 +98,18 @@ def _transferred(tensors: _Named) -> Iterable[tuple[str, float]]:
         yield from zip([name for name, _ in own], norms.tolist(), strict=True)
 
 
-def _histograms(tensors: _Named) -> dict[str, dict[str, object]]:
-    """Give low, high and counts of `BINS` equal bins for each tensor; values that are no numbers are left out."""
-    found: dict[str, dict[str, object]] = {}
-    for name, tensor in tensors:
-        values = tensor.float().flatten()
-        values = values[values.isfinite()]
-        if values.numel():
-            low, high = torch.stack([values.min(), values.max()]).tolist()
-            counts = torch.histc(values, BINS, low, high) if low < high else torch.tensor([float(values.numel())])
-            found[name] = {"low": low, "high": high, "counts": [int(count) for count in counts.tolist()]}
-    return found
+def _histogram(tensor: torch.Tensor) -> Histogram:
+    """Count on the device: only edges and counts leave it."""
+    values = tensor.float().flatten()
+    finite = values[values.isfinite()]
+    low, high = torch.stack([finite.min(), finite.max()]).tolist() if finite.numel() else (0.0, 1.0)
+    high = high if low < high else low + 1.0  # all are equal
+    counts = torch.histc(finite, BINS, low, high)
+    nan, below, above = torch.stack([values.isnan().sum(), (values == -math.inf).sum(), (values == math.inf).sum()]).tolist()
+    return Histogram(
+        edges=np.linspace(low, high, BINS + 1),
+        counts=counts.cpu().numpy().astype(np.int64),
+        nan=int(nan),
+        low_infinite=int(below),
+        high_infinite=int(above),
+    )
