@@ -1,6 +1,8 @@
 """Alerts: told once, read by level, run and experiment, and sent to those who follow the store. Excluded: what follows them."""
 
+import errno
 import json
+import os
 import threading
 
 import pytest
@@ -76,14 +78,20 @@ def test_threads_tell_the_same_title_once(store: Store):
     assert len(get_run(made.id, store=store).alerts) == 1
 
 
-def test_an_alert_that_could_not_be_written_may_be_told_again(store: Store, monkeypatch: pytest.MonkeyPatch):
-    with run("churn", store=store) as made:
-        broken = store.journals.with_name("moved")
-        store.writer.close()
-        store.journals.rename(broken)
-        with pytest.raises(StoreDown):
-            made.alert("nan", wait_s=60)
-        broken.rename(store.journals)
+def refuse(_fd: int, _data: bytes) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("on_error", ["raise", "warn"])
+def test_an_alert_that_could_not_be_written_may_be_told_again(store: Store, monkeypatch: pytest.MonkeyPatch, on_error: str):
+    with run("churn", store=store, on_error=on_error) as made:
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "write", refuse)
+            if on_error == "raise":
+                with pytest.raises(StoreDown):
+                    made.alert("nan", wait_s=60)
+            else:
+                assert not made.alert("nan", wait_s=60)
         assert made.alert("nan", wait_s=60)
     assert len(get_run(made.id, store=store).alerts) == 1
 

@@ -23,12 +23,13 @@ def alert(run: OpenRun, title: str, text: str, *, level: str, wait_s: float) -> 
     key = (run.id, title, level)
     if not _waiting.begin(key, float(wait_s), run.store.clock):
         return False
+    is_told = False
     try:
-        run.say(ALERT, Alert(title=title, text=text, level=level, author=run.store.actor().name))
-    except BaseException:
-        _waiting.forget(key)  # it was not told
-        raise
-    return True
+        is_told = run.say(ALERT, Alert(title=title, text=text, level=level, author=run.store.actor().name))
+    finally:
+        if not is_told:
+            _waiting.forget(key)  # it may be told again at once
+    return is_told
 
 
 class _Waiting:

@@ -327,18 +327,20 @@ class Run:
     def _end(self, status: str, error: str) -> None:
         self._writer.fact(self._bytes, self.epoch, END, End(status=status, error=error, lost_calls=self.lost_calls))
 
-    def say(self, what: str, value: object) -> None:
-        """Write a fact of any kind about the run. Raises Misuse for what settling could not read back."""
+    def say(self, what: str, value: object) -> bool:
+        """Write a fact of any kind about the run; tell whether it is written. Raises Misuse for what settling could not read back."""
         if what in BODIES:
             check_body(what, value)
-        self._tell(what, value)
+        return self._tell(what, value)
 
-    def _tell(self, what: str, value: object) -> None:
+    def _tell(self, what: str, value: object) -> bool:
         """Write a fact whose parts were checked one by one."""
         try:
             self._writer.fact(self._bytes, self.epoch, what, value)
         except StoreDown as error:
             self.lose(what, error)
+            return False
+        return True
 
     def _begin(self, start: Start) -> None:
         """Say how the run begins; if that cannot be written, it is tried again before each later call."""
