@@ -140,7 +140,7 @@ def test_an_unknown_word_is_refused(store: Store, value: str):
 def test_mistakes_of_the_caller_raise_in_any_case(store: Store):
     with run("e", store=store) as training:
         for mistake in (
-            lambda: training.log({"m": None}),
+            lambda: training.log({"m": object()}),
             lambda: training.log_params({"": 1}),
             lambda: training.save_bytes("../x", b""),
             lambda: training.edge("liked", "dataset:d@1"),

@@ -211,3 +211,21 @@ def _lock_is_free(database: Database) -> bool:
     thread.start()
     thread.join()
     return bool(free)
+
+
+def test_closing_a_store_waits_for_the_thread_that_settles_for_it(store: Store):
+    inside, leave = threading.Event(), threading.Event()
+
+    def hold(point: str) -> None:
+        inside.set()
+        leave.wait()
+
+    run("e", store=store).log({"m": 1.0})
+    store.database.fault = hold
+    store._settle_aside()
+    inside.wait()
+    closing = threading.Thread(target=store.close)
+    closing.start()
+    leave.set()
+    closing.join()
+    assert store._aside is not None and not store._aside.is_alive()

@@ -143,8 +143,9 @@ class Settler:
         facts = [fact for tail in claimed for fact in self._facts(tx, tail)]
         points = self._points(tx, claimed)
         runs = ensure_runs(tx, {fact.run for fact in facts} | {run for run, _, _ in points})
-        points = {place: rows for place, rows in points.items() if place[0] in runs}
-        self._apply_facts(tx, [fact for fact in facts if fact.run in runs], runs)
+        # what is left over is of runs that were purged
+        points, facts = {place: rows for place, rows in points.items() if place[0] in runs}, [fact for fact in facts if fact.run in runs]
+        self._apply_facts(tx, facts, runs)
         self._database.fault("before points")
         for (id, epoch, _), rows in points.items():
             row = find_run(tx, id)  # again: facts and points before may have changed it, and forks of it

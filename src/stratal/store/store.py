@@ -182,6 +182,8 @@ class Store:
 
     def close(self) -> None:
         """Close the database's connections and this process's segment."""
+        if self._aside is not None and self._aside is not threading.current_thread():
+            self._aside.join()  # it would find its connections closed under its hands
         self.writer.close()
         if "database" in self.__dict__:
             self.database.close()
