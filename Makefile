@@ -12,6 +12,10 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/pytest -n 2 --dist loadgroup -q tests
 
+# Run the longest fault loops: 1,000 kills of writers, uploaders, servers and compactors.
+test-long: .venv/ready
+	STRATAL_TEST_KILLS=1000 $(BIN)/pytest -q -s tests/faults/test_remote_kills.py
+
 # Run lint, types and the architecture contracts.
 check: .venv/ready
 	$(BIN)/ruff check src tests bench examples
@@ -33,4 +37,4 @@ clean:
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	touch $@
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-long check bench clean

@@ -1,7 +1,5 @@
 """Short writes and full disks: a clear error, nothing lost, and the next call works when there is room again."""
 
-import contextlib
-import ctypes
 import errno
 import os
 import resource
@@ -14,6 +12,7 @@ from stratal.core.ids import new_id, to_bytes
 from stratal.store import journal
 from stratal.store.frames import salt_of, scan
 from stratal.store.journal import Writer, segments
+from stratal.testing.disks import small_disk
 from stratal.tracking.opening import open_store
 from stratal.tracking.runs import run
 
@@ -112,19 +111,7 @@ def test_a_failed_sync_seals_the_segment_and_raises(tmp_path: Path, monkeypatch:
     assert set(read_back(folder, id)) >= {0, 2}
 
 
-@contextlib.contextmanager
-def small_disk(folder: Path, size: str):
-    """Mount a small tmpfs; only root may."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    folder.mkdir()
-    if libc.mount(b"tmpfs", str(folder).encode(), b"tmpfs", 0, f"size={size}".encode()) != 0:
-        pytest.skip(f"mounting a small tmpfs is not allowed here: {os.strerror(ctypes.get_errno())}")
-    try:
-        yield lambda more: libc.mount(b"tmpfs", str(folder).encode(), b"tmpfs", 32, f"size={more}".encode())  # 32: MS_REMOUNT
-    finally:
-        libc.umount2(str(folder).encode(), 2)
-
-
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
 def test_a_full_disk_refuses_logs_blobs_and_commands_and_goes_on_when_there_is_room(tmp_path: Path):
     with small_disk(tmp_path / "disk", "1m") as grow:
         store = open_store(tmp_path / "disk" / "store")

@@ -258,7 +258,9 @@ def test_a_sealed_segment_takes_repeats_and_nothing_new(store, team, segment):
     assert team.parts(segment.name)["state"] == "done"
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'{"offset": -1}', b'{"offset": 1e99}', b'{"offset": 5}', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b'{"offset": -1}', b'{"offset": 1e99}', b'{"offset": 5}', b"[" * 100_000, b'{"offset": "\xff"}']
+)
 def test_seals_that_cannot_be_are_refused(store, team, segment, body: bytes):
     team.put(segment.name, 0, segment.data)
     assert team.http.post(f"/ingest/v1/segments/{segment.name}/seal", content=body).status_code in (400, 409, 422)

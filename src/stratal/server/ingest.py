@@ -152,7 +152,7 @@ class Ingest:
             return failed.answer
         except StratalError as error:
             return self._in_http(error).answer
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return refusal(400, "body", f"the body cannot be read: {error}").answer
         except Gone:
             raise

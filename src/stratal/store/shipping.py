@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown
-from stratal.store.blobs import Blobs, is_digest
+from stratal.store.blobs import Blobs, digest_of_file, is_digest
 from stratal.store.calling import Server
 from stratal.store.frames import FACT, read_fact
 from stratal.store.journal import Tail, living_writers, open_segments, read_tail, segments, try_lock
@@ -28,6 +28,8 @@ from stratal.store.shipments import MOST_SHIPMENT_BYTES, OtherBytes, OtherOffset
 
 # Answers of the same segment or blob that bring nothing forward, after which a pass gives up. A race of two senders needs two.
 MOST_DETOURS = 5
+# Up to this size, sending a blob that is there already costs less than to ask first. A guess.
+SMALL_BLOB_BYTES = 16 << 10
 
 
 @dataclass
@@ -165,7 +167,7 @@ class Shipper:
     def _ship_blobs(self, tail: Tail) -> None:
         for frame in tail.read.frames:
             if frame.kind == FACT:
-                with contextlib.suppress(msgspec.DecodeError):
+                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
                     for digest in digests_in(read_fact(tail.data, frame, tail.writer).value):
                         self._ship_blob(digest)
 
@@ -173,7 +175,8 @@ class Shipper:
         if digest in self._sent or not self._blobs.has(digest):
             return  # not here: it was shipped and dropped, or is no blob at all
         path = self._blobs.path(digest)
-        size, offset, detours = path.stat().st_size, self._server.received(digest), 0
+        size, detours = path.stat().st_size, 0
+        offset = 0 if size <= SMALL_BLOB_BYTES else self._server.received(digest)
         is_new = offset is not None
         while offset is not None:
             try:
@@ -183,11 +186,11 @@ class Shipper:
                 offset = got
             except OtherOffset as error:
                 offset = error.offset
-            except Damaged as error:  # once for what an earlier try left there, once for ours
-                if detours:
-                    self._refuse(f"blob {digest}: {error.message}; its file here may be spoilt")
+            except Damaged:
+                if digest_of_file(path) != digest:
+                    self._refuse(f"blob {digest}: its file here is spoilt; the facts that name it are shipped without it")
                     return
-                offset = 0
+                offset = 0  # spoilt on the way, now or in an earlier try
             detours += 1
             if detours > MOST_DETOURS:
                 raise StoreDown(f"blob {digest[:12]}… does not get on", hint="another sender may be at it; try again")
