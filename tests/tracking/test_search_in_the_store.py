@@ -215,7 +215,7 @@ orders = st.lists(
     condition=trees,
     order=orders,
     experiments=st.none() | st.lists(st.sampled_from([*EXPERIMENTS, "none"]), max_size=2),
-    common=st.sampled_from([0, 20, 3000]),  # from how many runs on a condition is looked up run by run
+    common=st.sampled_from([0, 20, 1500]),  # from how many runs on a condition is looked up run by run
 )
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @pytest.mark.slow
