@@ -21,6 +21,7 @@ from stratal.tracking.media.histograms import Histogram, histogram
 from stratal.tracking.media.preparing import FILES, keeper_of, recognised
 from stratal.tracking.media.values import Media
 
+law = settings(deadline=None, max_examples=60)  # no law is about time
 PIXELS = arrays.arrays(
     np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 3, 4])), elements=st.integers(0, 255)
 )
@@ -41,13 +42,14 @@ def there_and_back(media: Media) -> object:
     return keeper.load(data, first.mime, prepared.details)
 
 
+@law
 @given(PIXELS)
 def test_pixels_come_back_as_they_were(pixels: np.ndarray):
     assert (png.decode(png.encode(pixels)) == pixels).all()
 
 
+@law
 @given(PIXELS)
-@settings(max_examples=30)
 def test_a_png_of_ours_is_what_pillow_reads(pixels: np.ndarray):
     Image = pytest.importorskip("PIL.Image")
     import io
@@ -56,6 +58,7 @@ def test_a_png_of_ours_is_what_pillow_reads(pixels: np.ndarray):
     assert (read.reshape(pixels.shape) == pixels).all()
 
 
+@law
 @given(st.binary(max_size=200))
 def test_other_bytes_are_no_png_of_ours(data: bytes):
     assert png.decode(png.SIGNATURE + data) is None
@@ -98,6 +101,7 @@ def test_what_is_no_image_is_refused_in_words(wrong: object, says: str):
         images.prepare(values.image(wrong))
 
 
+@law
 @given(arrays.arrays(np.int16, arrays.array_shapes(min_dims=1, max_dims=2, max_side=20)))
 def test_samples_of_16_bits_come_back_as_they_were(samples: np.ndarray):
     back = there_and_back(values.audio(samples, 8000))
@@ -140,6 +144,7 @@ def test_a_rate_that_is_none_is_refused(rate: object):
         values.audio(np.zeros(3), rate)
 
 
+@law
 @given(FLOATS)
 def test_a_histogram_counts_every_value_once(numbers: list[float]):
     made = histogram(np.array(numbers))
@@ -155,6 +160,7 @@ def test_a_histogram_counts_every_value_once(numbers: list[float]):
         assert made.edges[-1] >= max(finite)
 
 
+@law
 @given(FLOATS)
 def test_a_histogram_comes_back_as_it_was(numbers: list[float]):
     made = histogram(np.array(numbers), caption="weights")
@@ -206,8 +212,8 @@ CELLS = st.one_of(
 )
 
 
+@law
 @given(st.dictionaries(st.text(max_size=5), CELLS, max_size=4))
-@settings(max_examples=60)
 def test_a_table_comes_back_as_it_was(columns: dict[str, list[object]]):
     frame = pl.DataFrame(columns, strict=False)
     back = there_and_back(values.table(frame))
@@ -277,6 +283,7 @@ def test_columns_named_twice_are_refused():
         values.table([[1, 2]], columns=["n", "n"])
 
 
+@law
 @given(st.text(max_size=50))
 def test_a_text_comes_back_as_it_was(text: str):
     assert there_and_back(values.text(text)) == text
@@ -289,6 +296,7 @@ JSON = st.recursive(
 )
 
 
+@law
 @given(JSON)
 def test_a_document_comes_back_as_it_was(document: object):
     assert there_and_back(values.json(document)) == document
@@ -390,6 +398,7 @@ def test_a_json_file_that_is_none_is_refused(tmp_path: Path):
         texts.prepare(values.json(tmp_path / "a.json"))
 
 
+@law
 @given(st.text(min_size=1, max_size=500))
 def test_every_name_has_a_place_that_stays_inside(name: str):
     from stratal.tracking.facts import check_artifact_path
@@ -401,6 +410,7 @@ def test_every_name_has_a_place_that_stays_inside(name: str):
     assert places.ending_of(path) == ".png"
 
 
+@law
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_different_names_have_different_places(left: str, right: str):
     assert (left == right) == (places.folder_of(left) == places.folder_of(right))

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stratal.cli.app import main
@@ -17,6 +17,8 @@ from stratal.tracking.explaining import compare_runs
 from stratal.tracking.opening import use_store
 from stratal.tracking.reading import Series, get_run
 from stratal.tracking.runs import Run, run
+
+law = settings(deadline=None, max_examples=60)  # no law is about time
 
 
 def trained(store: Store, values: list[float], **definition: str) -> Run:
@@ -49,6 +51,7 @@ def test_the_value_that_stands_for_a_metric_has_its_step(store: Store, definitio
     assert (read.summary["other"].value, read.metrics["val/loss"]) == (3.0, 3.0)
 
 
+@law
 @given(st.lists(st.floats(), min_size=1, max_size=20))
 def test_the_best_is_never_nan_unless_all_is(values: list[float]):
     found = summarize(define("m", None, None, "minimize"), np.arange(len(values)), np.array(values))
@@ -60,6 +63,7 @@ def test_the_best_is_never_nan_unless_all_is(values: list[float]):
         assert math.isnan(found.value)
 
 
+@law
 @given(st.lists(st.tuples(st.integers(-5, 20), st.floats(-9, 9)), max_size=12), st.lists(st.integers(-5, 20), max_size=12))
 def test_each_step_gets_the_last_x_at_or_before_it(points: list[tuple[int, float]], steps: list[int]):
     points, steps = sorted(points, key=lambda point: point[0]), sorted(steps)

@@ -5,7 +5,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.linear_model import LogisticRegression
@@ -16,6 +16,7 @@ from stratal.tracking.flavors import samples
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
 
+law = settings(deadline=None, max_examples=60)  # no law is about time
 ROWS = pl.DataFrame({"tenure": np.arange(50), "spend": np.linspace(0, 1, 50)})
 LABELS = np.arange(50) % 2
 
@@ -63,6 +64,7 @@ def test_a_model_without_a_sample_says_how_to_keep_one(store: Store):
         model.sample(store)
 
 
+@law
 @given(
     arrays.arrays(st.sampled_from([np.float32, np.float64, np.int64, np.bool_]), arrays.array_shapes(min_dims=1, max_dims=3, max_side=25))
 )
