@@ -57,6 +57,18 @@ def test_an_axes_and_pyplot_itself_stand_for_their_figure(store: Store):
         pyplot.close(figure)
 
 
+def test_a_display_of_scikit_learn_is_its_figure(store: Store):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    from sklearn.metrics import RocCurveDisplay
+
+    pyplot.switch_backend("agg")
+    display = RocCurveDisplay.from_predictions([0, 1, 1, 0], [0.1, 0.9, 0.8, 0.4])
+    try:
+        assert logged(store, display).digest == logged(store, display.figure_).digest
+    finally:
+        pyplot.close(display.figure_)
+
+
 def test_a_figure_that_cannot_be_drawn_is_refused_with_its_error(store: Store):
     figure = drawn()
     figure.axes[0].set_title("$\\no_such_symbol$")

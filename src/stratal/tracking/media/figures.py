@@ -25,6 +25,7 @@ def prepare(media: Media) -> Prepared:
     if comes_from(value, "plotly"):
         return _from_plotly(value)
     drawn = value if hasattr(value, "savefig") else getattr(value, "figure", None)  # an Axes, or a grid of seaborn
+    drawn = drawn or getattr(value, "figure_", None)  # a display of scikit-learn
     if not hasattr(drawn, "savefig"):
         raise Misuse(f"{of_type(media.value)} is no figure", hint="give a figure of matplotlib or plotly")
     return _from_matplotlib(drawn)

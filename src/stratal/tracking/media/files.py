@@ -82,7 +82,7 @@ def _head(path: PurePath) -> bytes:
         with Path(path).open("rb") as file:
             return file.read(_HEAD)
     except FileNotFoundError as error:
-        raise NotFound(f"there is no file {path}", hint="a text is logged as a text; a path is pathlib.Path(...)") from error
+        raise NotFound(f"there is no file {path}", hint="check the path; it is taken from the working folder") from error
     except (OSError, ValueError) as error:
         raise Misuse(f"the file {path} cannot be read: {error}", hint="a folder is kept with run.save(path)") from error
 

@@ -59,7 +59,7 @@ def _one(value: object, *, in_list: bool = False) -> Media:
     kind = next((kind for library in _libraries(value) if (kind := _LIBRARIES.get(library))), None)
     if kind == "array" or (kind == "table" and not _has_columns(value)):
         return Media(kind=_kind_of_array(value), value=value)
-    if kind is None and _is_pyplot(value):
+    if kind is None and (_is_pyplot(value) or hasattr(value, "figure_")):  # the latter: what scikit-learn's displays draw
         kind = "figure"
     if kind is None:
         raise Misuse(f"{of_type(value)} is nothing that can be logged", hint=_hint(value))
