@@ -119,6 +119,17 @@ def test_what_is_said_last_counts_also_across_processes(store: Store):
     assert (read.summary["val/loss"].value, list(read.definitions)) == (1.0, ["val/*"])
 
 
+def test_a_fork_inherits_what_was_said_of_the_metrics_whose_points_it_shares(store: Store):
+    made = trained(store, [2.0, 1.0, 3.0], goal="minimize")
+    with run(resume=made.id, store=store) as again:
+        again.define_metric("other", summary="max")
+    with run("churn", fork_from=(made.id, 20), store=store) as fork:
+        fork.define_metric("other", summary="first")
+        fork.log({"val/loss": 9.0}, step=20)
+    read = get_run(fork.id, store=store)
+    assert (read.summary["val/loss"].value, read.summary["val/loss"].step, read.summary["other"].how) == (1.0, 10, "first")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"goal": "down"}, {"summary": "median"}, {"summary": "best"}, {"x": "val/loss"}, {"x": ""}, {"x": 3}],

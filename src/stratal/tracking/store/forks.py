@@ -11,7 +11,7 @@ from stratal.store.store import Store
 from stratal.store.tables import run
 from stratal.tracking.facts import EdgeFact, Scalar, Start, params_from_json, to_params
 from stratal.tracking.store.runs import RunRecord, get_record
-from stratal.tracking.store.settling import TrunkFacts, add_edge
+from stratal.tracking.store.settling import TrunkFacts, add_edge, merge_doc
 
 # The role of the edge from a fork to the run that it goes on from.
 ROLE = "fork"
@@ -38,6 +38,8 @@ def insert_fork(tx: Transaction, store: Store, start: Start, of: RunId, step: in
     origin = get_record(tx, of)
     tx.run(_POINT_AT, run_no=made.no, of_id=to_bytes(of), at_step=step, at_epoch=origin.epoch)
     TrunkFacts().start(tx, made, start, at_ns=tx.now_ns, epoch=0, names=store.settler.names)
+    if isinstance(definitions := origin.doc.get("definitions"), dict):  # of its metrics; what the fork says itself comes after
+        merge_doc(tx, made.no, "definitions", {name: {**said, "epoch": 0, "at_ns": 0} for name, said in definitions.items()})
     add_edge(tx, made.no, EdgeFact(verb="used", target=f"run:{of}", role=ROLE), at_ns=tx.now_ns)
     if is_open:
         join(tx, id, store.writer.id)

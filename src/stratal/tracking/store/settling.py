@@ -165,7 +165,7 @@ class TrunkFacts:
         newer = {name: (epoch, at_ns) for name, epoch, at_ns in tx.rows(_PARAM_TIMES, run_no=row.no)}
         _write_params(tx, row, str(tx.value(_EXPERIMENT, run_no=row.no)), params, _Said(fact.epoch, fact.at_ns, names))
         counting = {name: value for name, value in params.items() if newer.get(name, (-1, 0)) <= (fact.epoch, fact.at_ns)}
-        _merge_doc(tx, row.no, "params", params_to_json(counting))
+        merge_doc(tx, row.no, "params", params_to_json(counting))
 
     def _tags(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
         fact, row = placed
@@ -217,21 +217,21 @@ class TrunkFacts:
         fact, body = placed.fact, _body(placed.fact.value, MetricDefinition)
         said = msgspec.json.decode(str(tx.value(_DOC, run_no=placed.run.no))).get("definitions", {}).get(body.name, {})
         if (said.get("epoch", -1), said.get("at_ns", 0)) <= (fact.epoch, fact.at_ns):
-            _merge_doc(
+            merge_doc(
                 tx, placed.run.no, "definitions", {body.name: {**msgspec.to_builtins(body), "epoch": fact.epoch, "at_ns": fact.at_ns}}
             )
 
     def _capture(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         captured = _body(placed.fact.value, CaptureFact)
         if captured.seeds is not None:
-            _merge_doc(tx, placed.run.no, "capture", {"seeds": captured.seeds})
+            merge_doc(tx, placed.run.no, "capture", {"seeds": captured.seeds})
         if captured.thorough is None:
             return
         holder = f"capture:{captured.thorough.digest}"
         blob_use(tx, captured.thorough.digest, f"run:{placed.run.id.hex()}")
         for digest in captured.holds:
             blob_use(tx, digest, holder)
-        _merge_doc(tx, placed.run.no, "capture", {"thorough": captured.thorough.digest})
+        merge_doc(tx, placed.run.no, "capture", {"thorough": captured.thorough.digest})
 
 
 class _Said(NamedTuple):
@@ -278,7 +278,8 @@ def _body(value: object, type: type[T]) -> T:
         raise Damaged(f"a journal holds a {type.__name__} that is none: {error}") from error
 
 
-def _merge_doc(tx: Transaction, no: int, part: str, values: Mapping[str, object]) -> None:
+def merge_doc(tx: Transaction, no: int, part: str, values: Mapping[str, object]) -> None:
+    """Put values over those that a part of a run's document holds."""
     doc = msgspec.json.decode(str(tx.value(_DOC, run_no=no)))
     doc[part] = {**doc.get(part, {}), **values}
     tx.run(_SET_DOC, run_no=no, new_doc=_json(doc))
