@@ -442,6 +442,12 @@ def test_values_are_known_by_their_type(value: object, kind: str):
     assert [media.kind for media in recognised(value)] == [kind]
 
 
+def test_each_refusal_says_what_to_do_instead():
+    for wrong, hint in ((None, "leave it out"), ([1.5], r"st\.histogram"), (10**400, "too large"), (object(), r"st\.image")):
+        with pytest.raises(Misuse, match=hint):
+            recognised(wrong)
+
+
 @pytest.mark.parametrize("wrong", [None, object(), {1}, b"x", [1, 2], [], [None], 1j, lambda: 1], ids=_plain)
 def test_what_is_nothing_is_refused(wrong: object):
     with pytest.raises(Misuse, match="nothing that can be logged"):

@@ -62,7 +62,7 @@ def _one(value: object, *, in_list: bool = False) -> Media:
     if kind is None and (_is_pyplot(value) or hasattr(value, "figure_")):  # the latter: what scikit-learn's displays draw
         kind = "figure"
     if kind is None:
-        raise Misuse(f"{of_type(value)} is nothing that can be logged", hint=_hint(value))
+        raise Misuse(f"{of_type(value)} is nothing that can be logged", hint=_hint(value, in_list=in_list))
     return Media(kind=cast(Kind, kind), value=value)
 
 
@@ -79,12 +79,12 @@ def _kind_of_array(value: object) -> Kind:
     return "histogram" if axes == 1 else "image"
 
 
-def _hint(value: object) -> str:
+def _hint(value: object, *, in_list: bool) -> str:
     if value is None:
         return "leave it out, or log float('nan')"
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and in_list:
         return "a list of numbers is no metric; st.histogram(values) or st.json(values) takes it"
-    return _HINT
+    return "it is too large for a float; log its logarithm, or its text" if isinstance(value, int) else _HINT
 
 
 def _is_pyplot(value: object) -> bool:
