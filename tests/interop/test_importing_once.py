@@ -15,6 +15,7 @@ from stratal.interop.applying import apply_source
 from stratal.interop.bounds import artifact_path, read_json, safe_file
 from stratal.interop.importing import Options, import_runs
 from stratal.interop.tensorboard.finding import find
+from stratal.tracking.deleting import delete, purge
 from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import open_store
 from stratal.tracking.runs import run as start_run
@@ -66,6 +67,18 @@ def test_a_rewritten_source_is_refused_and_nothing_of_it_is_added(store, tmp_pat
     event_file(path, *losses(2))
     assert "rewritten" in import_runs("tensorboard", tmp_path / "logs", store=store).losses[0]
     assert held(store) == before
+
+
+def test_a_run_that_was_purged_is_not_imported_again_and_that_is_said(store, tmp_path: Path):
+    path = event_file(tmp_path / "logs/events.out.tfevents.1.host", *losses(5))
+    [imported] = import_runs("tensorboard", tmp_path / "logs", store=store).runs
+    delete(imported.id, store=store)
+    purge(imported.id, store=store)
+    event_file(path, *losses(9))
+    report = import_runs("tensorboard", tmp_path / "logs", store=store)
+    assert not report.is_complete and "was purged" in report.losses[0]
+    assert report.runs == () or report.runs == []
+    assert len(find_runs("deleted is null or deleted is not null", store=store)) == 0
 
 
 def test_two_imports_of_one_source_cannot_double_it(store, tmp_path: Path):

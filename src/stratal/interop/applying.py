@@ -16,6 +16,7 @@ from stratal.interop.store import Mark, find_mark, has_begun, move_mark, run_of
 from stratal.store.database import Transaction
 from stratal.store.frames import FACT, encode_fact, pack, salt_of, scan
 from stratal.store.journal import Tail
+from stratal.store.names import is_buried
 from stratal.store.store import Store
 from stratal.tracking.facts import EDGE, START, EdgeFact, Start
 
@@ -52,13 +53,23 @@ class _Applying:
         self._writer = writer_of(source.run.tool, source.run.digest, source.part)
         with store.query() as tx:
             self._mark = find_mark(tx, self._writer)
-            self._was_new = not has_begun(tx, run_of(tx, source.run))
+            id = run_of(tx, source.run)
+            self._was_new = not has_begun(tx, id)
+            self._is_purged = is_buried(tx, to_bytes(self._mark.run or id))
         self._tally = Tally.earlier(self._mark.counts)
         self._framer = Framer(store.blobs, self._tally)
         self._remarks: list[Remark] = []
 
     def run(self) -> Applied:
         source, mark = self._source, self._mark
+        if self._is_purged:
+            self._remarks.append(
+                Remark(
+                    f"the run of {source.name} was purged from this store; nothing of it was added. Import it into another store",
+                    is_loss=True,
+                )
+            )
+            return Applied(None, self._tally, self._remarks)
         if source.is_state:
             return self._replace()
         if mark.place and (source.size < mark.place or source.digest(mark.place) != mark.digest):

@@ -82,11 +82,15 @@ def deleted_before(tx: Transaction, at_ns: int) -> list[RunId]:
 
 def needed_by(tx: Transaction, id: RunId, no: int, *, besides: Collection[str]) -> list[str]:
     """Say who needs a run: forks, parts and users that are not among `besides`, and versions of models."""
-    reasons = []
-    for statement_, value, says in ((_FORKS, {"of_id": to_bytes(id)}, "is a fork of it"), (_USERS, {"at_ref": f"run:{id}"}, "uses it"),
-                                    (_CHILDREN, {"of_id": to_bytes(id)}, "is part of it")):  # fmt: skip
-        others = [bytes(other).hex() for (other,) in tx.rows(statement_, **value)]
-        reasons += [f"run:{short(other)} {says}" for other in others if other not in besides and other != id]
+    needing: dict[str, str] = {}
+    for statement_, value, says in (
+        (_FORKS, {"of_id": to_bytes(id)}, "is a fork of it"),
+        (_CHILDREN, {"of_id": to_bytes(id)}, "is part of it"),
+        (_USERS, {"at_ref": f"run:{id}"}, "uses it"),  # forks do, too
+    ):
+        for (other,) in tx.rows(statement_, **value):
+            needing.setdefault(bytes(other).hex(), says)
+    reasons = [f"run:{short(other)} {says}" for other, says in needing.items() if other not in besides and other != id]
     reasons += [f"{holder} holds its files" for (holder,) in tx.rows(_MODELS_MADE, as_holder=f"run:{id}")]
     reasons += [f"{holder} is judged by what it states" for (holder,) in tx.rows(_MODELS_JUDGED, run_no=no)]
     return reasons
