@@ -14,6 +14,7 @@ from stratal.store.events import events_since
 from stratal.store.journal import Writer, segments
 from stratal.store.store import Store
 from stratal.store.uses import blob_use
+from stratal.tracking.alerts import alerts
 from stratal.tracking.deleting import delete, purge, restore
 from stratal.tracking.facts import START, TAGS, Start
 from stratal.tracking.finding import count, find_runs
@@ -87,6 +88,15 @@ def test_a_deleted_run_is_hidden_and_comes_back_as_it_was(store: Store):
     assert restore(made.id, store=store) == [made.id]
     assert get_run(made.id, store=store).record == before
     assert _ids(store) == {made.id, other.id}
+
+
+def test_alerts_of_a_deleted_run_are_hidden_with_it(store: Store):
+    with run("e", store=store) as made:
+        made.alert("look", "here")
+    assert [told.run for told in alerts(store=store)] == [made.id]
+    delete(made.id, store=store)
+    assert list(alerts(store=store)) == []
+    assert len(alerts(run=made.id, store=store)) == 1
 
 
 def test_parts_go_with_a_run_if_that_is_asked(store: Store):

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 FOLDER = Path(__file__).parent / "migrations"
 TARGET = "head"
 # The schema that began to say which release made it.
-_ABOUT_SINCE = 12
+_ABOUT_SINCE = 10
 _RELEASE = select(about.c.value).where(about.c.name == "release")
 _HINT = "make room or mend the disk, then call again; the store is as it was"
 

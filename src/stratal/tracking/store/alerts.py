@@ -8,7 +8,7 @@ from sqlalchemy import select
 from stratal.core.clock import to_utc
 from stratal.core.records import Record, from_json
 from stratal.store.database import Transaction
-from stratal.store.tables import run
+from stratal.store.tables import deletion, run
 from stratal.tracking.facts import ALERT, Alert
 from stratal.tracking.store.dialects import json_text
 from stratal.tracking.tables import statement
@@ -33,7 +33,7 @@ class ToldAlert(Record, frozen=True, kw_only=True):
 
 
 def alerts_of(tx: Transaction, *, levels: Collection[str], experiment: str | None, run_id: str | None, limit: int) -> list[ToldAlert]:
-    """List at most `limit` alerts of some levels, the newest first."""
+    """List at most `limit` alerts of some levels, the newest first; without a run, none of runs that were deleted."""
     found = (
         select(run.c.id, run.c.experiment, json_text(run.c.doc, "name"), statement.c.at_ns, statement.c.body)
         .join_from(statement, run, run.c.no == statement.c.run)
@@ -45,6 +45,8 @@ def alerts_of(tx: Transaction, *, levels: Collection[str], experiment: str | Non
         found = found.where(run.c.experiment == experiment)
     if run_id is not None:
         found = found.where(run.c.id == bytes.fromhex(run_id))
+    else:
+        found = found.where(run.c.no.not_in(select(deletion.c.run)))
     return [_alert(bytes(id).hex(), of, name or "", at_ns, from_json(body, Alert)) for id, of, name, at_ns, body in tx.rows(found)]
 
 
