@@ -69,18 +69,6 @@ def test_a_rewritten_source_is_refused_and_nothing_of_it_is_added(store, tmp_pat
     assert held(store) == before
 
 
-def test_a_run_that_was_purged_is_not_imported_again_and_that_is_said(store, tmp_path: Path):
-    path = event_file(tmp_path / "logs/events.out.tfevents.1.host", *losses(5))
-    [imported] = import_runs("tensorboard", tmp_path / "logs", store=store).runs
-    delete(imported.id, store=store)
-    purge(imported.id, store=store)
-    event_file(path, *losses(9))
-    report = import_runs("tensorboard", tmp_path / "logs", store=store)
-    assert not report.is_complete and "was purged" in report.losses[0]
-    assert report.runs == () or report.runs == []
-    assert len(find_runs("deleted is null or deleted is not null", store=store)) == 0
-
-
 def test_two_imports_of_one_source_cannot_double_it(store, tmp_path: Path):
     event_file(tmp_path / "logs/events.out.tfevents.1.host", *losses(5))
     slow, quick = (find(tmp_path / "logs", Options()).sources[0] for _ in range(2))
@@ -186,6 +174,17 @@ def test_an_imported_run_can_be_resumed(store, tmp_path: Path):
     event_file(path, *losses(3), event(1_700_000_099, 10, scalar("loss", 0.5)))
     import_runs("tensorboard", tmp_path / "logs", store=store)
     assert find_runs(store=store)[0].series("loss").steps.tolist() == [0, 1, 2, 3, 10]
+
+
+def test_a_purged_run_stays_away(store, tmp_path: Path):
+    path = event_file(tmp_path / "logs/events.out.tfevents.1.host", *losses(3))
+    id = import_runs("tensorboard", tmp_path / "logs", store=store).runs[0].id
+    delete(f"run:{id}", store=store)
+    purge(f"run:{id}", store=store)
+    event_file(path, *losses(5))
+    report = import_runs("tensorboard", tmp_path / "logs", store=store)
+    assert not report.runs and "purged" in report.remarks[0]
+    assert not find_runs(store=store)
 
 
 def test_wrong_calls_say_what_to_do(store, tmp_path: Path):

@@ -1,6 +1,5 @@
 """Folders of neptune-exporter: known values, fractional steps kept exact, and parts that are missing, bent and forged."""
 
-import json
 import math
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,9 +35,9 @@ def test_an_export_has_its_known_values(fixtures: Path, store):
     assert run.statements("step_scale")[0].body == {"decimals": 1, "meaning": "a step of 10 here is a step of 1 there"}
     assert run.read_artifact("files/a.txt") == b"file body\n"
     assert len(run.read_artifact("files/images/step_1_000000")) == 4
-    text, histogram = (json.loads(line) for line in run.read_artifact("neptune/part_0.jsonl").splitlines())
-    assert (text["key"], text["value"]) == ("logs/stdout", "line one")
-    assert histogram["value"] == {"type": "COUNTING", "edges": [0.0, 1.0, 2.0], "values": [3.0, 4.0]}
+    (line,), (histogram,) = run.media("logs/stdout"), run.media("hist")
+    assert (line.load(), line.step) == ("line one", 0)
+    assert (histogram.load().counts.tolist(), histogram.load().edges.tolist()) == ([3, 4], [0.0, 1.0, 2.0])
 
 
 def test_importing_twice_and_from_a_part_alone_meets_the_same_run(fixtures: Path, store):

@@ -1,6 +1,5 @@
 """TensorBoard event files: known values of real writers, and files that were cut, bent and forged."""
 
-import json
 import struct
 from pathlib import Path
 
@@ -57,12 +56,12 @@ def test_a_file_of_tensorboardx_has_its_known_values(fixtures: Path, store):
     assert loss.times.astype("int64").tolist() == [(1_700_000_000 + i) * 10**9 for i in range(5)]
     assert tiny.series("back").steps.tolist() == [2, 5] and tiny.series("back").values.tolist() == [2.0, 1.0]
     assert str(tiny.metrics["nan"]) == "nan" and tiny.metrics["inf"] == float("inf")
-    assert [note.text for note in tiny.notes] == ["note/text_summary at step 0: hello *text*"]
-    picture, records = tiny.artifacts
-    assert picture.path.startswith("images/img/0-") and tiny.read_artifact(picture.path).startswith(b"\x89PNG")
-    lines = [json.loads(line) for line in tiny.read_artifact(records.path).splitlines()]
-    assert [(line["kind"], line["tag"]) for line in lines] == [("histogram", "h"), ("text", "note/text_summary"), ("tensor", "pr")]
-    assert (lines[0]["min"], lines[0]["max"], lines[0]["num"], sum(lines[0]["counts"])) == (1.0, 3.0, 4.0, 4.0)
+    (text,), (picture,), (histogram,), (curve,) = (tiny.media(name) for name in ("note/text_summary", "img", "h", "pr"))
+    assert (text.load(), picture.kind, picture.details["width"]) == ("hello *text*", "image", 4)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    counted = histogram.load()
+    assert (int(counted.counts.sum()), counted.edges[0] < 1.0 <= counted.edges[1], counted.edges[-1] >= 3.0) == (4, True, True)
+    assert (curve.load()["plugin"], curve.load()["shape"][0]) == ("pr_curves", 6)
     assert (hp.name, hp.parent, hp.params) == ("hp", tiny.id, {"lr": 0.1, "model": "gbm", "flag": True})
     assert hp.metrics["hp/acc"] == pytest.approx(0.9)
 
@@ -73,8 +72,10 @@ def test_a_file_of_torch_has_its_known_values(fixtures: Path, store):
     assert run.series("loss").times.astype("int64").tolist() == [(1_700_000_000 + i) * 10**9 for i in range(3)]
     third = struct.unpack("<f", struct.pack("<f", 1 / 3))[0]
     assert (run.metrics["loss"], run.metrics["new_style"], run.metrics["double"]) == (third, third, 1 / 3)
-    assert [note.text for note in run.notes] == ["note/text_summary at step 0: hello"]
-    assert run.artifacts[0].path.startswith("images/img/7-")
+    assert [item.load() for item in run.media("note/text_summary")] == ["hello"]
+    assert [(item.kind, item.step) for item in run.media("img")] == [("image", 7)]
+    (weights,) = run.media("weights")
+    assert weights.kind == "histogram" and weights.load().counts.sum() == 4
     assert (hp.parent, hp.params) == (run.id, {"lr": 0.1, "model": "gbm", "flag": 1.0})
 
 
@@ -82,9 +83,28 @@ def test_scalars_and_histograms_as_tensorflow_writes_them_are_read(fixtures: Pat
     assert import_runs("tensorboard", fixtures / "tensorboard-2.21", store=store).is_complete
     (run,) = find_runs(store=store)
     assert run.series("epoch_loss").values.tolist() == [1.0, 0.5, struct.unpack("<f", struct.pack("<f", 1 / 3))[0]]
-    histogram, words = (json.loads(line) for line in run.read_artifact(run.artifacts[0].path).splitlines())
-    assert (histogram["tag"], histogram["counts"], len(histogram["edges"])) == ("dense", [1.0, 0.0, 1.0, 2.0], 5)
-    assert words["texts"] == ["hi"]
+    (dense,), (words,) = run.media("dense"), run.media("words")
+    assert (dense.load().counts.tolist(), len(dense.load().edges), words.load()) == ([1, 0, 1, 2], 5, "hi")
+
+
+def test_bytes_that_are_no_picture_are_kept_as_a_file(store, tmp_path: Path):
+    picture = field(1, "../../../etc/x") + field(4, field(4, b"not a picture"))
+    event_file(tmp_path / "logs/events.out.tfevents.1.host", event(1_700_000_000, 0, picture))
+    assert import_runs("tensorboard", tmp_path / "logs", store=store).is_complete
+    (run,) = find_runs(store=store)
+    (kept,) = run.artifacts
+    assert kept.path.startswith("images/etc/x~") and run.read_artifact(kept.path) == b"not a picture"
+
+
+def test_sounds_and_densities_are_shown(store, tmp_path: Path):
+    sound = field(1, "beep") + field(6, field(4, b"RIFF\0\0\0\0WAVEfmt "))
+    limits, counts = struct.pack("<3d", 0.5, 1.0, 1.7976931348623157e308), struct.pack("<3d", 0.25, 0.75, 1.5)
+    density = field(1, "d") + field(5, field(1, 0.1) + field(2, 9.0) + field(6, limits) + field(7, counts))
+    event_file(tmp_path / "logs/events.out.tfevents.1.host", event(1_700_000_000, 3, sound, density))
+    assert import_runs("tensorboard", tmp_path / "logs", store=store).is_complete
+    (run,) = find_runs(store=store)
+    assert [(item.name, item.kind, item.step) for item in run.media()] == [("beep", "audio", 3), ("d", "json", 3)]
+    assert run.media("d")[0].load()["counts"] == [0.25, 0.75, 1.5]
 
 
 def test_several_files_of_a_folder_are_one_run(store, tmp_path: Path):
@@ -176,13 +196,6 @@ def test_links_are_not_followed_and_empty_files_are_said(store, tmp_path: Path):
     assert find_runs(store=store)[0].metrics == {"loss": 1.0}
     assert sum("not followed" in remark for remark in report.remarks) == 2
     assert sum("no event" in remark for remark in report.remarks) == 1
-
-
-def test_tags_that_climb_stay_inside_the_run(store, tmp_path: Path):
-    picture = field(1, "../../../etc/x") + field(4, field(4, b"\x89PNG..."))
-    event_file(tmp_path / "logs/events.out.tfevents.1.host", event(1_700_000_000, 0, picture))
-    import_runs("tensorboard", tmp_path / "logs", store=store)
-    assert find_runs(store=store)[0].artifacts[0].path.startswith("images/etc/x~")
 
 
 def test_times_that_are_none_take_the_one_before(store, tmp_path: Path):

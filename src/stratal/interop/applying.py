@@ -7,7 +7,7 @@ is killed loses the batch in hand, and nothing counts twice.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from stratal.core.ids import RunId, to_bytes
+from stratal.core.ids import RunId, short, to_bytes
 from stratal.interop.foreign import Began, ForeignId, Remark
 from stratal.interop.framing import Body, Framer, writer_of
 from stratal.interop.port import Source
@@ -53,23 +53,18 @@ class _Applying:
         self._writer = writer_of(source.run.tool, source.run.digest, source.part)
         with store.query() as tx:
             self._mark = find_mark(tx, self._writer)
-            id = run_of(tx, source.run)
+            id = RunId(self._mark.run) if self._mark.run else run_of(tx, source.run)
             self._was_new = not has_begun(tx, id)
-            self._is_purged = is_buried(tx, to_bytes(self._mark.run or id))
+            self._purged = id if is_buried(tx, to_bytes(id)) else ""
         self._tally = Tally.earlier(self._mark.counts)
-        self._framer = Framer(store.blobs, self._tally)
+        self._framer = Framer(store, self._tally)
         self._remarks: list[Remark] = []
 
     def run(self) -> Applied:
         source, mark = self._source, self._mark
-        if self._is_purged:
-            self._remarks.append(
-                Remark(
-                    f"the run of {source.name} was purged from this store; nothing of it was added. Import it into another store",
-                    is_loss=True,
-                )
-            )
-            return Applied(None, self._tally, self._remarks)
+        if self._purged:
+            remark = Remark(f"{source.name}: its run {short(self._purged)} was purged here, and is not imported again")
+            return Applied(None, Tally(), [remark], is_unchanged=True)
         if source.is_state:
             return self._replace()
         if mark.place and (source.size < mark.place or source.digest(mark.place) != mark.digest):
@@ -147,7 +142,7 @@ class _Applying:
             name=began.name,
             kind=began.kind,
             group=began.group,
-            parent=_known(tx, began.parent),
+            parent=run_of(tx, began.parent) if began.parent else None,
             user=began.user,
             capture=began.capture,
         )

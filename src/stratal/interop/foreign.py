@@ -39,7 +39,7 @@ class ForeignId(Record, frozen=True, kw_only=True):
 class Began(Record, frozen=True, kw_only=True):
     """The run began. What another source of the same run said first stands. kind: one of tracking.facts.KINDS.
 
-    parent, forked_from: runs that it is part of, or went on from; left out if they are not in the store yet."""
+    parent: the run that it is part of, here already or not. forked_from: the one that it went on from; left out if it is not here."""
 
     experiment: str
     name: str = ""
@@ -90,6 +90,18 @@ class Saved(Record, frozen=True, kw_only=True):
     at_ns: int
 
 
+class Shown(Record, frozen=True, kw_only=True):
+    """Something beside numbers was logged: a value as `run.log` takes it, such as st.image(bytes), or a list of them.
+
+    otherwise: what is said instead if it cannot be kept as that. step: None for the next one of the name."""
+
+    name: str
+    value: object
+    step: int | None
+    at_ns: int
+    otherwise: "list[Statement]" = []
+
+
 class Linked(Record, frozen=True, kw_only=True):
     """The run used or produced something."""
 
@@ -132,7 +144,7 @@ class Skipped(Record, frozen=True, kw_only=True):
     count: int = 1
 
 
-Statement = Began | Params | Tags | Remarked | Logged | Saved | Linked | Stated | Ended | Held | Skipped
+Statement = Began | Params | Tags | Remarked | Logged | Saved | Shown | Linked | Stated | Ended | Held | Skipped
 
 
 class Said(NamedTuple):

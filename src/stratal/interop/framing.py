@@ -6,17 +6,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from stratal.core.errors import Misuse
+from stratal.core.errors import Misuse, NotFound
 from stratal.interop.bounds import MOST_TEXT, artifact_path, is_storable
-from stratal.interop.foreign import Began, Ended, Held, Linked, Logged, Params, Remarked, Saved, Skipped, Stated, Statement, Tags
+from stratal.interop.foreign import Began, Ended, Held, Linked, Logged, Params, Remarked, Saved, Shown, Skipped, Stated, Statement, Tags
 from stratal.interop.report import Tally
-from stratal.store.blobs import Blobs
 from stratal.store.frames import FACT, NAMED, NO_STEP, POINTS, SIZE, check_metric_names, encode_fact, encode_names, points_packer, shape_of
+from stratal.store.store import Store
 from stratal.tracking.facts import (
     ARTIFACT,
     EDGE,
     END,
     KINDS,
+    MEDIA,
     NOTE,
     PARAMS,
     STATE,
@@ -24,6 +25,7 @@ from stratal.tracking.facts import (
     TAGS,
     ArtifactFact,
     EdgeFact,
+    MediaFact,
     Note,
     Scalar,
     StateFact,
@@ -34,6 +36,7 @@ from stratal.tracking.facts import (
     to_tags,
 )  # fmt: skip
 from stratal.tracking.facts import End as EndFact
+from stratal.tracking.media.writing import entries, split
 
 # One transaction's share: some hundred milliseconds of settling at most. Guesses.
 MOST_VALUES, MOST_BYTES = 50_000, 4 << 20
@@ -50,15 +53,15 @@ class Body(NamedTuple):
 
 
 class Framer:
-    """Turns statements into bodies, batch by batch. Files go into `blobs` at once."""
+    """Turns statements into bodies, batch by batch. Files go into the store's blobs at once."""
 
-    def __init__(self, blobs: Blobs, tally: Tally) -> None:
-        self._blobs = blobs
+    def __init__(self, store: Store, tally: Tally) -> None:
+        self._store, self._blobs = store, store.blobs
         self._tally = tally
         self._shapes: set[tuple[str, ...]] = set()
         self._bad_names: dict[str, str] = {}
         self._verbs: dict[type, Callable[..., None]] = {
-            Params: self._params, Tags: self._tags, Remarked: self._note, Logged: self._logged, Saved: self._saved,
+            Params: self._params, Tags: self._tags, Remarked: self._note, Logged: self._logged, Saved: self._saved, Shown: self._shown,
             Linked: self._linked, Stated: self._stated, Ended: self._ended, Skipped: self._tally.skipped,
             Held: lambda held: self._tally.imported(held.what),
         }  # fmt: skip
@@ -169,6 +172,18 @@ class Framer:
             return
         fact = ArtifactFact(path=said.path, digest=digest, size_bytes=self._blobs.size_bytes(digest))
         self._fact(ARTIFACT, fact, said.at_ns, "artifacts")
+
+    def _shown(self, said: Shown) -> None:
+        try:
+            items = split({said.name: said.value}, said.step).items
+            fact = MediaFact(step=said.step, entries=entries(self._store, items))
+        except (Misuse, NotFound, RecursionError, OverflowError, ValueError) as error:
+            if not said.otherwise:
+                self._lose("media", error)
+            for statement in said.otherwise:
+                self.say(statement)
+            return
+        self._fact(MEDIA, fact, said.at_ns, "media", len(items))
 
     def _linked(self, said: Linked) -> None:
         if is_storable(said.target):

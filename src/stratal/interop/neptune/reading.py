@@ -1,12 +1,9 @@
 """One part of a Neptune run as a source: its place is the number of rows that were said."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import BinaryIO
 
-from stratal.core.records import number_to_json
+from stratal.core.errors import Misuse
 from stratal.interop.bounds import artifact_path, safe_file, walk
 from stratal.interop.foreign import (
     Began,
@@ -19,6 +16,7 @@ from stratal.interop.foreign import (
     Remarked,
     Said,
     Saved,
+    Shown,
     Skipped,
     Stated,
     Statement,
@@ -26,6 +24,9 @@ from stratal.interop.foreign import (
 )
 from stratal.interop.neptune.parts import Attributes, count_rows, digest_of, read_rows, value_of, whole_step
 from stratal.interop.port import Source
+from stratal.tracking.media.histograms import histogram as show_histogram
+from stratal.tracking.media.values import json as show_json
+from stratal.tracking.media.values import text as show_text
 
 # What of the system's attributes has a place of its own, or none; the others become tags.
 _PLACED = frozenset(
@@ -54,16 +55,13 @@ class NeptunePart(Source):
 
     def read(self, after: int) -> Iterator[Said | Remark]:
         """Say each row; before the first one of a run what is known of it as a whole."""
-        with TemporaryDirectory() as folder:
-            records = Path(folder) / "records.jsonl"
-            with records.open("wb") as kept:
-                reader, place = _Reader(self, kept), 0
-                for place, row in enumerate(read_rows(self.path), 1):  # where it ends is asked for below
-                    said = reader.row(row)
-                    yield Said(place, [*self._first(), *said] if place == 1 else said)
-            if place:
-                yield Said(place, self._last(records))
-            yield from reader.remarks
+        reader, place = _Reader(self), 0
+        for place, row in enumerate(read_rows(self.path), 1):  # where it ends is asked for below
+            said = reader.row(row)
+            yield Said(place, [*self._first(), *said] if place == 1 else said)
+        if place and self.is_last:
+            yield Said(place, self._end())
+        yield from reader.remarks
 
     def _first(self) -> list[Statement]:
         if self.number:
@@ -83,22 +81,19 @@ class NeptunePart(Source):
             said.append(Stated(kind="step_scale", subject=series_name(name), body=body, at_ns=at_ns))
         return said
 
-    def _last(self, records: Path) -> list[Statement]:
-        last_ns, system = max(self.known.last_ns, self.began.at_ns), self.known.system
-        said: list[Statement] = []
-        if records.stat().st_size:
-            said.append(Saved(path=f"neptune/part_{self.number}.jsonl", data=records, at_ns=last_ns))
-        if self.is_last and str(system.get("sys/state", "")).lower() not in ("active", "running"):
-            is_failed = system.get("sys/failed") is True
-            said.append(Ended(status="failed" if is_failed else "finished", at_ns=last_ns))
-        return said
+    def _end(self) -> list[Statement]:
+        system = self.known.system
+        if str(system.get("sys/state", "")).lower() in ("active", "running"):
+            return []
+        status = "failed" if system.get("sys/failed") is True else "finished"
+        return [Ended(status=status, at_ns=max(self.known.last_ns, self.began.at_ns))]
 
 
 class _Reader:
     """Turns the rows of a part into statements."""
 
-    def __init__(self, part: NeptunePart, kept: BinaryIO) -> None:
-        self._part, self._kept = part, kept
+    def __init__(self, part: NeptunePart) -> None:
+        self._part = part
         self.remarks: list[Remark] = []
         if part.number == 0:
             self.remarks += [
@@ -115,7 +110,7 @@ class _Reader:
         if row["too_long"]:
             return [Skipped(what=_SERIES.get(kind, "params"), reason="a text of more than a MiB", by_rule=False)]
         if kind in _FILES:
-            return self._files(name, kind, row["file_value"], at_ns)
+            return self._files(name, kind, row, at_ns)
         if kind.endswith("_series"):
             return self._series(name, kind, row, at_ns)
         if name.startswith("sys/"):
@@ -127,8 +122,7 @@ class _Reader:
         return [Params(values={name: value}, at_ns=self._part.began.at_ns)]
 
     def _series(self, name: str, kind: str, row: dict[str, object], at_ns: int) -> list[Statement]:
-        digits, decimals = row["step"], self._part.known.decimals.get(name, 0)
-        step = whole_step(digits, decimals) if isinstance(digits, int) else None
+        step = self._step(row)
         if kind == "float_series":
             value = row["float_value"]
             if not isinstance(value, float):
@@ -137,17 +131,27 @@ class _Reader:
         if kind not in _SERIES:
             return [Skipped(what="attributes", reason=f"of the type {kind:.40}", by_rule=False)]
         value = row["string_value"] if kind == "string_series" else row["histogram_value"]
-        record = {"kind": kind, "key": name, "step": None if digits is None else _decimal(digits), "at_ns": at_ns, "value": _plain(value)}
-        self._kept.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
-        return [Held(what=_SERIES[kind])]
+        if value is None:
+            return [Skipped(what=_SERIES[kind], reason="null", by_rule=True)]
+        shown = show_text(value) if isinstance(value, str) else _histogram(value)
+        whole = Shown(name=series_name(name), value=show_json(value), step=step, at_ns=at_ns)
+        return [Shown(name=series_name(name), value=shown, step=step, at_ns=at_ns, otherwise=[whole])]
 
-    def _files(self, name: str, kind: str, value: object, at_ns: int) -> list[Statement]:
+    def _step(self, row: dict[str, object]) -> int | None:
+        digits, decimals = row["step"], self._part.known.decimals.get(str(row["attribute_path"]), 0)
+        return whole_step(digits, decimals) if isinstance(digits, int) else None
+
+    def _files(self, name: str, kind: str, row: dict[str, object], at_ns: int) -> list[Statement]:
+        value = row["file_value"]
         path = value.get("path") if isinstance(value, dict) else None
         if not isinstance(path, str) or not path:
             return [Skipped(what="artifacts", reason=f"a {kind} without a file: its download failed", by_rule=False)]
         root = self._part.files
         if (file := safe_file(root, path)) is not None:
-            return [Saved(path=self._here(path), data=file, at_ns=at_ns)]
+            plain = Saved(path=self._here(path), data=file, at_ns=at_ns)
+            if kind == "file_series":
+                return [Shown(name=series_name(name), value=file, step=self._step(row), at_ns=at_ns, otherwise=[plain])]
+            return [plain]
         if kind == "file_set" and _is_folder_inside(root, path):
             folder = [(at / each) for at, names in walk(root / path, self.remarks) for each in names]
             return [Saved(path=self._here(each.relative_to(root).as_posix()), data=each, at_ns=at_ns) for each in folder]
@@ -181,13 +185,11 @@ def _is_folder_inside(root: Path, path: str) -> bool:
     return not Path(path).is_absolute() and at.is_dir()
 
 
-def _decimal(digits: object) -> int | float:
-    return digits // 10**6 if isinstance(digits, int) and digits % 10**6 == 0 else float(str(digits)) / 1e6
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, float):
-        return number_to_json(value)
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list) else value
+def _histogram(value: object) -> object:
+    """Give counts between edges; what else Neptune calls a histogram stays the document that it is."""
+    if not isinstance(value, dict) or value.get("type") == "DENSITY":
+        return show_json(value)
+    try:
+        return show_histogram(counts=value.get("values"), edges=value.get("edges"))
+    except Misuse:
+        return show_json(value)

@@ -4,34 +4,36 @@ Event: 1 wall_time, 2 step, 3 file_version, 4 graph, 5 summary, 6 log_message, 7
 A summary holds values: 1 tag, 2 simple_value, 4 image, 5 histogram, 6 audio, 8 tensor, 9 metadata (1 plugin: 1 name, 2 content).
 """
 
-import json
-from collections.abc import Callable
+import math
 from hashlib import sha256
 
 import numpy as np
 
+from stratal.core.errors import Misuse
 from stratal.core.records import number_to_json
 from stratal.interop.bounds import artifact_path, to_ns
-from stratal.interop.foreign import Ended, Held, Logged, Params, Remarked, Saved, Skipped, Statement, Tags
+from stratal.interop.foreign import Ended, Logged, Params, Saved, Shown, Skipped, Statement, Tags
 from stratal.interop.protobuf import Fields, blob, blobs, double, fields, integer, message, single, text
 from stratal.interop.tensorboard.tensors import numbers_of, shape_of, strings_of
+from stratal.tracking.media.histograms import histogram as show_histogram
+from stratal.tracking.media.values import audio as show_audio
+from stratal.tracking.media.values import image as show_image
+from stratal.tracking.media.values import json as show_json
+from stratal.tracking.media.values import text as show_text
 
-# Texts that also become notes; the file of records holds all of them.
-MOST_NOTES = 100
-_MAGIC = {b"\x89PNG": ".png", b"GIF8": ".gif", b"\xff\xd8\xff": ".jpg", b"RIFF": ".wav"}
 _LEFT_OUT = {4: "graph", 6: "log message", 8: "run metadata", 9: "meta graph"}
+# Above this, the limit of a last bucket says that it is open.
+_HUGE = 1e300
 _ENDS = {1: "finished", 2: "failed", 3: ""}
 
 
 class EventReader:
-    """Turns the events of one file into statements. keep: takes the records that have no series: histograms, texts, tensors."""
+    """Turns the events of one file into statements."""
 
-    def __init__(self, started_ns: int, keep: Callable[[dict[str, object]], None]) -> None:
+    def __init__(self, started_ns: int) -> None:
         self.last_ns = started_ns
         self.is_over = False  # hparams said how the run ended
-        self._keep = keep
         self._plugins: dict[str, str] = {}  # a tag's metadata may stand at its first value only
-        self._notes = 0
 
     def read(self, data: bytes) -> list[Statement]:
         """Give what an event says. Raises Damaged if it is none."""
@@ -57,11 +59,11 @@ class EventReader:
         if kind == "hparams":
             return self._hparams(tag, fields(blob(plugin, 2)), at_ns)
         if 4 in value:
-            return [_picture("images", tag, step, blob(message(value, 4), 4), at_ns)]
+            return [_medium("images", tag, step, blob(message(value, 4), 4), at_ns)]
         if 6 in value:
-            return [_picture("audio", tag, step, blob(message(value, 6), 4), at_ns)]
+            return [_medium("audio", tag, step, blob(message(value, 6), 4), at_ns)]
         if 5 in value:
-            return self._record("histogram", tag, step, at_ns, _histogram(message(value, 5)))
+            return [_histogram(tag, step, message(value, 5), at_ns)]
         if 8 in value:
             return self._tensor(kind, tag, step, message(value, 8), at_ns)
         return [Skipped(what="values", reason="of no known kind", by_rule=False)]
@@ -69,35 +71,25 @@ class EventReader:
     def _tensor(self, kind: str, tag: str, step: int, tensor: Fields, at_ns: int) -> list[Statement]:
         strings = strings_of(tensor)
         if kind == "images":  # width, height, then pictures
-            return [_picture("images", tag, step, data, at_ns) for data in strings[2:]]
+            return [_medium("images", tag, step, data, at_ns) for data in strings[2:]]
         if kind == "audio":  # pairs of sound and label
             rows = shape_of(tensor)
             every = rows[1] if len(rows) == 2 and rows[1] > 0 else 1
-            return [_picture("audio", tag, step, data, at_ns) for data in strings[::every]]
+            return [_medium("audio", tag, step, data, at_ns) for data in strings[::every]]
         if strings:
-            return self._texts(tag, step, [data.decode("utf-8", "replace") for data in strings], at_ns)
+            words = "\n".join(data.decode("utf-8", "replace") for data in strings)
+            return [Shown(name=tag, value=show_text(words), step=step, at_ns=at_ns)]
         numbers = numbers_of(tensor)
         if numbers is None:
             return [Skipped(what="tensors", reason=f"of the type {integer(tensor, 1)}, which is not read", by_rule=False)]
         if len(numbers) == 1 and kind in ("scalars", ""):
             return [Logged(metrics={tag: float(numbers[0])}, step=step, at_ns=at_ns)]
-        if kind == "histograms" and len(numbers) % 3 == 0:
-            low, high, counts = np.reshape(numbers, (-1, 3)).T
-            edges = [*low.tolist(), *high[-1:].tolist()]
-            return self._record("histogram", tag, step, at_ns, {"edges": _plain(edges), "counts": _plain(counts.tolist())})
         body: dict[str, object] = {"plugin": kind, "shape": list(shape_of(tensor)), "values": _plain(numbers.tolist())}
-        return self._record("tensor", tag, step, at_ns, body)
-
-    def _texts(self, tag: str, step: int, texts: list[str], at_ns: int) -> list[Statement]:
-        said = self._record("text", tag, step, at_ns, {"texts": texts})
-        if self._notes < MOST_NOTES:
-            self._notes += 1
-            said.append(Remarked(text=f"{tag} at step {step}: " + "\n".join(texts), author="tensorboard", at_ns=at_ns))
-        return said
-
-    def _record(self, kind: str, tag: str, step: int, at_ns: int, body: dict[str, object]) -> list[Statement]:
-        self._keep({"kind": kind, "tag": tag, "step": step, "at_ns": at_ns, **body})
-        return [Held(what=f"{kind}s")]
+        whole = Shown(name=tag, value=show_json(body), step=step, at_ns=at_ns)
+        if kind == "histograms" and len(numbers) % 3 == 0:  # rows of low, high, count
+            low, high, counts = np.reshape(numbers, (-1, 3)).T
+            return [_counted([*low.tolist(), *high[-1:].tolist()], counts.tolist(), whole)]
+        return [whole]
 
     def _hparams(self, tag: str, content: Fields, at_ns: int) -> list[Statement]:
         if start := message(content, 3):  # 1 map of hparams, 4 group
@@ -122,17 +114,37 @@ def _hparam(entry: Fields) -> tuple[str, object]:
     return text(entry, 1), text(value, 3)
 
 
-def _picture(folder: str, tag: str, step: int, data: bytes, at_ns: int) -> Statement:
-    ending = next((ending for magic, ending in _MAGIC.items() if data.startswith(magic)), ".bin")
+def _medium(folder: str, tag: str, step: int, data: bytes, at_ns: int) -> Statement:
+    """Show a picture or a sound; bytes that are neither become a plain file."""
     # The digest keeps apart what several files log at one step.
-    return Saved(path=artifact_path(folder, tag, f"/{step}-{sha256(data).hexdigest()[:8]}{ending}"), data=data, at_ns=at_ns)
+    path = artifact_path(folder, tag, f"/{step}-{sha256(data).hexdigest()[:8]}.bin")
+    value = show_image(data) if folder == "images" else show_audio(data)
+    return Shown(name=tag, value=value, step=step, at_ns=at_ns, otherwise=[Saved(path=path, data=data, at_ns=at_ns)])
 
 
-def _histogram(found: Fields) -> dict[str, object]:
+def _histogram(tag: str, step: int, found: Fields, at_ns: int) -> Statement:
+    """Show a histogram of upper limits and counts; without the empty buckets at its ends, whose limits are those of all numbers."""
     limits, counts = _doubles(found, 6), _doubles(found, 7)
-    names = ("min", "max", "num", "sum", "sum_squares")
-    known = {name: number_to_json(double(found, number)) for number, name in enumerate(names, 1)}
-    return {**known, "limits": _plain(limits), "counts": _plain(counts)}
+    low, high = double(found, 1), double(found, 2)
+    body: dict[str, object] = {"min": number_to_json(low), "max": number_to_json(high), "limits": _plain(limits), "counts": _plain(counts)}
+    whole = Shown(name=tag, value=show_json(body), step=step, at_ns=at_ns)
+    filled = [place for place, count in enumerate(counts) if count]
+    if len(limits) != len(counts) or not filled:
+        return whole
+    first, last = filled[0], filled[-1]
+    edges = [limits[first - 1] if first else min(low, math.nextafter(limits[0], -math.inf)), *limits[first : last + 1]]
+    if edges[-1] > _HUGE:
+        edges[-1] = max(high, math.nextafter(edges[-2], math.inf))
+    return _counted(edges, counts[first : last + 1], whole)
+
+
+def _counted(edges: list[float], counts: list[float], whole: Shown) -> Statement:
+    """Show counts between edges; densities, and buckets without width, stay the document that they are."""
+    try:
+        value = show_histogram(counts=counts, edges=edges)
+    except Misuse:
+        return whole
+    return Shown(name=whole.name, value=value, step=whole.step, at_ns=whole.at_ns)
 
 
 def _doubles(found: Fields, number: int) -> list[float]:
@@ -143,8 +155,3 @@ def _doubles(found: Fields, number: int) -> list[float]:
 
 def _plain(values: list[float]) -> list[float | str]:
     return [number_to_json(value) for value in values]
-
-
-def encode_record(record: dict[str, object]) -> bytes:
-    """Give a record as one line of JSON."""
-    return json.dumps(record, separators=(",", ":"), ensure_ascii=True).encode() + b"\n"

@@ -4,16 +4,14 @@ import re
 from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import BinaryIO
 
 from stratal.core.errors import Damaged
 from stratal.interop.bounds import to_ns, walk
-from stratal.interop.foreign import Began, Ended, ForeignId, Remark, Said, Saved, Skipped, Statement, Tags
+from stratal.interop.foreign import Began, Ended, ForeignId, Remark, Said, Skipped, Statement, Tags
 from stratal.interop.importing import Options
 from stratal.interop.port import FileSource, Found, Source
 from stratal.interop.protobuf import double, fields
-from stratal.interop.tensorboard.events import EventReader, encode_record
+from stratal.interop.tensorboard.events import EventReader
 from stratal.interop.tensorboard.frames import Frame, read_frames
 
 _TIME = re.compile(r"tfevents\.(\d+)")
@@ -27,29 +25,17 @@ class EventFile(FileSource):
         self._began, self._tags = began, tags
 
     def read(self, after: int) -> Iterator[Said | Remark]:
-        """Say what each event says; at the end the file of records, and an end where none was said."""
-        with TemporaryDirectory() as folder:
-            records = Path(folder) / "records.jsonl"
-            with records.open("wb") as kept:
-                reader = EventReader(self.run.started_ns, lambda record: _write(kept, record))
-                place = 0
-                for frame in read_frames(self.path):
-                    if isinstance(frame, Remark):
-                        yield frame
-                        continue
-                    first: list[Statement] = [] if place else [self._began, Tags(values=self._tags, at_ns=self._began.at_ns)]
-                    place = frame.end
-                    yield Said(place, first + _statements(reader, frame))
-            if place:
-                yield Said(place, self._last(reader, records))
-
-    def _last(self, reader: EventReader, records: Path) -> list[Statement]:
-        said: list[Statement] = []
-        if records.stat().st_size:
-            said.append(Saved(path=f"tensorboard/{self.path.name}.jsonl", data=records, at_ns=reader.last_ns))
-        if not reader.is_over:  # nothing says how it ended; that it has is all that is known
-            said.append(Ended(status="finished", at_ns=reader.last_ns))
-        return said
+        """Say what each event says; at the end of the file an end, where none was said: that it has ended is all that is known."""
+        reader, place = EventReader(self.run.started_ns), 0
+        for frame in read_frames(self.path):
+            if isinstance(frame, Remark):
+                yield frame
+                continue
+            first: list[Statement] = [] if place else [self._began, Tags(values=self._tags, at_ns=self._began.at_ns)]
+            place = frame.end
+            yield Said(place, first + _statements(reader, frame))
+        if place and not reader.is_over:
+            yield Said(place, [Ended(status="finished", at_ns=reader.last_ns)])
 
 
 def find(path: Path, options: Options) -> Found:
@@ -91,10 +77,6 @@ def _identify(folder: Path, files: list[str]) -> ForeignId | None:
             store = blake2b(first.data, digest_size=8).hexdigest()
             return ForeignId(tool="tensorboard", store=store, run=f"{folder.name}/{name}", started_ns=started_ns)
     return None
-
-
-def _write(kept: BinaryIO, record: dict[str, object]) -> None:
-    kept.write(encode_record(record))
 
 
 def _statements(reader: EventReader, frame: Frame) -> list[Statement]:

@@ -53,10 +53,11 @@ class WandbFile(FileSource):
         self.experiment, self.staged = experiment, staged
 
     def read(self, after: int) -> Iterator[Said | Remark]:
-        """Say what each record says; at the end the run's files, its summary, and the file of records."""
+        """Say what each record says; at the end the run's summary and all its other files."""
         with TemporaryDirectory() as folder:
-            with (Path(folder) / "records.jsonl").open("wb") as records, (Path(folder) / "output.log").open("wb") as output:
-                reader, place = _Reader(self, records, output), 0
+            output = Path(folder) / "output.log"
+            with output.open("wb") as written:
+                reader, place = _Reader(self, written), 0
                 for record in read_records(self.path):
                     if isinstance(record, Remark):
                         yield record
@@ -64,15 +65,15 @@ class WandbFile(FileSource):
                     place = record.end
                     yield Said(place, reader.read(record))
             if place:
-                yield Said(place, reader.last(Path(folder)))
+                yield Said(place, reader.last(output))
             yield from reader.remarks
 
 
 class _Reader:
     """What was read of a run so far."""
 
-    def __init__(self, source: WandbFile, records: BinaryIO, output: BinaryIO) -> None:
-        self._source, self._records, self._output = source, records, output
+    def __init__(self, source: WandbFile, output: BinaryIO) -> None:
+        self._source, self._output = source, output
         self._files = source.path.parent / "files"
         self._at_ns = self._started_ns = source.run.started_ns
         self._summary: dict[str, object] = {}
@@ -80,7 +81,7 @@ class _Reader:
         # Several processes may have written to one run: each has a folder of its own among the artifacts.
         self._part = to_utc(self._started_ns).strftime("wandb/%Y%m%d_%H%M%S")
         self.remarks: list[Remark] = []
-        self._history = History(self._files, self._keep)
+        self._history = History(self._files)
         self._artifacts = Artifacts(source.staged, f"wandb:{source.run.store}")
         self._verbs: dict[str, Callable[[Fields], list[Statement]]] = {
             "run": self._run, "history": self._row, "config": self._config, "summary": self._said_summary, "stats": self._stats,
@@ -109,14 +110,11 @@ class _Reader:
             return [Skipped(what="records", reason=f"of the kind {message.kind}", by_rule=False)]
         return verb(message.fields)
 
-    def last(self, folder: Path) -> list[Statement]:
-        """Give what is known at the end: the summary, records without a series, output, and all other files of the run."""
+    def last(self, output: Path) -> list[Statement]:
+        """Give what is known at the end: the summary, the output where no file holds it, and all other files of the run."""
         said: list[Statement] = []
         if summary := {key: value for key, value in self._summary.items() if key != "_wandb"}:
             said.append(Saved(path=f"{self._part}/summary.json", data=_json(summary), at_ns=self._at_ns))
-        records, output = folder / "records.jsonl", folder / "output.log"
-        if records.stat().st_size:
-            said.append(Saved(path=f"{self._part}/records.jsonl", data=records, at_ns=self._at_ns))
         if output.stat().st_size and not (self._files / "output.log").is_file():
             said.append(Saved(path=f"{self._part}/output.log", data=output, at_ns=self._at_ns))
         if self._files.is_dir() and not self._files.is_symlink():
@@ -127,7 +125,7 @@ class _Reader:
         for at, names in walk(self._files, self.remarks):
             for name in names:
                 path = (at / name).relative_to(self._files).as_posix()
-                if path in _PERSONAL or path in self._history.saved:
+                if path in _PERSONAL or path in self._history.shown:
                     continue
                 yield Saved(path=artifact_path(self._part, path), data=at / name, at_ns=self._at_ns)
 
@@ -212,9 +210,6 @@ class _Reader:
         alone = {key: number for key, number in figures if number is not None and key not in self._history.series}
         self._history.series.update(alone)
         return [Logged(metrics=alone, step=self._history.last_step, at_ns=self._at_ns)] if alone else []
-
-    def _keep(self, record: dict[str, object]) -> None:
-        self._records.write(_json(record) + b"\n")
 
 
 def _synced_tensorboard(_found: Fields) -> list[Statement]:
