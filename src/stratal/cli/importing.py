@@ -94,11 +94,19 @@ def _print(report: ImportReport) -> None:
         reasons = "; ".join((*counts.left_out, *counts.lost))
         figures = (counts.imported, counts.already, sum(counts.left_out.values()), sum(counts.lost.values()))
         counted.add_row(cell(what), *(cell(figure if figure else "") for figure in figures), cell(reasons, "dim"))
-    print_out(runs)
+    if report.runs:
+        print_out(runs)
     if len(report.runs) > MOST_LISTED:
         print_out(Text(f"and {len(report.runs) - MOST_LISTED} more runs", style="dim"))
     unchanged = f", {report.unchanged} of them unchanged since the last import" if report.unchanged else ""
-    print_out("", counted, Text(f"\n{len(report.runs)} runs from {report.sources} sources{unchanged}.", style="dim"))
+    if report.counts:
+        print_out("", counted, "")
+    print_out(
+        Text(
+            f"{_count(len(report.runs), 'run')} from {_count(report.sources, 'source')}{unchanged}.",
+            style="dim",
+        )
+    )
     for remark in report.remarks:
         print_out(Text(remark, style="dim"))
     for loss in report.losses:
@@ -107,3 +115,7 @@ def _print(report: ImportReport) -> None:
         print_out(
             Text("Not everything was imported: see what is lost above. What is here stays; importing again adds what is new.", style="red")
         )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

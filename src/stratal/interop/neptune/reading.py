@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from stratal.core.errors import Misuse
 from stratal.interop.bounds import artifact_path, safe_file, walk
+from stratal.interop.counted import counted
 from stratal.interop.foreign import (
     Began,
     Ended,
@@ -24,7 +24,6 @@ from stratal.interop.foreign import (
 )
 from stratal.interop.neptune.parts import Attributes, count_rows, digest_of, read_rows, value_of, whole_step
 from stratal.interop.port import Source
-from stratal.tracking.media.histograms import histogram as show_histogram
 from stratal.tracking.media.values import json as show_json
 from stratal.tracking.media.values import text as show_text
 
@@ -187,9 +186,6 @@ def _is_folder_inside(root: Path, path: str) -> bool:
 
 def _histogram(value: object) -> object:
     """Give counts between edges; what else Neptune calls a histogram stays the document that it is."""
-    if not isinstance(value, dict) or value.get("type") == "DENSITY":
-        return show_json(value)
-    try:
-        return show_histogram(counts=value.get("values"), edges=value.get("edges"))
-    except Misuse:
-        return show_json(value)
+    is_counted = isinstance(value, dict) and value.get("type") != "DENSITY"
+    made = counted(value.get("values"), value.get("edges")) if isinstance(value, dict) and is_counted else None
+    return show_json(value) if made is None else made

@@ -9,13 +9,12 @@ from hashlib import sha256
 
 import numpy as np
 
-from stratal.core.errors import Misuse
 from stratal.core.records import number_to_json
 from stratal.interop.bounds import artifact_path, to_ns
+from stratal.interop.counted import counted
 from stratal.interop.foreign import Ended, Logged, Params, Saved, Shown, Skipped, Statement, Tags
 from stratal.interop.protobuf import Fields, blob, blobs, double, fields, integer, message, single, text
 from stratal.interop.tensorboard.tensors import numbers_of, shape_of, strings_of
-from stratal.tracking.media.histograms import histogram as show_histogram
 from stratal.tracking.media.values import audio as show_audio
 from stratal.tracking.media.values import image as show_image
 from stratal.tracking.media.values import json as show_json
@@ -139,12 +138,9 @@ def _histogram(tag: str, step: int, found: Fields, at_ns: int) -> Statement:
 
 
 def _counted(edges: list[float], counts: list[float], whole: Shown) -> Statement:
-    """Show counts between edges; densities, and buckets without width, stay the document that they are."""
-    try:
-        value = show_histogram(counts=counts, edges=edges)
-    except Misuse:
-        return whole
-    return Shown(name=whole.name, value=value, step=whole.step, at_ns=whole.at_ns)
+    """Show counts between edges; what is no histogram stays the document that it is."""
+    made = counted(counts, edges)
+    return whole if made is None else Shown(name=whole.name, value=made, step=whole.step, at_ns=whole.at_ns)
 
 
 def _doubles(found: Fields, number: int) -> list[float]:

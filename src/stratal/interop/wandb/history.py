@@ -5,9 +5,9 @@ from pathlib import Path
 
 from stratal.core.errors import Damaged, Misuse
 from stratal.interop.bounds import artifact_path, read_json, safe_file, to_ns
+from stratal.interop.counted import counted
 from stratal.interop.foreign import Logged, Saved, Shown, Skipped, Statement
 from stratal.interop.wandb.messages import number_of
-from stratal.tracking.media.histograms import histogram as show_histogram
 from stratal.tracking.media.values import Media
 from stratal.tracking.media.values import audio as show_audio
 from stratal.tracking.media.values import html as show_html
@@ -23,6 +23,7 @@ _OWN = frozenset((STEP, TIME, "_runtime"))
 _DEEPEST = 50
 # Larger tables stay the files that they are.
 _MOST_TABLE_BYTES = 64 << 20
+_MOST_BINS = 10_000
 # A medium's type, to what shows its file.
 _SHOWN: dict[str, Callable[[Path], Media]] = {
     "image-file": show_image, "images/separated": show_image, "audio-file": show_audio, "audio": show_audio, "html-file": show_html,
@@ -98,10 +99,8 @@ class _Row:
         """Show a medium's files, and what is said of it beside them."""
         whole = Shown(name=key, value=show_json(dict(value)), step=self._step, at_ns=self._at_ns)
         if kind == "histogram":
-            try:
-                self._show(key, _histogram(value))
-            except Misuse:  # densities, or bins without width
-                self.said.append(whole)
+            made = counted(value.get("values"), _edges(value))
+            self.said.append(whole if made is None else Shown(name=key, value=made, step=self._step, at_ns=self._at_ns))
             return
         paths = [value["path"]] if "path" in value else _listed(value.get("filenames"))
         captions = [value.get("caption")] if "path" in value else _listed(value.get("captions"))
@@ -141,20 +140,12 @@ def _table(file: Path) -> Media | None:
         return None
 
 
-def _histogram(value: Mapping[str, object]) -> object:
-    packed = value.get("packedBins")
+def _edges(histogram: Mapping[str, object]) -> object:
+    packed = histogram.get("packedBins")
     if isinstance(packed, dict) and all(isinstance(packed.get(name), int | float) for name in ("min", "size", "count")):
-        edges: object = [packed["min"] + packed["size"] * place for place in range(min(int(packed["count"]), 10_000) + 1)]
-    else:
-        edges = value.get("bins")
-    counts = value.get("values")
-    if not _are_numbers(edges) or not _are_numbers(counts):
-        raise Misuse("a histogram without counts and edges", hint="")
-    return show_histogram(counts=counts, edges=edges)
-
-
-def _are_numbers(values: object) -> bool:
-    return isinstance(values, list) and bool(values) and all(isinstance(value, int | float) for value in values)
+        count = min(max(packed["count"], 0), _MOST_BINS)
+        return [packed["min"] + packed["size"] * place for place in range(int(count) + 1)]
+    return histogram.get("bins")
 
 
 def _listed(value: object) -> list[object]:
