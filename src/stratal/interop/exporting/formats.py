@@ -5,7 +5,7 @@ apostrophe, so that taking one away gives the text back. NaN and infinities are 
 empty text is "". JSON: one object a line; NaN and infinities are the texts "NaN", "Infinity", "-Infinity".
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -96,17 +96,23 @@ class JsonFile:
 
     def write(self, frame: pl.DataFrame) -> None:
         times = [pl.col(name).dt.strftime(TIME) for name, dtype in frame.schema.items() if dtype == pl.Datetime]
-        self.write_rows(frame.with_columns(times).iter_rows(named=True))
+        rows = frame.with_columns(times).to_dicts()
+        for name in [name for name, dtype in frame.schema.items() if dtype == pl.Float64 and not frame[name].is_finite().all()]:
+            for row in rows:
+                row[name] = _plain(row[name])
+        self._append(rows)
 
     def write_rows(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Write objects that no table could hold."""
-        with self._path.open("ab") as file:
-            for row in rows:
-                self.rows += 1
-                file.write(msgspec.json.encode(_plain(row)) + b"\n")
+        self._append([_plain(row) for row in rows])
 
     def close(self) -> None:
         """Do nothing: each write ends with all of it in the file."""
+
+    def _append(self, rows: Sequence[object]) -> None:
+        self.rows += len(rows)
+        with self._path.open("ab") as file:
+            file.write(msgspec.json.Encoder().encode_lines(rows))
 
 
 def _plain(value: object) -> object:
