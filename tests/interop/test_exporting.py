@@ -113,6 +113,22 @@ def test_notes_lineage_statements_and_artifacts_have_their_tables(filled: Store,
     assert sorted(tables["artifacts"]["size_bytes"]) == [3, 3, 5] and tables["artifacts"]["file"].null_count() == 3
 
 
+def test_media_have_a_table_and_their_files_are_artifacts(store: Store, tmp_path: Path) -> None:
+    with run("e", job_type="eval", store=store) as made:
+        made.define_metric("loss", goal="minimize")
+        made.log({"picture": np.zeros((4, 4, 3), np.uint8), "word": "short", "loss": 1.0}, step=3)
+
+    export_runs(tmp_path / "out", artifacts=True, store=store)
+
+    table, files = (pl.read_parquet(tmp_path / f"out/{name}.parquet") for name in ("media", "artifacts"))
+    items = {row["name"]: row for row in table.to_dicts()}
+    picture = json.loads(items["picture"]["files"])[0]
+    assert (items["picture"]["kind"], items["picture"]["step"], items["word"]["text"]) == ("image", 3, "short")
+    assert (tmp_path / "out" / files.filter(path=picture["path"])["file"][0]).read_bytes()[1:4] == b"PNG"
+    (row,) = pl.read_parquet(tmp_path / "out/runs.parquet").to_dicts()
+    assert row["job_type"] == "eval" and json.loads(row["definitions"])["loss"]["goal"] == "minimize" and row["lost_calls"] == 0
+
+
 def test_files_of_artifacts_are_copied_even_where_no_file_can_have_their_path(filled: Store, tmp_path: Path) -> None:
     done = export_runs(tmp_path / "out", artifacts=True, store=filled)
 
@@ -215,7 +231,7 @@ def test_json_has_a_run_with_all_its_types_in_each_line(filled: Store, tmp_path:
     assert runs[0]["params"] == {"lr": 0.5, "mixed": 1, "nan": "NaN", "none": None} and runs[1]["params"]["mixed"] == "1"
     assert runs[0]["metrics"]["odd"] == "Infinity" and runs[0]["tags"] == {"=t": "@v"}
     assert {(p["step"], p["value"]) for p in points if p["metric"] == "odd"} == {(-5, "NaN"), (2**62, "Infinity"), (7, "-Infinity")}
-    assert datetime.fromisoformat(runs[0]["started"][:26]).year >= 2026
+    assert datetime.fromisoformat(runs[0]["started"][:26]).year >= 2026 and runs[0]["deleted"] is None
 
 
 def test_row_groups_are_joined_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -245,7 +261,7 @@ def test_tables_without_rows_have_their_files(store: Store, tmp_path: Path, form
 
     done = export_runs(tmp_path / "out", format=format, store=store)
 
-    assert len(list((tmp_path / "out").iterdir())) == 7 and done.tables["series"] == 0
+    assert len(list((tmp_path / "out").iterdir())) == 8 and done.tables["series"] == 0
     assert done.tables["runs"] == 1
 
 

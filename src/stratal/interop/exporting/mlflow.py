@@ -25,6 +25,7 @@ from stratal.store.arrivals import arrivals, key_names
 from stratal.store.series import Points
 from stratal.tracking.reading import ReadRun
 from stratal.tracking.store import runs as rows
+from stratal.tracking.store.media import media_of
 
 DATABASE = "mlflow.db"
 LARGEST = 1.7976931348623157e308  # what MLflow's SQL store keeps for an infinity
@@ -112,6 +113,7 @@ class MlflowWriting:
         self._points(db, run)
         self._lineage(db, run, number)
         self._files(run, number)
+        self._lose("steps of media, whose files are artifacts", len(media_of(self._chosen.tx, run.id)))
         self._lose("statements", len(rows.statements_of(self._chosen.tx, run.id)))
 
     def _tags(self, run: ReadRun, script: str, commit: str) -> dict[str, str]:
@@ -127,6 +129,7 @@ class MlflowWriting:
             "mlflow.note.content": "\n\n".join(note.text for note in notes),
             "stratal.kind": run.kind,
             "stratal.group": run.group,
+            "stratal.job_type": run.job_type,
             "stratal.forked_from": "run:{}, step {}".format(*run.forked_from) if run.forked_from else "",
             "stratal.error": run.error,
             "stratal.status": run.status if run.status in ("lost", "stopped") else "",

@@ -18,6 +18,7 @@ from stratal.store.arrivals import Piece, arrivals, key_names
 from stratal.store.database import Transaction
 from stratal.tracking.reading import ReadRun
 from stratal.tracking.store import runs as rows
+from stratal.tracking.store.media import MediaRecord, media_of
 
 _TIME = pl.Datetime("ns", "UTC")
 _EXACT = 2**53  # whole numbers up to here are exact as float64
@@ -27,8 +28,9 @@ Values = list[tuple[object, ...]]
 
 RUN_COLUMNS: Schema = {
     "id": pl.String(), "experiment": pl.String(), "name": pl.String(), "kind": pl.String(), "status": pl.String(),
-    "group": pl.String(), "parent": pl.String(), "forked_from": pl.String(), "forked_at": pl.Int64(), "user": pl.String(),
-    "started": _TIME, "ended": _TIME, "duration_s": pl.Float64(), "error": pl.String(), "capture": pl.String(),
+    "group": pl.String(), "job_type": pl.String(), "parent": pl.String(), "forked_from": pl.String(), "forked_at": pl.Int64(),
+    "user": pl.String(), "started": _TIME, "ended": _TIME, "deleted": _TIME, "duration_s": pl.Float64(), "error": pl.String(),
+    "lost_calls": pl.Int64(), "definitions": pl.String(), "capture": pl.String(),
 }  # fmt: skip
 POINT_COLUMNS: Schema = {
     "run": pl.String(), "metric": pl.String(), "step": pl.Int64(), "time": _TIME, "value": pl.Float64(), "epoch": pl.Int32(),
@@ -51,6 +53,20 @@ SMALL_TABLES = {
     "lineage": SmallTable(
         {"verb": pl.String(), "target": pl.String(), "role": pl.String(), "time": _TIME},
         lambda tx, run: [(e.verb, e.target, e.role, e.at_ns) for e in rows.edges_of(tx, run.record)],
+    ),
+    "media": SmallTable(
+        {
+            "name": pl.String(),
+            "step": pl.Int64(),
+            "time": _TIME,
+            "kind": pl.String(),
+            "mime": pl.String(),
+            "caption": pl.String(),
+            "text": pl.String(),
+            "files": pl.String(),
+            "details": pl.String(),
+        },
+        lambda tx, run: [_media_row(item) for item in media_of(tx, run.id)],
     ),
     "statements": SmallTable(
         {"kind": pl.String(), "subject": pl.String(), "author": pl.String(), "time": _TIME, "body": pl.String()},
@@ -77,9 +93,10 @@ def run_row(run: ReadRun) -> dict[str, object]:
     forked_from, forked_at = run.forked_from or (None, None)
     return {
         "id": run.id, "experiment": run.experiment, "name": run.name, "kind": run.kind, "status": run.status, "group": run.group,
-        "parent": run.parent, "forked_from": forked_from, "forked_at": forked_at, "user": run.user,
-        "started": run.record.started_ns, "ended": run.record.ended_ns, "duration_s": run.duration_s, "error": run.error,
-        "capture": to_json(run.record.doc.get("capture", {})),
+        "job_type": run.job_type, "parent": run.parent, "forked_from": forked_from, "forked_at": forked_at, "user": run.user,
+        "started": run.record.started_ns, "ended": run.record.ended_ns, "deleted": run.record.deleted_ns,
+        "duration_s": run.duration_s, "error": run.error,
+        "lost_calls": run.lost_calls, "definitions": to_json(run.definitions), "capture": to_json(run.record.doc.get("capture", {})),
     }  # fmt: skip
 
 
@@ -136,6 +153,12 @@ class WideRuns:
         return pl.Series(name, values, dtype=dtype)
 
 
+def _media_row(item: MediaRecord) -> tuple[object, ...]:
+    entry = item.entry
+    files, details = to_json(entry.files), to_json(entry.details)
+    return entry.name, item.step, item.at_ns, entry.kind, entry.mime, entry.caption, entry.text, files, details
+
+
 def _as_json(value: object) -> str:
     return msgspec.json.encode(number_to_json(value) if isinstance(value, float) else value).decode()
 
@@ -150,9 +173,11 @@ def _wide(run: ReadRun) -> dict[str, object]:
 def nested(run: ReadRun) -> dict[str, object]:
     """Give a run as an object: params, metrics and tags are objects in it, and so is what was captured."""
     row = run_row(run)
-    times = _time_texts([run.record.started_ns, run.record.ended_ns])
+    names = ("started", "ended", "deleted")
+    times = dict(zip(names, _time_texts([run.record.started_ns, run.record.ended_ns, run.record.deleted_ns]), strict=True))
     named: dict[str, object] = {"params": run.params, "metrics": dict(run.record.metrics), "tags": run.tags}
-    return {**row, "started": times[0], "ended": times[1], "capture": run.record.doc.get("capture", {}), **named}
+    parts = {"capture": run.record.doc.get("capture", {}), "definitions": msgspec.to_builtins(run.definitions)}
+    return {**row, **times, **parts, **named}
 
 
 def point_frames(tx: Transaction, run: ReadRun, names: Mapping[int, str]) -> Iterator[pl.DataFrame]:
