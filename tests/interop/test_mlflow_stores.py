@@ -18,6 +18,7 @@ from stratal.cli.app import main
 from stratal.core.errors import Damaged, NotFound
 from stratal.interop.exporting.exports import export_runs
 from stratal.interop.importing import import_runs
+from stratal.interop.mlflow.finding import parents_first
 from stratal.interop.mlflow.lines import read_line
 from stratal.interop.mlflow.meaning import value_of
 from stratal.interop.mlflow.meta import read_meta
@@ -74,6 +75,13 @@ def test_what_mlflow_3_wrote_is_there(stores: Path, store: Store, name: str) -> 
     assert runs["child"].parent == tiny.id and runs["child"].params == {"depth": 3}
     assert runs["dead"].tags["mlflow.deleted"] == "true" and "mlflow.deleted" not in tiny.tags
     assert report.counts["points"].imported == 12
+
+
+def test_parents_come_first_even_in_a_ring() -> None:
+    chain = {str(n): str(n + 1) for n in range(3000)} | {"3000": ""}
+    assert parents_first(chain) == [str(n) for n in reversed(range(3001))]
+    assert sorted(parents_first({"a": "b", "b": "a", "c": "b", "d": "gone", "e": "e"})) == ["a", "b", "c", "d", "e"]
+    assert parents_first({"x": "", "kid": "p", "p": ""}) == ["x", "p", "kid"]
 
 
 @pytest.mark.parametrize("name", ["mlruns-2.9.2", "sql-2.9.2"])

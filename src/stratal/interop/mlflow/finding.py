@@ -31,10 +31,13 @@ def find(path: Path, options: Options) -> Found:
     if place.is_dir() and (database := _database_beside(path)):
         store.remarks.append(Remark(f"{database} is another store, and was not read: import it by its own path"))
     rows = {row.id: row for row in store.runs()}
-    sources: list[Source] = []
+    parents: dict[str, str] = {}
+    sources: dict[str, list[Source]] = {}
     for row in rows.values():
         try:
-            sources += _sources(store, row, rows, places, options.experiment)
+            tags = store.tags(row)
+            sources[row.id] = _sources(store, row, tags, rows.get(tags.get(PARENT, "")), places, options.experiment)
+            parents[row.id] = tags.get(PARENT, "")
         except (Damaged, OSError) as error:
             store.remarks.append(Remark(f"run {row.id} cannot be read: {error}", is_loss=True))
     models: list[ForeignModel] = []
@@ -42,12 +45,26 @@ def find(path: Path, options: Options) -> Found:
         models = find_models(store, rows, places, options.experiment)
     except (Damaged, OSError) as error:
         store.remarks.append(Remark(f"registered models cannot be read: {error}", is_loss=True))
-    return Found(sources, [*store.remarks, *_remark_missing(rows.values(), places)], models)
+    ordered = [source for id in parents_first(parents) for source in sources[id]]
+    return Found(ordered, [*store.remarks, *_remark_missing(rows.values(), places)], models)
 
 
-def _sources(store: MlflowStore, row: RunRow, rows: Mapping[str, RunRow], places: Places, experiment: str) -> list[Source]:
-    tags, run = store.tags(row), row.foreign(store.kind)
-    parent = rows.get(tags.get(PARENT, ""))
+def parents_first(parents: Mapping[str, str]) -> list[str]:
+    """Order ids so that each comes after its parent, and else as they are. parents: id to that of its parent, '' for none."""
+    ordered: dict[str, None] = {}
+    for id in parents:
+        at, chain = id, dict[str, None]()
+        while at in parents and at not in ordered and at not in chain:  # the last: a stranger may have made a ring
+            chain[at] = None
+            at = parents[at]
+        ordered.update(dict.fromkeys(reversed(chain)))
+    return list(ordered)
+
+
+def _sources(
+    store: MlflowStore, row: RunRow, tags: Mapping[str, str], parent: RunRow | None, places: Places, experiment: str
+) -> list[Source]:
+    run = row.foreign(store.kind)
     above = parent.foreign(store.kind) if parent else None
     state = RunState(store, row, places, parent=above, experiment=experiment)
     notes = [note_of(run, tags[NOTE])] if tags.get(NOTE) else []
