@@ -22,6 +22,7 @@ from stratal.tracking import output
 from stratal.tracking.autolog import fits
 from stratal.tracking.autolog.console import Console, Lines
 from stratal.tracking.autologging import callback
+from stratal.tracking.deleting import delete, purge
 from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import open_store
 from stratal.tracking.output import OutputFile, files_of
@@ -129,6 +130,9 @@ def test_lines_that_were_printed_survive_a_kill(store: Store, victims: Victims):
     assert victims.start("stratal.testing.workloads:print_until_killed", store.url).wait() == -9
     (lost,) = [get_run(id, store=store) for id in {path.name.split("-")[0] for path in (store.folder / "output").iterdir()}]
     assert (lost.status, lost.output) == ("lost", "acknowledged\n")
+    delete(lost.id, store=store)
+    purge(lost.id, store=store)
+    assert list((store.folder / "output").iterdir()) == []
 
 
 def test_printing_goes_on_where_the_output_cannot_be_kept(store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):

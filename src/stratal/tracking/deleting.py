@@ -15,6 +15,7 @@ from stratal.store.database import Transaction
 from stratal.store.journal import living_writers
 from stratal.store.store import Store
 from stratal.tracking.opening import current_store
+from stratal.tracking.output import remove_files
 from stratal.tracking.reading import may_be_lost
 from stratal.tracking.refs import parse_ref
 from stratal.tracking.runs import find_id
@@ -93,6 +94,9 @@ def purge(
             for id in gone:
                 stored.purge_run(tx, id, rows.get_record(tx, id).no)
             _tell(tx, "purged", gone)
+    if not dry_run:
+        for id in gone:
+            remove_files(store.folder, id)
     return Purged(runs=tuple(gone), kept=kept)
 
 

@@ -13,8 +13,8 @@ from stratal.core.ids import RunId
 
 # What is kept of a program that prints without end: its beginning, and two files of its end. Guesses: a reader scrolls no further.
 HEAD_BYTES, TAIL_BYTES = 4 << 20, 2 << 20
-# The folder of a store that holds what runs print while they go on.
-OUTPUT = "output"
+# The folders of a store that hold what runs print, and what they say to `logging`, while they go on.
+OUTPUT, LOGGING = "output", "logging"
 _ARTIFACT = re.compile(r"output(?:-(\d+))?\.log")
 
 
@@ -85,6 +85,13 @@ def files_of(folder: Path, run: RunId) -> dict[int, bytes]:
     epochs = sorted({int(path.name.split("-")[1].split(".")[0]) for path in folder.glob(f"{run}-*.log")})
     found = {epoch: read_files(folder, f"{run}-{epoch}") for epoch in epochs}
     return {epoch: data for epoch, data in found.items() if data is not None}
+
+
+def remove_files(store: Path, run: RunId) -> None:
+    """Remove what a killed run left in a store's folder, when the run itself is dropped."""
+    for folder in (OUTPUT, LOGGING):
+        for path in (store / folder).glob(f"{run}-*.log"):
+            path.unlink(missing_ok=True)
 
 
 def _parts(folder: Path, name: str) -> list[Path]:

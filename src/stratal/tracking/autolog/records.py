@@ -6,7 +6,7 @@ from stratal.core.ids import RunId
 from stratal.tracking import active
 from stratal.tracking.active import OpenRun
 from stratal.tracking.autolog.fits import complain
-from stratal.tracking.output import OutputFile
+from stratal.tracking.output import LOGGING, OutputFile
 
 LIBRARY = "logging"
 NAME = "logging.log"
@@ -34,7 +34,7 @@ class RunHandler(logging.Handler):
             complain(LIBRARY, f"{type(error).__name__}: {error}")
 
     def _open(self, run: OpenRun) -> OutputFile:
-        file = self._files[run.id] = OutputFile(run.store.folder / "logging", run.id, run.epoch)
+        file = self._files[run.id] = OutputFile(run.store.folder / LOGGING, run.id, run.epoch)
         run.before_end(lambda: self._close_run(run))
         return file
 
