@@ -53,6 +53,9 @@ def test_cross_validation_leaves_means_and_deviations(store: Store):
 def test_a_watched_estimator_leaves_its_params_its_curves_and_its_best_round(store: Store):
     estimator = lightgbm.LGBMClassifier(n_estimators=50, verbose=-1, min_child_samples=5, n_jobs=1)
     stop = lightgbm.early_stopping(2, verbose=False)
+    with run("e", store=store) as unstopped:
+        unstopped.watch(lightgbm.LGBMClassifier(n_estimators=2, verbose=-1)).fit(X, Y)
+    assert "best_iteration" not in get_run(unstopped.id, store=store).metrics
     with run("e", store=store) as training:
         training.watch(estimator).fit(X[:90], Y[:90], eval_set=[(X[90:], Y[90:])], callbacks=[stop])
     read = get_run(training.id, store=store)

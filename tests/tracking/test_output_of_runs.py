@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -187,4 +188,8 @@ def test_a_script_keeps_its_output_and_the_command_prints_it(tmp_path: Path, cap
     assert "no number of lines" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["autolog", "--json"])
-    assert {"console", "logging", "sklearn"} <= {line["name"] for line in json.loads(capsys.readouterr().out)}
+    rows = json.loads(capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        main(["autolog"])
+    assert '[st.callback("xgboost")]' in capsys.readouterr().out or not find_spec("xgboost")
+    assert {"console", "logging", "sklearn"} <= {line["name"] for line in rows}

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from stratal.cli.printing import print_json, print_out, table
+from stratal.cli.printing import cell, print_json, print_out, table
 from stratal.cli.tracking import Json, StoreUrl, use
 from stratal.core.errors import Misuse
 from stratal.tracking.autologging import report
@@ -25,7 +25,7 @@ def autolog(json: Json = False) -> None:
         return
     page = table("library", "state", "how")
     for line in lines:
-        page.add_row(line.name, line.state, line.how)
+        page.add_row(*(cell(word) for word in line))
     print_out(page)
 
 

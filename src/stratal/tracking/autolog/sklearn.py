@@ -243,6 +243,8 @@ def log_attributes(fit: Fit, estimator: Any) -> None:
         value = _attribute(estimator, name)
         if isinstance(value, np.ndarray) and value.size == 1:
             value = value.item()
+        if name == "best_iteration_" and value == 0:
+            continue  # LightGBM's way to say that nothing stopped early
         if isinstance(value, int | float | np.number):
             found[name.rstrip("_")] = float(value)
     fit.log(found)
