@@ -1,5 +1,7 @@
 """Autolog of XGBoost: bare trainings, estimators, searches around them."""
 
+import copy
+
 import numpy as np
 import pytest
 from sklearn.model_selection import GridSearchCV
@@ -54,14 +56,23 @@ def test_a_watched_estimator_leaves_its_params_its_curves_and_is_as_before(store
     assert estimator.callbacks is None and "feature_importance.csv" in {artifact.path for artifact in read.artifacts}
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_candidates_of_a_search_are_silent(store: Store, n_jobs: int):
+def test_candidates_of_a_search_are_silent(store: Store):
     estimator = xgboost.XGBClassifier(n_estimators=2, n_jobs=1, callbacks=[callback("xgboost")])
     with run("e", store=store) as training:
-        training.watch(GridSearchCV(estimator, {"max_depth": [1, 2]}, cv=2, n_jobs=n_jobs, refit=False)).fit(X, Y)
+        training.watch(GridSearchCV(estimator, {"max_depth": [1, 2]}, cv=2, refit=False)).fit(X, Y)
     read = get_run(training.id, store=store)
     assert "rounds" not in read.metrics and not any(name.startswith("fit-") for name in (*read.metrics, *read.params))
     assert len(read.series("cv/mean_test_score").values) == 2
+
+
+def test_a_copy_is_silent_in_another_process_than_the_first_ones(store: Store):
+    ours = callback("xgboost")
+    make, (home,) = ours.__reduce__()
+    with run("e", store=store) as training:
+        for copied, fits in ((make(home), 1), (make(home + 1), 1), (copy.deepcopy(ours), 2)):
+            xgboost.train(PARAMS, data(slice(80)), 1, callbacks=[copied])
+            names = get_run(training.id, store=store).metrics
+            assert ("fit-2/rounds" in names) == (fits == 2) and "fit-3/rounds" not in names
 
 
 def test_outside_of_a_run_a_training_is_as_ever(store: Store):

@@ -72,6 +72,16 @@ def test_streams_are_the_same_objects_and_are_left_as_they_were():
         assert sys.stdout is stream and "write" not in vars(stream) and not console.is_on
 
 
+def test_a_stream_that_cannot_be_watched_is_left_alone(monkeypatch: pytest.MonkeyPatch):
+    stream = io.StringIO()  # its methods cannot be replaced
+    monkeypatch.setattr(sys, "stdout", stream)
+    console = Console()
+    console.start()
+    print("printed")
+    console.stop()
+    assert stream.getvalue() == "printed\n"
+
+
 def test_progress_bars_leave_what_stays_on_the_terminal():
     lines = Lines()
     assert lines.add("\r 10%|#   |") == "" and lines.add("\r 50%|##  |\r 99%|### |") == ""

@@ -9,7 +9,7 @@ from stratal.core.errors import Misuse
 from stratal.tracking.active import OpenRun
 from stratal.tracking.autolog.console import console
 from stratal.tracking.autolog.entries import switched
-from stratal.tracking.autolog.fits import start_runs_with
+from stratal.tracking.autolog.fits import complain, start_runs_with
 from stratal.tracking.facts import check_name
 from stratal.tracking.runs import run as start_run
 
@@ -118,8 +118,11 @@ def callback(library: str, *, run: OpenRun | None = None) -> object:
 def _report_to_us(*, off: bool) -> None:
     if not _is_installed("transformers"):
         return
-    from stratal.tracking.autolog.transformers import register  # seconds: only for those who use it
-
+    try:
+        from stratal.tracking.autolog.transformers import register  # seconds: only for those who use it
+    except Exception as error:  # noqa: BLE001  # the edge: a library that cannot be imported here is the user's to mend, not to die of
+        complain("transformers", f"{type(error).__name__}: {error}")
+        return
     register(off=off)
     switched.discard("transformers") if off else switched.add("transformers")
 
