@@ -110,6 +110,13 @@ def test_nested_runs_and_threads_print_to_the_run_they_are_in(store: Store):
     assert get_run(outer.id, store=store).output == "outer\nouter again\n"
 
 
+def test_what_is_printed_while_a_run_ends_harms_neither_the_output_nor_the_folder(store: Store):
+    with watched(), run("e", store=store) as printing:
+        print("kept")
+        printing.before_end(lambda: print("too late"))
+    assert get_run(printing.id, store=store).output == "kept\n" and list((store.folder / "output").iterdir()) == []
+
+
 def test_who_goes_on_with_a_run_adds_to_its_output_and_who_joins_it_does_not(store: Store):
     with watched(), run("e", store=store) as first:
         print("first")

@@ -10,10 +10,10 @@ import os
 import re
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from stratal.core.ids import RunId
 from stratal.tracking import active
 from stratal.tracking.active import OpenRun
 from stratal.tracking.autolog.fits import complain
@@ -36,6 +36,9 @@ class Lines:
 
     def add(self, text: str) -> str:
         """Give the lines that are complete now."""
+        if "\n" not in text and "\r" not in text and len(self._pending) + len(text) <= _LONGEST_LINE:
+            self._pending += text  # `print` writes each of its words by itself
+            return ""
         *complete, pending = (self._pending + text).split("\n")
         if "\r" in pending:
             pending = pending[max(0, pending.rfind("\r", 0, len(pending) - 1)) :]
@@ -57,11 +60,10 @@ def _shown(line: str) -> str:
 
 
 class _Sink:
-    """The output of one run."""
+    """The output of one run. It knows no run: the run leads to it, as long as there is one."""
 
-    def __init__(self, run: OpenRun) -> None:
-        self.run = run
-        self.file = OutputFile(run.store.folder / OUTPUT, run.id, run.epoch)
+    def __init__(self, file: OutputFile) -> None:
+        self.file: OutputFile | None = file  # None: the run is ending, and its output is closed
         self.lines: dict[str, Lines] = {}
 
 
@@ -108,8 +110,8 @@ class Console:
         self._inside.is_so = True  # what fails in here is logged, and that may be printed
         try:
             with self._lock:
-                sink = self._sinks.get(run.id) or self._open(run)
-                if lines := sink.lines.setdefault(stream, Lines()).add(text):
+                sink = self._sinks.get(run) or self._open(run)
+                if sink.file is not None and (lines := sink.lines.setdefault(stream, Lines()).add(text)):
                     sink.file.append(lines.encode(errors="replace"))
         except Exception as error:  # noqa: BLE001  # the edge: printing must not fail
             complain(LIBRARY, f"{type(error).__name__}: {error}")
@@ -117,17 +119,20 @@ class Console:
             self._inside.is_so = False
 
     def _open(self, run: OpenRun) -> _Sink:
-        sink = self._sinks[run.id] = _Sink(run)
-        run.before_end(lambda: self._close(sink))
+        sink = self._sinks[run] = _Sink(OutputFile(run.store.folder / OUTPUT, run.id, run.epoch))
+        run.before_end(lambda: self._close(run))
         return sink
 
-    def _close(self, sink: _Sink) -> None:
+    def _close(self, run: OpenRun) -> None:
         with self._lock:
-            if self._sinks.pop(sink.run.id, None) is not sink:
-                return  # a forked child's
-            sink.file.append("".join(lines.rest() for lines in sink.lines.values()).encode(errors="replace"))
-            sink.run.save_bytes(artifact_name(sink.run.epoch), sink.file.close())
-            sink.file.remove()
+            sink = self._sinks.get(run)
+            file = sink.file if sink is not None else None
+            if sink is None or file is None:
+                return  # a forked child has none
+            sink.file = None  # what another thread prints from here on has no run any more
+            file.append("".join(lines.rest() for lines in sink.lines.values()).encode(errors="replace"))
+            run.save_bytes(artifact_name(run.epoch), file.close())
+            file.remove()
 
     def _writing(self, write: Callable[[str], int], name: str) -> Callable[[str], int]:
         def writing(text: str) -> int:
@@ -140,7 +145,7 @@ class Console:
     def _forget(self) -> None:
         """Begin as a new process does."""
         self._lock = threading.RLock()
-        self._sinks: dict[RunId, _Sink] = {}
+        self._sinks: weakref.WeakKeyDictionary[OpenRun, _Sink] = weakref.WeakKeyDictionary()
         self._inside = threading.local()
 
 
