@@ -175,6 +175,7 @@ def test_records_of_logging_become_an_artifact(store: Store):
             logger.warning("inside %d", 7)
             logger.error("not %d a format", "x")  # a wrong call of the user's: said once, and the run goes on
             logger.warning("after")
+            logging_run.before_end(lambda: logger.warning("too late"))
     finally:
         logger.removeHandler(handler)
         logger.propagate = True

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -133,3 +134,12 @@ def complain(library: str, what: str) -> None:
 
 def _cut(value: Scalar) -> Scalar:
     return value if not isinstance(value, str) or len(value) <= _LONGEST else value[: _LONGEST - 1] + "…"
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+    _exclusive.clear()  # a child does not own its parent's fits
+
+
+os.register_at_fork(after_in_child=_after_fork)
