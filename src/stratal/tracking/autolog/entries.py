@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from stratal.tracking.autolog.fits import complain
-
 # What `st.autolog` has switched on of the libraries that call us.
 switched: set[str] = set()
 
@@ -26,5 +24,7 @@ def _callbacks(namespace: str) -> list[Any]:
 
         return [callback_of(namespace)]
     except Exception as error:  # noqa: BLE001  # the edge: a Trainer must not fail because of its log
+        from stratal.tracking.autolog.fits import complain  # who does not use autolog pays for nothing but this file
+
         complain("lightning", f"{type(error).__name__}: {error}")
         return []
