@@ -182,7 +182,7 @@ def test_a_program_that_breaks_now_exits_with_1_and_shows_its_last_lines(project
     run = find_runs(store=store)[0]
 
     with pytest.raises(SystemExit) as left:
-        main(["reproduce", run.short, "--here", "--check", "--store", str(store.folder), "--", "broken"])
+        main(["reproduce", run.short, "--here", "--check", "--store", str(store.folder), "--argv", "broken"])
 
     said = capsys.readouterr().out
     assert left.value.code == 1

@@ -182,7 +182,7 @@ def test_entries_that_leave_the_folder_or_were_masked_are_not_started(tmp_path: 
         command_of(entry(target="../../bin/evil.py"), blobs, restored, python="py")
     with pytest.raises(Misuse, match="secret") as raised:
         command_of(entry(argv=("--token", "<masked>")), blobs, restored, python="py")
-    assert "--" in raised.value.hint
+    assert "--argv" in raised.value.hint
     with pytest.raises(Misuse, match="interactive"):
         command_of(entry(kind="interactive"), blobs, restored, python="py")
     assert command_of(entry(argv=("--token", "<masked>")), blobs, restored, python="py", argv=["--lr", "1"])[2:] == ["--lr", "1"]

@@ -85,18 +85,18 @@ def test_labels_say_where_a_run_stands_and_not_when_it_was_born() -> None:
         standing("t2", "s", "train", "", 4),
         standing("t1", "s", "train", "", 3),
         standing("v", "s", "evaluation", "evaluation of run:00112233, model", 5),
-        standing("y", "s", "study", "study s version 1", 6),
+        standing("y", "s", "study", "study e version 1", 6),
         standing("x", "y", "trial", "trial 0", 7),
     ]
 
     assert labels(runs) == {
-        "p": "pipeline line",
-        "s": "pipeline line / step fit",
-        "t1": "pipeline line / step fit / train e",
-        "t2": "pipeline line / step fit / train e (2)",
-        "v": "pipeline line / step fit / evaluation of run, model",
-        "y": "study s version 1",
-        "x": "study s version 1 / trial 0",
+        "p": "pipeline e line",
+        "s": "pipeline e line / step fit",
+        "t1": "pipeline e line / step fit / train e",
+        "t2": "pipeline e line / step fit / train e (2)",
+        "v": "pipeline e line / step fit / evaluation of run, model",
+        "y": "study e version 1",
+        "x": "study e version 1 / trial 0",
     }
     assert tree_of("s", runs) == ["s", "t1", "t2", "v", "y", "x"]
 

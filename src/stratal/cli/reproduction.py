@@ -1,5 +1,6 @@
 """The command that starts a run again: stratal reproduce."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -24,18 +25,16 @@ _MOST_ROWS = 40  # of metrics; --json gives all
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
-    app.command(context_settings={"ignore_unknown_options": False})(reproduce)
+    app.command()(reproduce)
 
 
 def reproduce(
     ref: Annotated[str, typer.Argument(help="A run, or what a run made: model:churn@production, study:churn, pipeline:churn@latest")],
-    words: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- WORDS...]", help="Behind --: a command line instead of the captured one.")
-    ] = None,
     here: Annotated[bool, typer.Option("--here", help="Use this Python and its packages, not a rebuilt environment.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Keep the verdict only, not the folder of the replay.")] = False,
     working_tree: Annotated[bool, typer.Option("--working-tree", help="Take the code as it is in the project today.")] = False,
     alone: Annotated[bool, typer.Option("--alone", help="Replay a step without its pipeline, from the inputs that it had.")] = False,
+    argv: Annotated[str | None, typer.Option(help="A command line instead of the captured one, in one text.")] = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="Take any version of a package that can no longer be had.")] = False,
     result: Annotated[str | None, typer.Option(help="Start nothing, and judge the store that a replay elsewhere has written.")] = None,
     dockerfile: Annotated[Path | None, typer.Option(help="Write a Dockerfile and all that it copies into this folder instead.")] = None,
@@ -60,12 +59,13 @@ def reproduce(
             print(f"build and run it:  {how}\njudge it:          {judged}")  # plain, so that it can be copied
         return
     say = None if json else lambda text: print(text, file=sys.stderr)
+    words = None if argv is None else shlex.split(argv)
     made = start_again(
-        ref, here=here, check=check, working_tree=working_tree, lenient=lenient, alone=alone, argv=words or None, rtol=rtol, atol=atol,
+        ref, here=here, check=check, working_tree=working_tree, lenient=lenient, alone=alone, argv=words, rtol=rtol, atol=atol,
         timeout_s=timeout_s, result=result, say=say,
     )  # fmt: skip
     if json:
-        print_json({**{name: getattr(made, name) for name in made.__struct_fields__}, "is_reproduced": made.is_reproduced})
+        print_json(made.document())
     else:
         print_out(*reproduction_page(made))
     if not made.is_reproduced:

@@ -30,7 +30,7 @@ _lock = threading.Lock()
 def note_input(path: str | Path, digest: str, size_bytes: int) -> None:
     """Say that this program takes a file as an input, with the content that was read."""
     with _lock:
-        if len(_noted) < _MOST:
+        if len(_noted) < _MOST and not is_secret_file(str(path)):
             _noted[str(Path(path).absolute())] = Input(digest=digest, size_bytes=size_bytes)
 
 

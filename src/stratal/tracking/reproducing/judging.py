@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from stratal.core.errors import StratalError
+from stratal.core.ids import is_id
 from stratal.core.records import from_json
 from stratal.store.store import Store
 from stratal.tracking.capture import Capture, Packages
@@ -102,6 +103,10 @@ def judge_replay(family: Family, original: Store, replayed: Store, tolerance: To
     first = first_divergence(series, order)
     verdict = _verdict(family.run, answer, series, artifacts)
     causes = () if verdict in (IDENTICAL, NOTHING) else _causes(family, by_label, found, original, replayed, first)
+    if verdict == NOTHING:
+        notes.append("it has no metrics and no files: if steps came from the cache, reproduce the run that made them")
+    if verdict == FAILED:  # what only may be a reason speaks of numbers, and there are none
+        causes = tuple(cause for cause in causes if cause.is_known)
     return Judgement(
         verdict=verdict,
         replay=answer.id if answer is not None else "",
@@ -144,7 +149,7 @@ def _of_same_program(top: ReadRun, capture: Capture, store: Store) -> list[ReadR
 
 def program_start_ns(capture: Capture) -> int:
     """Give when a program began, by its id; when the run began for captures that name none."""
-    return int(capture.program[:12], 16) * 1_000_000 if capture.program else capture.at_ns
+    return int(capture.program[:12], 16) * 1_000_000 if is_id(capture.program) else capture.at_ns
 
 
 def _standing(run: ReadRun) -> Standing:

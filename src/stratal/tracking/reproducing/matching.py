@@ -51,8 +51,10 @@ def _label(run: Standing, known: Mapping[str, Standing], found: dict[str, str], 
         return found[run.id]
     above = known.get(run.parent) if run.parent is not None and run.kind != "study" else None
     before = f"{_label(above, known, found, counts)} / " if above is not None else ""
-    # A name may speak of another run, which has another id each time.
-    name = _IDS.sub("run", run.name or run.experiment)
+    name = run.name or run.experiment
+    if (above is None or above.experiment != run.experiment) and run.experiment not in name.split():
+        name = f"{run.experiment} {name}"
+    name = _IDS.sub("run", name)  # a name may speak of another run, which has another id each time
     plain = f"{before}{name}" if name.startswith(run.kind) else f"{before}{run.kind} {name}"
     number = counts[plain] = counts.get(plain, 0) + 1
     found[run.id] = plain if number == 1 else f"{plain} ({number})"

@@ -48,6 +48,12 @@ class Reproduction(Record, frozen=True, kw_only=True):
         """Whether all that was compared came out the same, or close enough."""
         return self.verdict in (IDENTICAL, WITHIN)
 
+    def document(self) -> dict[str, object]:
+        """Give all of it as JSON can hold it: odd numbers as texts."""
+        fields: dict[str, object] = {name: getattr(self, name) for name in self.__struct_fields__}
+        first = None if self.first is None else _body(self.first)
+        return {**fields, "is_reproduced": self.is_reproduced, "first": first, "series": [_body(each) for each in self.series]}
+
     def statement(self) -> dict[str, object]:
         """Give the body of the statement on the original run."""
         compared = [each for each in self.series if each.is_compared]

@@ -41,7 +41,7 @@ def command_of(capture: Capture, blobs: Blobs, restored: Restored, *, python: st
     if masked := [word for word in words if MASK in word]:
         raise Misuse(
             f"the command line held what looked like a secret, which was not kept: {' '.join(masked)}",
-            hint="give the whole command line again: stratal reproduce RUN -- WORDS, or reproduce(..., argv=[...])",
+            hint='give the whole command line again: stratal reproduce RUN --argv "WORDS", or reproduce(..., argv=[...])',
         )
     if entry.kind == "script":
         return [python, str(inside(restored.project, entry.target)), *words]

@@ -262,7 +262,7 @@ def _keep(made: Reproduction, family: Family, store: Store, output: Path | None)
     ) as recording:
         made = msgspec.structs.replace(made, by=recording.id)
         recording.edge("used", original.ref, role="reproduces")
-        recording.save_bytes("reproduction.json", to_json(made).encode())
+        recording.save_bytes("reproduction.json", to_json(made.document()).encode())
         if output is not None:
             recording.save(output)
     about = Run(store, original.id, original.experiment, epoch=original.record.epoch, kind=original.kind)

@@ -89,11 +89,14 @@ def _check_out(repository: str, commit: str, top: Path, notes: list[str]) -> boo
     if _COMMIT.fullmatch(commit) is None or found is None or not found.is_absolute() or not found.is_dir():
         notes.append(f"the repository with commit {commit[:10]} is not here: only the captured files are restored")
         return False
-    shared = _git(found, "clone", "--quiet", "--shared", "--no-checkout", "--", str(found), str(top))
-    if shared or _git(top, "checkout", "--quiet", "--detach", commit):
-        notes.append(f"commit {commit[:10]} is no longer in {found}: only the captured files are restored")
+    failed = _git(found, "clone", "--quiet", "--shared", "--no-checkout", "--", str(found), str(top))
+    failed = failed or _git(top, "checkout", "--quiet", "--detach", commit)
+    if failed:
+        notes.append(f"commit {commit[:10]} cannot be had from {found}, only the captured files are restored: {failed.splitlines()[-1]}")
         shutil.rmtree(top, ignore_errors=True)
         return False
+    if (top / ".gitmodules").is_file():
+        notes.append("the repository has submodules, which are not restored")
     return True
 
 
@@ -186,8 +189,10 @@ def _restore_inputs(capture: Capture, blobs: Blobs, project: Path, working: Path
         path.parent.mkdir(parents=True, exist_ok=True)
         if blobs.has(given.digest):
             shutil.copyfile(blobs.path(given.digest), path)
-        elif original.is_file() and digest_of_file(original) == given.digest:
+        elif original.is_file():
             shutil.copyfile(original, path)
+            if digest_of_file(path) != given.digest:
+                notes.append(f"input {name} is no longer what it was (sha256 {given.digest[:12]}): it is taken as it is today")
         else:
             notes.append(f"input {name} (sha256 {given.digest[:12]}) is neither in the store nor where it was")
 
