@@ -100,6 +100,8 @@ def test_packages_are_asked_for_exactly_and_what_lies_nowhere_is_told(tmp_path: 
     assert [text.split()[0] for text in wanted.gone] == ["gone", "'--index-url'", "'odd'"]
     assert without_pin(wanted, ("numpy",)).lines["numpy"] == "numpy"
     assert wanted.digest != without_pin(wanted, ("numpy",)).digest
+    assert wanted.text_for_others().splitlines()[0] == f"# only on the machine of the run: -e {tmp_path}"
+    assert wanted.ours == "0.1"
 
 
 def test_what_can_no_longer_be_had_is_said_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,9 +137,9 @@ def test_a_container_has_all_that_it_copies_and_its_store_is_judged_later(tmp_pa
     for line in recipe.splitlines():
         if line.startswith("COPY"):
             assert (tmp_path / "image" / line.split()[1]).exists(), line
-    assert 'CMD ["python","/reproduction/project/train.py"]' in recipe
+    assert 'WORKDIR /reproduction/project\nCMD ["python","train.py"]' in recipe
     assert f"numpy=={distribution('numpy').version}\n" in (tmp_path / "image" / "requirements.txt").read_text()
-    assert "exec python /reproduction/project/train.py" in (tmp_path / "sif" / "apptainer.def").read_text()
+    assert "exec python train.py" in (tmp_path / "sif" / "apptainer.def").read_text()
     with pytest.raises(Misuse, match="is there already"):
         write_container(run.id, tmp_path / "image", store=store)
 

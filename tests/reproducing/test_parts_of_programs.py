@@ -120,3 +120,21 @@ def test_a_study_of_an_earlier_program_is_there_with_its_results(tmp_path: Path)
     made = reproduce(only(store, "experiment = 'e'"), here=True, check=True, store=store)
 
     assert (made.verdict, made.notes) == ("bit-identical", ())
+
+
+def test_a_file_of_an_earlier_program_is_there_by_its_digest_and_a_run_by_its_name_is_told(tmp_path: Path) -> None:
+    environ = {**os.environ, "STRATAL_CAPTURE": "on", "STRATAL_STORE": str(tmp_path / "store")}
+    head = "import stratal as st, sys\nwith st.run('e', name=sys.argv[0]) as run:\n"
+    (tmp_path / "first.py").write_text(head + "    print(run.id, run.save_bytes('a.txt', b'abc').digest)\n")
+    done = subprocess.run([sys.executable, "first.py"], cwd=tmp_path, env=environ, check=True, capture_output=True, text=True)
+    first, digest = done.stdout.split()
+    use = f"    run.log({{'size': len(run.use('sha256:{digest}'))}})\n    run.use('run:{first}')\n"
+    (tmp_path / "second.py").write_text(head + use)
+    subprocess.run([sys.executable, "second.py"], cwd=tmp_path, env=environ, check=True)
+    store = open_store(tmp_path / "store")
+
+    made = reproduce(only(store, "name = 'second.py'"), here=True, check=True, store=store)
+
+    assert [(each.metric, each.verdict) for each in made.series] == [("size", "bit-identical")]
+    assert made.notes[0] == f"run:{first}, which was used, is not brought along: the program finds nothing by that name"
+    assert (made.verdict, made.exit_code) == ("diverges", 1)

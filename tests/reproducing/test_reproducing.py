@@ -87,6 +87,7 @@ def test_a_line_that_changed_is_named_with_the_first_step_that_it_changes(projec
 
     assert (made.verdict, made.causes[0].subject, made.causes[0].what) == ("diverges", "code", "part.py differs")
     assert made.first is not None and made.first.step == 5
+    assert get_run(made.run, store=store).statements("reproduction") == [], "other code says nothing about the run"
     assert again(store).verdict == "bit-identical", "the captured line is still there"
 
 

@@ -18,6 +18,7 @@ RESOLVERS = {
 }
 
 CARRIERS = {
+    "sha256": "stratal.tracking.reproducing.files:carry_files",
     "dataset": "stratal.data.carrying:carry_datasets",
     "study": "stratal.tuning.carrying:carry_studies",
 }

@@ -62,13 +62,17 @@ def register_replayer(kind: str, replayer: Replayer | str) -> None:
     _replayers[kind] = replayer
 
 
-def request_of(run: str, kind: str, store: "Store", capture: "Capture", restored: "Restored") -> str:
-    """Give the order to replay a run, as text. Raises Misuse if nobody replays that kind."""
+def need_replayer(kind: str) -> None:
+    """Raise Misuse if nobody replays runs of a kind alone."""
     if kind not in _replayers:
         raise Misuse(
             f"a run of kind {kind} cannot be replayed alone: nobody kept what it was given",
             hint=f"leave --alone out: its whole program is started again. Alone: {', '.join(sorted(_replayers))}",
         )
+
+
+def request_of(run: str, kind: str, store: "Store", capture: "Capture", restored: "Restored") -> str:
+    """Give the order to replay a run, as text."""
     entry = capture.entry
     target = str(restored.project / entry.target) if entry.kind == "script" else entry.target
     origin = Origin(program=new_id(), pid=0, kind=entry.kind, target=target, argv=entry.argv, folder=str(restored.working))

@@ -15,13 +15,14 @@ if TYPE_CHECKING:  # the table is filled by `import stratal`, which must not pay
 
 @dataclass(frozen=True, kw_only=True)
 class Cargo:
-    """What to bring along. refs: all that the runs used or produced. runs: ids of the runs that are reproduced.
+    """What to bring along. refs: all that the runs used or produced. made: what they produced. runs: ids of the runs of the program.
 
     before_ns: when the program began: what is younger, it made itself."""
 
     source: "Store"
     target: "Store"
     refs: tuple[str, ...]
+    made: frozenset[str]
     runs: tuple[str, ...]
     before_ns: int
 

@@ -73,7 +73,7 @@ def variables_inside(recorded: Mapping[str, str], paths: Sequence[str]) -> dict[
 
 
 def _write_context(folder: Path, wanted: Requirements) -> None:
-    (folder / "requirements.txt").write_text(wanted.text())
+    (folder / "requirements.txt").write_text(wanted.text_for_others())
     shutil.copytree(SOURCE / "stratal", folder / "stratal", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
 
 

@@ -19,6 +19,7 @@ from stratal.core.errors import Refused
 from stratal.core.settings import environment, load_settings
 from stratal.tracking.capture.packages import normal_name
 from stratal.tracking.reproducing.requirements import Requirements, without_pin
+from stratal.version import __version__
 
 SOURCE = Path(__file__).parents[3]  # what `import stratal` finds
 _IS_WHOLE = "whole"  # the file that says that nothing of an environment is missing
@@ -72,6 +73,8 @@ def rebuild(wanted: Requirements, *, lenient: bool = False) -> Environment:
             (folder / _IS_WHOLE).write_text("".join(f"{each} could not be had as it was\n" for each in missing))
         _bring_ourselves(folder)
         other = tuple((folder / _IS_WHOLE).read_text().splitlines())
+    if wanted.ours not in ("", __version__):
+        notes = (*notes, f"Stratal {wanted.ours} made the run, and {__version__} replays it")
     made = Environment(folder, (*notes, *(f"{each} is not there" for each in wanted.gone), *other))
     failed = _failure([made.python, "-c", _CHECK], {"PYTHONPATH": str(made.stratal)})
     if failed:

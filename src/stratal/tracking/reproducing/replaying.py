@@ -44,7 +44,7 @@ def command_of(capture: Capture, blobs: Blobs, restored: Restored, *, python: st
             hint='give the whole command line again: stratal reproduce RUN --argv "WORDS", or reproduce(..., argv=[...])',
         )
     if entry.kind == "script":
-        return [python, str(inside(restored.project, entry.target)), *words]
+        return [python, _script(capture, restored), *words]
     if entry.kind == "module":
         return [python, "-m", entry.target, *words]
     if entry.kind == "stratal":
@@ -114,6 +114,13 @@ def without_magics(cells: str) -> str:
 def _is_magic(line: str) -> bool:
     text = line.strip()
     return text.startswith(("%", "!")) or (text.endswith("?") and not text.startswith("#"))
+
+
+def _script(capture: Capture, restored: Restored) -> str:
+    """Give the script as it was typed, where that still leads to it: programs name things by `sys.argv[0]`."""
+    script = inside(restored.project, capture.entry.target)
+    typed = capture.argv[0] if capture.argv else ""
+    return typed if typed and not typed.startswith(("/", "-")) and (restored.working / typed).resolve() == script else str(script)
 
 
 def _import_path(capture: Capture, restored: Restored, environ: Mapping[str, str], ourselves: Path | None) -> str:

@@ -22,7 +22,7 @@ from stratal.tracking.explaining import capture_of
 from stratal.tracking.opening import current_store, open_store
 from stratal.tracking.reading import ReadRun, get_run
 from stratal.tracking.refs import parse_ref, resolve
-from stratal.tracking.reproducing.alone import request_of
+from stratal.tracking.reproducing.alone import need_replayer, request_of
 from stratal.tracking.reproducing.carrying import Cargo, carry
 from stratal.tracking.reproducing.containers import placed, variables_inside, write_apptainer, write_dockerfile
 from stratal.tracking.reproducing.environments import Environment, rebuild
@@ -79,27 +79,34 @@ def reproduce(
     alone: replay a step without its pipeline, from the inputs that it had. argv: instead of the captured command line.
     rtol, atol: values are close enough if |a - b| <= atol + rtol * |a|.
     timeout_s: longest time of the program. result: start nothing, and judge the store that a replay elsewhere has written.
-    say: told what happens. The verdict is kept as a run of its own, and stated on the original run for gates.
+    say: told what happens. The verdict is kept as a run of its own, and stated on the original run for gates, unless the code or the
+    command line was another one.
     Raises NotFound, Misuse for a run that has not ended or of which nothing was captured, Refused for a capture that cannot be
     trusted and for packages that cannot be had.
     """
     store = store or current_store()
     tolerance = Tolerance(relative=rtol, absolute=atol)
     wait_for_captures()
-    family = _family(find_run(ref, store), store, alone=alone)
+    run = find_run(ref, store)
+    if alone:
+        need_replayer(run.kind)
+    family = _family(run, store, alone=alone)
     if result is not None:
-        return _keep(_judged(family, store, _existing(result), tolerance), family, store, None)
+        return _keep(_judged(family, store, _existing(result), tolerance), family, store, None, is_faithful=True)
     tell = say or (lambda text: None)
     terms = _Terms(
         here=here, working_tree=working_tree, lenient=lenient, alone=alone, argv=argv, tolerance=tolerance, timeout_s=timeout_s, tell=tell
     )  # fmt: skip
     place, begun_s = _fresh_folder(store), store.clock.monotonic_s()
+    is_kept = False
     try:
         made = _replay(family, store, place, terms)
         made = msgspec.structs.replace(made, seconds=store.clock.monotonic_s() - begun_s, folder="" if check else str(place))
-        return _keep(made, family, store, place / "output.txt")
+        made = _keep(made, family, store, place / "output.txt", is_faithful=argv is None and not working_tree)
+        is_kept = not check
+        return made
     finally:
-        if check:
+        if not is_kept:
             shutil.rmtree(place, ignore_errors=True)
 
 
@@ -242,16 +249,20 @@ def _wanted(capture: Capture, store: Store) -> Requirements:
 
 
 def _cargo(family: Family, store: Store, scratch: Store) -> Cargo:
-    refs = {edge.target for each in family.tree for edge in each.edges}
+    edges = [edge for each in family.tree for edge in each.edges]
     if family.top.id != family.run.id:
-        refs |= {edge.target for edge in family.top.edges}
+        edges += family.top.edges
     is_alone = family.top.id == family.run.id and family.run.parent is not None
     began_ns = (family.run.record.started_ns or 0) if is_alone else program_start_ns(family.capture)
-    return Cargo(source=store, target=scratch, refs=tuple(sorted(refs)), runs=tuple(family.labels), before_ns=began_ns)
+    made = {edge.target for edge in edges if edge.verb == "produced"} | {f"run:{id}" for id in family.labels}
+    refs = tuple(sorted({edge.target for edge in edges}))
+    return Cargo(source=store, target=scratch, refs=refs, made=frozenset(made), runs=tuple(family.labels), before_ns=began_ns)
 
 
-def _keep(made: Reproduction, family: Family, store: Store, output: Path | None) -> Reproduction:
-    """Record it: a run of its own, with all of it as an artifact, and a statement on the original run and of its models."""
+def _keep(made: Reproduction, family: Family, store: Store, output: Path | None, *, is_faithful: bool) -> Reproduction:
+    """Record it: a run of its own, with all of it as an artifact, and a statement on the original run and of its models.
+
+    is_faithful: whether code and command line are the run's own. What others do says nothing about the run."""
     original = family.run
     with start_run(
         original.experiment,
@@ -265,6 +276,8 @@ def _keep(made: Reproduction, family: Family, store: Store, output: Path | None)
         recording.save_bytes("reproduction.json", to_json(made.document()).encode())
         if output is not None:
             recording.save(output)
+    if not is_faithful:
+        return made
     about = Run(store, original.id, original.experiment, epoch=original.record.epoch, kind=original.kind)
     about.state(STATEMENT, made.statement(), subject=original.ref)
     for stated in (stated for each in family.tree for stated in each.statements(_LOGGED_MODEL)):

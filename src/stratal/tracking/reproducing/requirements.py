@@ -14,11 +14,14 @@ _OF_VENV = frozenset(("pip",))  # each environment has its own
 
 
 class Requirements(Record, frozen=True, kw_only=True):
-    """python: its version. lines: as pip's requirement files take them, by package. gone: packages that lie nowhere any more."""
+    """python: its version. lines: as pip's requirement files take them, by package. gone: packages that lie nowhere any more.
+
+    ours: the version of Stratal that made the run, "" if it was not installed."""
 
     python: str
     lines: dict[str, str]
     gone: tuple[str, ...] = ()
+    ours: str = ""
 
     @property
     def digest(self) -> str:
@@ -28,6 +31,11 @@ class Requirements(Record, frozen=True, kw_only=True):
     def text(self) -> str:
         """Give the file of requirements."""
         return "".join(f"{line}\n" for _, line in sorted(self.lines.items()))
+
+    def text_for_others(self) -> str:
+        """Give the file for another machine, where packages of folders of this one are only named."""
+        lines = ((line, line.startswith("-e ") or "@ file:" in line) for _, line in sorted(self.lines.items()))
+        return "".join(f"{'# only on the machine of the run: ' if is_here else ''}{line}\n" for line, is_here in lines)
 
 
 def requirements_of(packages: Packages, python: str) -> Requirements:
@@ -51,7 +59,7 @@ def requirements_of(packages: Packages, python: str) -> Requirements:
             lines[name] = f"-e {folder}" if name in packages.editable else f"{name} @ {origin}"
         else:
             lines[name] = f"{name} @ {origin}"
-    return Requirements(python=python, lines=lines, gone=tuple(gone))
+    return Requirements(python=python, lines=lines, gone=tuple(gone), ours=packages.versions.get(OURS, ""))
 
 
 def without_pin(requirements: Requirements, missing: tuple[str, ...]) -> Requirements:
