@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import IO
 
 from stratal.core.errors import Misuse
-from stratal.core.records import Record
 from stratal.core.settings import environment
 from stratal.store.blobs import Blobs
 from stratal.tracking.capture import Capture
@@ -23,13 +22,6 @@ _OF_WORKERS = frozenset(
     ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GLOO_SOCKET_IFNAME", "OMP_WAIT_POLICY", *THREADS)
 )  # fmt: skip
 _SHOWN_LINES = 12
-
-
-class Replay(Record, frozen=True, kw_only=True):
-    """How a program that was started again ended. tail: the last lines that it printed."""
-
-    exit_code: int
-    tail: str
 
 
 def command_of(capture: Capture, blobs: Blobs, restored: Restored, *, python: str, argv: Sequence[str] | None = None) -> list[str]:
