@@ -1,5 +1,6 @@
 """`stratal server`: take what other processes ship to a store."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -22,9 +23,9 @@ def register(app: typer.Typer) -> None:
 def server(host: Host = HOST, port: Port = PORT, store: StoreUrl = None, json: Json = False) -> None:
     """Take what other processes ship to a store. Loopback only; no pages and no queries yet.
 
-    What is there: runs with params, metrics, tags, notes, artifacts and lineage arrive, each fact once. What is not: pages,
-    queries and commands over HTTP; read the store's folder with `stratal runs --store FOLDER`. It asks nobody for a
-    password, and so listens on loopback only. Ctrl-C ends it; nothing that it acknowledged is lost, whatever ends it.
+    Runs with params, metrics, tags, notes, artifacts and lineage arrive, each fact once; read them with `stratal runs --store FOLDER`.
+
+    It asks nobody for a password. Ctrl-C ends it; nothing that it acknowledged is lost, whatever ends it.
     """
     opened = open_store(store) if store is not None else current_store()
 
@@ -33,5 +34,6 @@ def server(host: Host = HOST, port: Port = PORT, store: StoreUrl = None, json: J
             print_json({"url": url, "store": opened.url})
         else:
             print_out(f"listening on {url}, into {opened.url}")
+        sys.stdout.flush()  # who waits for the line may read a pipe
 
     serve(opened, host=host, port=port, listens=listens)

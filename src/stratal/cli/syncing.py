@@ -28,8 +28,9 @@ def register(app: typer.Typer) -> None:
 def sync_command(to: To = None, watch: Watch = False, store: StoreUrl = None, json: Json = False) -> None:
     """Ship what was logged here to a server. Goes on where it was broken off; exits with 1 if something was refused.
 
-    Runs that were logged with STRATAL_STORE=http://... wait in a spool on this machine until the server has them. A store in a
-    folder can be shipped, too: it keeps its journals from the first `--to` on until the server has them.
+    Runs that were logged with STRATAL_STORE=http://... wait in a spool on this machine until the server has them.
+
+    A store in a folder can be shipped, too: from the first `--to` on it keeps its journals until the server has them.
     """
     opened = open_store(store) if store is not None else current_store()
     console = Console(stderr=True)

@@ -6,9 +6,11 @@ sender is told to come again, before its body is read. Nothing is acknowledged b
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypeVar
@@ -220,16 +222,18 @@ class Ingest:
 
     async def _has_blob(self, _request: Request, _sender: Identity, match: re.Match[str]) -> Answer:
         digest = match[1]
-        if await self._in_thread(lambda: self._store.blobs.has(digest)):
+        if await self._in_thread(lambda: self._store.blobs.renew(digest)):  # young until the facts that name it have come, too
             return Answer(status=200, headers=((SIZE, str(self._store.blobs.size_bytes(digest))),))
         return Answer(status=404, headers=((OFFSET, str(received_bytes(self._store.blobs, digest))),))
 
     async def _blob(self, request: Request, _sender: Identity, match: re.Match[str]) -> Answer:
         size = request.number(SIZE, MOST_BLOB_BYTES)
-        with receive_blob(self._store.blobs, match[1], size, request.number(OFFSET, size)) as receiving:
+        coming = receive_blob(self._store.blobs, match[1], size, request.number(OFFSET, size))
+        with ExitStack() as stack:
+            receiving = await self._in_thread(partial(stack.enter_context, coming))  # it may wait for a collection of garbage
             if receiving.is_there:
                 return json_answer(200, Accepted(offset=size))
-            async for piece in request.pieces(size - receiving.offset, self._limits.piece_s, MOST_BLOB_BYTES):
+            async for piece in request.pieces(size - receiving.offset, self._limits.piece_s, math.inf):
                 await self._in_thread(partial(receiving.write, piece))
             if receiving.offset == size:
                 await self._in_thread(receiving.publish)

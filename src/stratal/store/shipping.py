@@ -53,7 +53,7 @@ class Shipper:
         self._blobs = Blobs(folder / "blobs")
         self._server, self._keeps, self._told = server, keeps, told
         self._known: dict[str, int] = {}  # how far the server is, by our own knowledge
-        self._sent: set[str] = set()  # blobs that the server has
+        self._sent: set[str] = set()  # blobs that the server has, as this pass knows
         self.done = Shipped()
 
     def ship(self) -> bool:
@@ -62,6 +62,7 @@ class Shipper:
             if not is_alone:
                 return False
             self.done.refused = []
+            self._sent.clear()  # a server may collect what nothing names any more
             waiting = [name for name in segments(self._journals) if not is_shipped(self._journals, name)]
             for writer, names in groupby(waiting, lambda name: name[:16]):
                 try:
