@@ -71,6 +71,11 @@ class Scene:
     def kill(self, role: str) -> None:
         assert self.running.pop(role).kill() == -signal.SIGKILL, f"the {role} had ended by itself"
 
+    def end(self) -> None:
+        """Kill who is left, also after a failure: the zygote waits for all of them."""
+        while self.running:
+            self.running.popitem()[1].kill()
+
     def _start(self, role: str, function: str, *arguments: str | int) -> None:
         self.running[role] = self.victims.start(f"stratal.testing.{function}", *arguments)
 
@@ -137,18 +142,19 @@ def test_kills_of_anybody_at_any_moment_lose_and_double_nothing(remote_victims: 
     dice, total = random.Random(seed), 0
     scene = Scene(remote_victims, tmp_path, dice)
     open_store(scene.team).settle()
-    for number in range(KILLS):
-        for role in set(ROLES) - set(scene.running):
-            scene.start(role)
-        role = dice.choice(ROLES)
-        if dice.random() < 0.7:
-            scene.wait_for_a_shipment()
-        time.sleep(dice.uniform(0.001, 0.03))
-        scene.kill(role)
-        if number % 50 == 49:
-            total = scene.check()
-    for role in list(scene.running):
-        scene.kill(role)
+    try:
+        for number in range(KILLS):
+            for role in set(ROLES) - set(scene.running):
+                scene.start(role)
+            role = dice.choice(ROLES)
+            if dice.random() < 0.7:
+                scene.wait_for_a_shipment()
+            time.sleep(dice.uniform(0.001, 0.03))
+            scene.kill(role)
+            if number % 50 == 49 or number == KILLS - 1:
+                total = scene.check()
+    finally:
+        scene.end()
     print(f"{KILLS} kills, {len(scene.runs)} runs, {total} acknowledged rows of two points, {scene.shipments} shipments")
     assert total > 10 * KILLS, "the writers hardly came to log: the test proves nothing"
     assert scene.shipments > KILLS // 2, "the uploaders hardly came to ship: the test proves nothing"
