@@ -285,6 +285,9 @@ def test_a_store_in_a_folder_keeps_its_journals_until_they_are_shipped(served, t
     here = open_store(tmp_path / "here")
     with pytest.raises(Misuse, match="shipped to nowhere"):
         sync(store=here)
+    with pytest.raises(StoreDown, match="not reached"):
+        sync("http://127.0.0.1:9", store=here)
+    assert shipped_to(here.folder) is None, "a server that was never reached is none to keep journals for"
     with run("both", store=here) as first:
         first.log({"a": 1.0}, step=1)
     sync(served[0], store=here)

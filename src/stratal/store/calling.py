@@ -24,6 +24,7 @@ from stratal.store.shipments import (
     OtherOffset,
     Seal,
     SegmentParts,
+    WriterState,
     digest_of_shipment,
     write_ranges,
 )
@@ -55,6 +56,10 @@ class Server:
             verify=url.startswith("https:"),  # certificates take 30 ms to load
         )
         self._pack = zstandard.ZstdCompressor(level=1).compress
+
+    def greet(self) -> None:
+        """See whether a server is there. Raises StoreDown."""
+        self._ask("GET", f"/writers/{'0' * 16}", WriterState)
 
     def parts(self, name: str, since: int) -> SegmentParts:
         """Give the parts of a segment from `since` on. Raises NotFound if the server never heard of its writer."""

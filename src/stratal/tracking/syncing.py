@@ -69,8 +69,6 @@ def sync(
     """
     store = store or current_store()
     url, is_spool = _target(store, to)
-    if not is_spool:
-        mark_remote(store.folder, url)
     sent = waiting = 0
 
     def told(size: int, problem: str = "") -> None:
@@ -83,6 +81,10 @@ def sync(
     shipper = Shipper(store.folder, server, keeps=not is_spool, told=told)
     waiting = shipper.waiting_bytes()
     try:
+        if not is_spool:
+            if shipped_to(store.folder) is None:
+                server.greet()  # a store must not keep its journals for a server that never was there
+            mark_remote(store.folder, url)
         if watch:
             _watch(shipper, told)
         _ship(shipper, told)
