@@ -29,15 +29,15 @@ FILTER = "metrics.m0 > 0.9 and metrics.m1 < 0.5 and params.p0 > 50"
 PEER_FILTER = "metrics.m0 > 0.5 and metrics.m1 < 0.5 and params.p1 = 'model-3'"  # MLflow compares params as texts only
 
 
-def fill(store: Store, count: int) -> float:
-    """Make runs, and give the seconds that it took."""
+def fill(store: Store, count: int, width: int = 20) -> float:
+    """Make runs of `width` params and metrics, and give the seconds that it took."""
 
     def everything() -> None:
         for number in range(count):
             run = to_bytes(new_id(store.clock))
-            params = {"p0": number % 100, "p1": f"model-{number % 7}", **{f"p{i}": (number * i) % 997 / 10 for i in range(2, 20)}}
+            params = {"p0": number % 100, "p1": f"model-{number % 7}", **{f"p{i}": (number * i) % 997 / 10 for i in range(2, width)}}
             store.writer.fact(run, 0, START, Start(experiment="bench", name=f"run {number}", params=params, user="bench"))
-            store.writer.log(run, 0, {f"m{i}": (number * 7919 + i * 104729) % 100_003 / 100_003 for i in range(20)}, 0)
+            store.writer.log(run, 0, {f"m{i}": (number * 7919 + i * 104729) % 100_003 / 100_003 for i in range(width)}, 0)
             if number % 50 == 0:
                 store.writer.fact(run, 0, NOTE, Note(text=f"warmup of {number} steps, cosine after it", author="bench"))
             store.writer.fact(run, 0, END, End(status="finished"))
