@@ -28,6 +28,7 @@ def main() -> None:
         store = open_store(folder / "store", settings=Settings(user="bench", capture=False))
         store.settle()
         took = fill(store, runs, WIDTH)
+        store.database.connect().execute("pragma wal_checkpoint(truncate)")
         some = find_runs(limit=1, order_by="metrics.m1", store=store)[0].id
         questions = (
             lambda store=store: find_runs(limit=50, store=store),
