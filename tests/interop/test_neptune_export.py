@@ -116,6 +116,12 @@ def test_attributes_of_every_type_have_a_place(store, tmp_path: Path):
     assert sum(report.counts["artifacts"].lost.values()) == 1
 
 
+def test_times_outside_of_what_can_be_held_are_none(store, tmp_path: Path):
+    neptune_part(tmp_path, 0, [("sys/creation_time", "datetime", datetime(9999, 1, 2, tzinfo=UTC)), ("m", "float_series", 1.0, 0, 10)])
+    assert import_runs("neptune", tmp_path, store=store).is_complete
+    assert only_run(store).started == datetime(1970, 1, 1, 0, 0, 10, tzinfo=UTC)
+
+
 def test_paths_that_climb_and_links_are_not_read(store, tmp_path: Path):
     (tmp_path / "secret.txt").write_text("secret")
     paths = [

@@ -87,6 +87,14 @@ def test_scalars_and_histograms_as_tensorflow_writes_them_are_read(fixtures: Pat
     assert (dense.load().counts.tolist(), len(dense.load().edges), words.load()) == ([1, 0, 1, 2], 5, "hi")
 
 
+def test_a_shape_that_claims_anything_breaks_nothing(store, tmp_path: Path):
+    huge = field(2, field(2, field(1, 2**62)) * 40)
+    tensor = field(1, "t") + field(8, field(1, 1) + huge + field(5, struct.pack("<f", 0.5)))
+    event_file(tmp_path / "logs/events.out.tfevents.1.host", event(1_700_000_000, 1, tensor))
+    assert import_runs("tensorboard", tmp_path / "logs", store=store).is_complete
+    assert find_runs(store=store)[0].metrics == {"t": 0.5}
+
+
 def test_bytes_that_are_no_picture_are_kept_as_a_file(store, tmp_path: Path):
     picture = field(1, "../../../etc/x") + field(4, field(4, b"not a picture"))
     event_file(tmp_path / "logs/events.out.tfevents.1.host", event(1_700_000_000, 0, picture))

@@ -294,6 +294,30 @@ def test_bombs_in_values_cost_their_record_and_nothing_else(store, tmp_path: Pat
     assert only_run(store).metrics["m"] == 2.0 and only_run(store).status == "finished"
 
 
+def test_odd_figures_of_rows_and_histograms_break_nothing(store, tmp_path: Path):
+    packed = [{"min": 0, "size": 1, "count": count} for count in (2, math.nan, 10**400, -1)]
+    rows = [wandb_row(n, {"h": {"_type": "histogram", "values": [3, 4], "packedBins": bins}}) for n, bins in enumerate(packed)]
+    wandb_file(tmp_path / "run-a.wandb", wandb_run(), *rows, wandb_row(9, {"m": 1.0, "big": 10**400}, at_s=10**400))
+    report = import_runs("wandb", tmp_path, store=store)
+    run = only_run(store)
+    assert report.counts["points"].lost == {"no number that 64 bits hold": 1}
+    assert [item.kind for item in run.media("h")] == ["histogram", "json", "json", "json"]
+    assert run.media("h")[0].load().edges.tolist() == [0, 1, 2]
+    assert run.metrics == {"m": 1.0}
+
+
+def test_a_caption_that_is_too_long_stays_in_the_document(store, tmp_path: Path):
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+    medium = {"_type": "image-file", "path": "x.png", "caption": "c" * 20_000}
+    wandb_file(tmp_path / "run-a.wandb", wandb_run(), wandb_row(0, {"m": medium}))
+    assert import_runs("wandb", tmp_path, store=store).is_complete
+    run = only_run(store)
+    assert [item.load()["caption"] for item in run.media("m")] == ["c" * 20_000]
+    assert "files/x.png" in {artifact.path for artifact in run.artifacts}
+
+
 def test_records_that_are_too_large_are_refused_and_the_rest_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = wandb_file(tmp_path / "run-a.wandb", wandb_run(), wandb_row(0, {"x": "y" * 100_000}), wandb_row(1, {"m": 1}))
     monkeypatch.setattr(container, "MOST_RECORD_BYTES", 70_000)

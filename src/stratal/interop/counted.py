@@ -1,5 +1,7 @@
 """Counts between edges that another tool made, as a histogram of ours where they are one."""
 
+from typing import TypeGuard
+
 from stratal.core.errors import Misuse
 from stratal.tracking.media.histograms import Histogram, histogram
 
@@ -17,5 +19,10 @@ def counted(counts: object, edges: object) -> Histogram | None:
         return None
 
 
+def is_figure(value: object) -> TypeGuard[int | float]:
+    """Tell whether a value is a number that a float holds to the last digit before its point: no NaN, no infinity, nothing huge."""
+    return isinstance(value, int | float) and abs(value) < _MOST
+
+
 def _are_numbers(values: object) -> bool:
-    return isinstance(values, list) and bool(values) and all(isinstance(value, int | float) and abs(value) < _MOST for value in values)
+    return isinstance(values, list) and bool(values) and all(map(is_figure, values))

@@ -7,7 +7,7 @@ from pathlib import Path
 from stratal.core.clock import to_ns
 from stratal.core.errors import Damaged
 from stratal.interop.bounds import walk
-from stratal.interop.foreign import Began, ForeignId, Remark
+from stratal.interop.foreign import LAST_NS, Began, ForeignId, Remark
 from stratal.interop.importing import Options
 from stratal.interop.neptune.parts import Attributes, attributes_of, check_columns
 from stratal.interop.neptune.reading import NeptunePart
@@ -107,7 +107,8 @@ def _files_of(project: Path, given: Path | None, top: Path) -> Path:
 
 def _time(value: object) -> int:
     try:
-        return max(to_ns(datetime.fromisoformat(value.replace("Z", "+00:00"))), 0) if isinstance(value, str) else 0
+        found = to_ns(datetime.fromisoformat(value.replace("Z", "+00:00"))) if isinstance(value, str) else 0
+        return found if 0 <= found <= LAST_NS else 0
     except ValueError:
         return 0
 

@@ -1,5 +1,7 @@
 """Tensors in events: a type, a shape, and values in one of several fields."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,7 +36,7 @@ def numbers_of(tensor: Fields) -> NDArray[np.float64] | None:
         values = np.frombuffer(content[: len(content) // kind.itemsize * kind.itemsize], kind)
     else:
         values = _typed(tensor, kind, field)
-    count = int(np.prod(shape_of(tensor), dtype=np.float64))
+    count = math.prod(shape_of(tensor))
     if len(values) == 1 and 1 < count <= _MOST_VALUES:
         values = np.repeat(values, count)
     return values.astype(np.float64)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stratal.core.errors import Damaged, Misuse
 from stratal.interop.bounds import artifact_path, read_json, safe_file, to_ns
-from stratal.interop.counted import counted
+from stratal.interop.counted import counted, is_figure
 from stratal.interop.foreign import Logged, Saved, Shown, Skipped, Statement
 from stratal.interop.wandb.messages import number_of
 from stratal.tracking.media.values import Media
@@ -50,7 +50,7 @@ class History:
         found = row.get(STEP, step)
         at = int(found) if isinstance(found, int | float) and found == found and abs(found) < 2**63 else None
         stamp = row.get(TIME)
-        at_ns = to_ns(float(stamp), last_ns) if isinstance(stamp, int | float) else last_ns
+        at_ns = to_ns(float(stamp), last_ns) if is_figure(stamp) else last_ns
         taken = _Row(self, at, at_ns)
         for key, value in row.items():
             if key not in _OWN:
@@ -106,11 +106,11 @@ class _Row:
         captions = [value.get("caption")] if "path" in value else _listed(value.get("captions"))
         for place, path in enumerate(paths):
             caption = captions[place] if place < len(captions) else None
-            self._file(key, kind, path, caption if isinstance(caption, str) else "")
+            self._file(whole, kind, path, caption if isinstance(caption, str) else "")
         if not paths or kind not in {*_SHOWN, "table-file"} or value.keys() - _ABOUT_FILES:
             self.said.append(whole)
 
-    def _file(self, key: str, kind: str, path: object, caption: str) -> None:
+    def _file(self, whole: Shown, kind: str, path: object, caption: str) -> None:
         file = self._history.find(path)
         if file is None:
             self.said.append(Skipped(what="media", reason="the file is not in the run's folder, or is a link", by_rule=False))
@@ -122,7 +122,7 @@ class _Row:
             show = _SHOWN.get(kind)
             value = show(file) if show else None
         if isinstance(value, Media):
-            self._show(key, Media(kind=value.kind, value=value.value, caption=caption), plain)
+            self._show(whole.name, Media(kind=value.kind, value=value.value, caption=caption), plain, whole)
         else:
             self.said.append(plain)
 
@@ -142,9 +142,10 @@ def _table(file: Path) -> Media | None:
 
 def _edges(histogram: Mapping[str, object]) -> object:
     packed = histogram.get("packedBins")
-    if isinstance(packed, dict) and all(isinstance(packed.get(name), int | float) for name in ("min", "size", "count")):
-        count = min(max(packed["count"], 0), _MOST_BINS)
-        return [packed["min"] + packed["size"] * place for place in range(int(count) + 1)]
+    if isinstance(packed, dict):
+        low, size, count = (packed.get(name) for name in ("min", "size", "count"))
+        if is_figure(low) and is_figure(size) and isinstance(count, int):
+            return [low + size * place for place in range(min(max(count, 0), _MOST_BINS) + 1)]
     return histogram.get("bins")
 
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from stratal.core.errors import Damaged
 from stratal.interop.bounds import read_json, to_ns
+from stratal.interop.foreign import LAST_NS
 from stratal.interop.protobuf import Fields, blob, blobs, double, fields, integer, text, texts
 
 KINDS = {
@@ -56,7 +57,7 @@ def time_of(found: Fields, number: int, default: int) -> int:
     if number not in found:
         return default
     stamp = fields(blob(found, number))
-    return to_ns(float(integer(stamp, 1)), default) + integer(stamp, 2) % 1_000_000_000
+    return min(to_ns(float(integer(stamp, 1)), default) + integer(stamp, 2) % 1_000_000_000, LAST_NS)
 
 
 def metric_definition(found: Fields) -> tuple[str, dict[str, object]]:
