@@ -20,7 +20,7 @@ def test_the_examples_of_a_page_run(page: Path, tmp_path: Path):
     script = tmp_path / "page.py"
     examples = "\n".join(FENCE.findall(page.read_text()))
     script.write_text(examples)
-    environ = {**os.environ, "STRATAL_CAPTURE": "on", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environ = {**os.environ, "STRATAL_CAPTURE": "on", "XDG_CACHE_HOME": str(tmp_path / "cache"), "XDG_STATE_HOME": str(tmp_path / "state")}
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, env=environ, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
 

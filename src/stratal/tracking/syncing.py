@@ -11,6 +11,7 @@ from stratal.store.marks import mark_remote, remote_url, shipped_to, spool_url
 from stratal.store.shipments import BEAT_S
 from stratal.store.shipping import Shipper
 from stratal.store.store import Store
+from stratal.tracking.capturing import wait_for_captures
 from stratal.tracking.opening import current_store
 from stratal.tracking.store.leftovers import runs_by_command, runs_without_journals
 
@@ -69,6 +70,7 @@ def sync(
     """
     store = store or current_store()
     url, is_spool = _target(store, to)
+    wait_for_captures()  # what was captured about a run that has just begun is said a moment later
     sent = waiting = 0
 
     def told(size: int, problem: str = "") -> None:
