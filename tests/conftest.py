@@ -17,7 +17,8 @@ os.environ["STRATAL_ON_ERROR"] = "raise"  # a test must not lose what it says; t
 from stratal.store import database
 from stratal.store.store import Store
 from stratal.testing.victims import Victims
-from stratal.tracking import active, opening
+from stratal.tracking import active, opening, refs
+from stratal.tracking.capture import inputs
 from stratal.tracking.opening import open_store
 
 compiled_for_postgresql: list[str] = []
@@ -33,8 +34,10 @@ database.on_compile.append(_compile_for_postgresql)
 
 @pytest.fixture(autouse=True)
 def _own_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Each test has a working folder, no active run and no default store of its neighbours."""
+    """Each test has a working folder, and no active run, default store, resolvers or inputs of its neighbours."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(refs, "_resolvers", dict(refs._resolvers))
+    monkeypatch.setattr(inputs, "_noted", {})
     yield
     active.forget_all()
     opening._chosen.clear()
