@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import signal
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from stratal.core.errors import Misuse
 from stratal.core.ids import new_id, to_bytes
 from stratal.store import settling
-from stratal.store.journal import Writer, segments
+from stratal.store.journal import Writer, living_writers, open_segments, segments, try_lock
+from stratal.store.shipping import _alone
 from stratal.store.store import Store
 from stratal.testing.workloads import log_into_a_living_run
 from stratal.tracking.opening import open_store
@@ -379,3 +381,23 @@ def test_a_power_safe_store_keeps_the_same_laws(tmp_path: Path):
     assert get_run(opened.id, store=store).series("m").steps.tolist() == list(range(20))
     assert store.database.connect().execute("pragma synchronous").fetchone() == (2,)
     store.close()
+
+
+def test_a_child_forked_while_a_lock_was_held_keeps_none(store: Store):
+    with run("e", store=store) as made:
+        made.save_bytes("a", b"1")
+    store.writer.close()
+    name = segments(store.journals)[0]
+    with store.blobs.alone(), _alone(store.folder) as first, open_segments(store.journals, [name]) as opened:
+        assert first
+        assert try_lock(opened[name])
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+    try:
+        with store.blobs.alone(), _alone(store.folder) as again:
+            assert again
+        assert living_writers(store.journals) == set()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, NewType
 
 from stratal.core.errors import Conflict, Damaged, Misuse, NotFound, StoreDown
-from stratal.store.journal import sync_folder, try_lock
+from stratal.store.journal import give_back, sync_folder, try_lock
 
 Digest = NewType("Digest", str)
 
@@ -127,7 +127,7 @@ class Blobs:
         try:
             yield fd
         finally:
-            os.close(fd)
+            give_back(fd)
 
     def read(self, digest: str) -> bytes:
         """Give the bytes, verified. Raises NotFound, or Damaged if the disk holds other bytes."""

@@ -268,7 +268,7 @@ def open_segments(folder: Path, names: Iterable[str]) -> Iterator[dict[str, int]
         yield opened
     finally:
         for fd in opened.values():
-            os.close(fd)
+            give_back(fd)
 
 
 def read_tail(name: str, fd: int, offset: int, *, whole: bool) -> Tail:
@@ -291,8 +291,15 @@ def living_writers(folder: Path) -> set[str]:
 
 
 def try_lock(fd: int) -> bool:
-    """Take `flock` on a descriptor if nobody else holds it. Closing the descriptor gives it back."""
+    """Take `flock` on a descriptor if nobody else holds it. `give_back` undoes it."""
     return _try_lock(fd, fcntl.LOCK_EX)
+
+
+def give_back(fd: int) -> None:
+    """Give back a descriptor, and the lock on it. To close it is not enough: a child that another thread forked meanwhile has a copy
+    of it, and would hold the lock for as long as it lives."""
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
 
 
 def sync_folder(folder: Path) -> None:

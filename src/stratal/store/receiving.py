@@ -12,7 +12,7 @@ from pathlib import Path
 
 from stratal.core.errors import Conflict, Damaged, Misuse, StoreDown
 from stratal.store.blobs import Blobs, Digest, digest_of_file, is_digest
-from stratal.store.journal import try_lock
+from stratal.store.journal import give_back, try_lock
 from stratal.store.shipments import OtherOffset
 
 # Parts of blobs that nobody went on with for so long are dropped. A guess: longer than any outage that is waited out.
@@ -79,7 +79,7 @@ def receive_blob(blobs: Blobs, digest: str, size: int, offset: int) -> Iterator[
             raise OtherOffset(f"blob {digest[:12]}… is at {here} here", here)
         yield Receiving(blobs, digest, fd, here)
     finally:
-        os.close(fd)
+        give_back(fd)
 
 
 def received_bytes(blobs: Blobs, digest: str) -> int:

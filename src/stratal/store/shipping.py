@@ -22,7 +22,7 @@ from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown
 from stratal.store.blobs import Blobs, digest_of_file, is_digest
 from stratal.store.calling import Server
 from stratal.store.frames import FACT, read_fact
-from stratal.store.journal import Tail, living_writers, open_segments, read_tail, segments, try_lock
+from stratal.store.journal import Tail, give_back, living_writers, open_segments, read_tail, segments, try_lock
 from stratal.store.marks import is_shipped, mark_shipped
 from stratal.store.shipments import MOST_SHIPMENT_BYTES, OtherBytes, OtherOffset, Seal
 
@@ -224,7 +224,7 @@ def _alone(folder: Path) -> Iterator[bool]:
     try:
         yield try_lock(fd)
     finally:
-        os.close(fd)
+        give_back(fd)
 
 
 def _differs(name: str, at: int) -> str:
