@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import threading
 from itertools import pairwise
 from pathlib import Path
@@ -401,3 +402,19 @@ def test_a_child_forked_while_a_lock_was_held_keeps_none(store: Store):
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_a_fact_that_is_nested_too_deeply_to_be_read_costs_itself_only(store: Store):
+    deepest, deep = sys.getrecursionlimit() // 2, {}
+    for _ in range(deepest):
+        deep = {"": deep}
+    with run("e", store=store) as made:
+        made.state("k", deep)
+        made.log({"a": 1.0}, step=1)
+
+    def settle_below(frames: int) -> None:
+        settle_below(frames - 1) if frames else store.settle()
+
+    settle_below(deepest)
+    assert series(store, made.id, "a") == ([1], [1.0])
+    assert get_run(made.id, store=store).status == "finished"

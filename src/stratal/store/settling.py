@@ -239,7 +239,7 @@ class Settler:
                 try:
                     found.append(read_fact(tail.data, frame, tail.writer))
                     continue
-                except (msgspec.DecodeError, UnicodeDecodeError):
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     self._note_damage(tx, tail, [(frame.start, frame.stop)])
             body = tail.data[frame.start : frame.stop]
             self._keep(tx, Fact(tail.writer, frame.sequence, frame.run, frame.epoch, f"frame kind {frame.kind}", 0, None), body, "unknown")

@@ -115,7 +115,7 @@ class TrunkFacts:
         for placed in facts:
             try:
                 self._verbs[placed.fact.what](tx, placed, names)
-            except (Damaged, msgspec.MsgspecError, TypeError, ValueError, OverflowError):
+            except (Damaged, msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
                 # Raised before anything of it is written. One odd body must not stop the journals of a whole store.
                 unreadable.append(placed.fact)
         return unreadable
