@@ -13,7 +13,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stratal.core.errors import Misuse, StoreDown, StratalError
+from stratal.core.errors import Conflict, Misuse, StoreDown, StratalError
 from stratal.core.ids import to_bytes
 from stratal.server.ingest import Ingest, Limits
 from stratal.server.serving import check_loopback, serving
@@ -22,6 +22,7 @@ from stratal.store.frames import FACT, NAMED, POINTS, SIZE, encode_fact, pack, p
 from stratal.store.journal import segments
 from stratal.store.shipments import Seal, digest_of_shipment
 from stratal.store.store import Store
+from stratal.tracking.deleting import delete, purge
 from stratal.tracking.finding import find_runs
 from stratal.tracking.reading import get_run
 
@@ -275,6 +276,15 @@ def test_a_run_is_running_while_its_writer_is_heard_of_and_lost_after(store, tea
     assert [run.id for run in find_runs("status = 'running'", store=store)] == [segment.id]
     store.database.connect().execute("update remote_writer set seen_ns = seen_ns - 61000000000")
     assert get_run(segment.id, store=store).status == "lost"
+
+
+def test_a_run_whose_writer_was_heard_of_is_not_purged(store, team, segment):
+    team.put(segment.name, 0, segment.data)
+    team.http.post("/ingest/v1/beat", json={"writers": [segment.writer.id]})
+    delete(segment.id, store=store)
+    with pytest.raises(Conflict, match="still running"):
+        purge(segment.id, store=store)
+    assert steps(store, segment.id) == list(range(20))
 
 
 def test_blobs_arrive_whole_and_go_on_where_they_broke_off(store, team):

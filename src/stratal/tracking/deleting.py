@@ -12,7 +12,6 @@ from stratal.core.errors import Conflict, Misuse, NotFound, Refused
 from stratal.core.ids import RunId, short
 from stratal.core.records import Record
 from stratal.store.database import Transaction
-from stratal.store.journal import living_writers
 from stratal.store.store import Store
 from stratal.tracking.opening import current_store
 from stratal.tracking.output import remove_files
@@ -124,7 +123,7 @@ def _check_deleted(tx: Transaction, ids: Sequence[RunId]) -> None:
 
 def _needed(store: Store, tx: Transaction, ids: Sequence[RunId]) -> dict[RunId, str]:
     """Say which runs must stay, and why; a run that stays may need others, which then stay too."""
-    living = living_writers(store.journals)
+    living = store.living()
     kept: dict[RunId, str] = {}
     while True:
         going = {id for id in ids if id not in kept}
