@@ -165,6 +165,14 @@ def test_printing_goes_on_where_the_output_cannot_be_kept(store: Store, monkeypa
     assert get_run(printing.id, store=store).output == ""
 
 
+def test_output_that_cannot_become_an_artifact_stays_in_its_files(store: Store):
+    (store.folder / "blobs").write_text("a file where a folder should be")
+    with watched(), run("e", on_error="warn", store=store) as printing:
+        print("all there is")
+    assert printing.lost_calls == 1
+    assert get_run(printing.id, store=store).output == "all there is\n"
+
+
 def test_records_of_logging_become_an_artifact(store: Store):
     logger, handler = logging.getLogger("somebody.else"), callback("logging")
     logger.addHandler(handler)

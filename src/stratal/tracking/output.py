@@ -9,7 +9,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from stratal.core.errors import StoreDown
 from stratal.core.ids import RunId
+from stratal.tracking.active import OpenRun
+from stratal.tracking.facts import ARTIFACT, ArtifactFact
 
 # What is kept of a program that prints without end: its beginning, and two files of its end. Guesses: a reader scrolls no further.
 HEAD_BYTES, TAIL_BYTES = 4 << 20, 2 << 20
@@ -51,12 +54,23 @@ class OutputFile:
         self._size += len(data)
 
     def close(self) -> bytes:
-        """Give all that was kept. The files stay, until `remove`."""
+        """Give all that was kept. The files stay."""
         os.close(self._fd)
         return read_files(self._base.parent, self._base.name) or b""
 
+    def keep(self, run: OpenRun, name: str) -> None:
+        """Make it an artifact of its run. The files go only when that is written; else they are all there is of it."""
+        data = self.close()
+        try:
+            digest = run.store.blobs.put(data)
+        except StoreDown as error:
+            run.lose("artifact", error)
+            return
+        if run.say(ARTIFACT, ArtifactFact(path=name, digest=digest, size_bytes=len(data))):
+            self.remove()
+
     def remove(self) -> None:
-        """Remove the files, when their content is safe elsewhere."""
+        """Remove the files."""
         for path in _parts(self._base.parent, self._base.name):
             path.unlink(missing_ok=True)
 

@@ -131,8 +131,7 @@ class Console:
                 return  # a forked child has none
             sink.file = None  # what another thread prints from here on has no run any more
             file.append("".join(lines.rest() for lines in sink.lines.values()).encode(errors="replace"))
-            run.save_bytes(artifact_name(run.epoch), file.close())
-            file.remove()
+            file.keep(run, artifact_name(run.epoch))
 
     def _writing(self, write: Callable[[str], int], name: str) -> Callable[[str], int]:
         def writing(text: str) -> int:

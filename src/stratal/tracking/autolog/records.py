@@ -48,5 +48,4 @@ class RunHandler(logging.Handler):
         finally:
             self.release()
         if file is not None:
-            run.save_bytes(NAME if not run.epoch else f"logging-{run.epoch}.log", file.close())
-            file.remove()
+            file.keep(run, NAME if not run.epoch else f"logging-{run.epoch}.log")
