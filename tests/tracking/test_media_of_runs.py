@@ -120,6 +120,16 @@ def test_without_a_step_each_name_takes_its_own_next_one(store: Store):
     assert read.series("loss").steps.tolist() == [0]
 
 
+def test_epochs_that_this_store_did_not_give_are_listed_and_numbered_after_earlier_ones(store: Store):
+    id = run("churn", store=store).id
+    for epoch in (0, 2, 2**31 - 1):  # a run that was resumed in another store, and shipped to this one
+        Run(store, id, "churn", epoch=epoch).log({"t": st.text("a")})
+    store.settle()
+    read = get_run(id, store=store)
+    assert [item.step for item in read.media("t")] == [0, 1, 2]
+    assert [(found.items, found.last_step) for found in read.media_summaries] == [(3, 2)]
+
+
 def test_steps_may_repeat_descend_and_be_negative(store: Store):
     with run("churn", store=store) as made:
         for step in (3, -2, 3, 2**63 - 1, 0):

@@ -15,9 +15,13 @@ from stratal.tracking.facts import MediaEntry, MediaFact
 from stratal.tracking.tables import media
 
 _ADD = insert(media)
-_HIGHEST = select(func.max(media.c.step)).where(
-    media.c.run == bindparam("run_no"), media.c.key == bindparam("key_id"), media.c.epoch == bindparam("of_epoch")
+_HIGHEST = (
+    select(media.c.epoch, media.c.step)
+    .where(media.c.run == bindparam("run_no"), media.c.key == bindparam("key_id"), media.c.epoch <= bindparam("up_to_epoch"))
+    .order_by(media.c.epoch.desc(), media.c.step.desc())
+    .limit(1)
 )
+_EPOCHS = select(media.c.epoch).where(media.c.run == bindparam("run_no")).distinct().order_by(media.c.epoch)
 _OF_RUN = (
     select(media.c.step, media.c.epoch, media.c.at_ns, media.c.doc)
     .join_from(media, key, key.c.id == media.c.key)
@@ -79,7 +83,7 @@ def media_summaries(tx: Transaction, run_id: str) -> list[MediaSummary]:
     if row is None:
         return []
     found = []
-    for epoch in range(row.epoch + 1):
+    for (epoch,) in tx.rows(_EPOCHS, run_no=row.no):
         found += tx.rows(_COUNTS, run_no=row.no, of_epoch=epoch, up_to=_last_counting(epoch, row.takeovers))
     return _summed(found)
 
@@ -101,10 +105,10 @@ def _summed(rows: Sequence[Row]) -> list[MediaSummary]:
 def _next_step(tx: Transaction, row: RunRow, key_id: int, epoch: int) -> int:
     """Give the step after the highest that counts; after a takeover that is at most the step from which work went on."""
     free = 0
-    for earlier in range(epoch + 1):
-        highest = tx.value(_HIGHEST, run_no=row.no, key_id=key_id, of_epoch=earlier)
-        if highest is not None:
-            free = max(free, min(int(highest), _last_counting(earlier, row.takeovers), LAST_STEP - 1) + 1)
+    while (found := tx.row(_HIGHEST, run_no=row.no, key_id=key_id, up_to_epoch=epoch)) is not None:
+        earlier, highest = found
+        free = max(free, min(int(highest), _last_counting(earlier, row.takeovers), LAST_STEP - 1) + 1)
+        epoch = earlier - 1
     return free
 
 
