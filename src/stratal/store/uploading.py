@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stratal.core.errors import StoreDown, StratalError
+from stratal.core.errors import StoreDown
 from stratal.store.journal import Writer
 from stratal.store.shipments import BEAT_S
 
@@ -79,8 +79,8 @@ class Uploader:
         except StoreDown as error:
             self._say_once(f"waits: {error}")
             return False
-        except (StratalError, OSError) as error:  # the edge of this thread: a spool that was deleted, a disk that is full
-            self._say_once(f"failed: {error}")
+        except Exception as error:  # noqa: BLE001  # the edge of this thread: a spool that was deleted, a disk that is full
+            self._say_once(f"failed: {error!r}")
             return False
         return True
 

@@ -70,10 +70,15 @@ class Capturer:
 
     def _ask(self, request: "_Request") -> None:
         with self._ready:
-            self._waiting.append(request)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="stratal-capture", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._serve, name="stratal-capture", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # no more threads, or a process that ends: a run must not end, or fail, for that
+                    log.warning("capture lost run=%s error=%r", request.run.short, error)
+                    return
+                self._thread = thread
+            self._waiting.append(request)
             self._ready.notify()
 
     def _serve(self) -> None:
