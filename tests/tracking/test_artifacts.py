@@ -79,6 +79,14 @@ def test_a_download_keeps_what_is_there(made: Run, tmp_path: Path):
         folder[0].download(tmp_path, name="../roc.svg")  # type: ignore[union-attr]
 
 
+def test_a_download_spoils_no_file_beside_it(made: Run, tmp_path: Path):
+    (tmp_path / "roc.svg.new").write_bytes(b"mine")
+    file = get(f"artifact:{made.id}/plots/roc.svg")
+    assert isinstance(file, ArtifactFile)
+    file.download(tmp_path)
+    assert (tmp_path / "roc.svg.new").read_bytes() == b"mine"
+
+
 def test_a_damaged_file_is_not_downloaded(made: Run, store: Store, tmp_path: Path):
     file = get(f"artifact:{made.id}/plots/roc.svg")
     assert isinstance(file, ArtifactFile)

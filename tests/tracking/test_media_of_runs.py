@@ -200,7 +200,7 @@ def test_a_saved_item_is_never_written_over_another_file(store: Store, tmp_path:
     (saved,) = item.save(tmp_path / "out")
     assert item.save(tmp_path / "out") == [saved]
     saved.write_bytes(b"mine")
-    with pytest.raises(Conflict, match="already"):
+    with pytest.raises(Conflict, match="another file"):
         item.save(tmp_path / "out")
     assert saved.read_bytes() == b"mine"
 

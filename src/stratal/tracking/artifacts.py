@@ -1,16 +1,15 @@
 """Artifacts as handles: a file or a folder of a run's files, of which nothing is read before somebody asks for it."""
 
 import hashlib
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from stratal.core.errors import Conflict, Damaged, Misuse, NotFound
+from stratal.core.errors import Misuse, NotFound
 from stratal.core.ids import RunId, short
 from stratal.core.records import to_json
-from stratal.store.blobs import digest_of_file
 from stratal.store.store import Store
+from stratal.tracking.downloading import copy_out
 from stratal.tracking.facts import check_artifact_path
 from stratal.tracking.opening import open_store
 from stratal.tracking.store.runs import Artifact
@@ -62,20 +61,7 @@ class ArtifactFile:
         A file that is there with the same bytes stays; raises Conflict if it has others.
         """
         target = Path(folder) / check_artifact_path(self.name if name is None else name)
-        if target.exists():
-            if target.is_file() and digest_of_file(target) == self.digest:
-                return target
-            raise Conflict(f"{target} is there, and is another file", hint="move it away, or download into another folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f"{target.name}.new")
-        try:
-            shutil.copyfile(self.path(), aside)
-            if digest_of_file(aside) != self.digest:
-                raise Damaged(f"blob {self.digest[:12]}… does not hold the bytes that were stored", hint="restore it from a backup")
-            aside.rename(target)
-        finally:
-            aside.unlink(missing_ok=True)
-        return target
+        return copy_out(self._store.blobs, self.digest, target)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen_file, (self._store.url, self.run, self._artifact)  # a worker opens the store itself

@@ -1,6 +1,8 @@
-"""Copying stored files out of the store: under their own names, verified, and never over another file."""
+"""Copying stored files out of the store: under their own names, verified, whole or not at all, and never over another file."""
 
+import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from stratal.core.errors import Conflict, Damaged, Misuse
@@ -10,18 +12,25 @@ from stratal.store.blobs import Blobs, digest_of, digest_of_file
 def copy_out(blobs: Blobs, digest: str, target: Path) -> Path:
     """Copy a blob to a path, making its folders; nothing happens if it is there. Raises Conflict, Damaged, NotFound."""
     source = blobs.path(digest)
-    if _is_free(target, digest):
-        shutil.copyfile(source, target)
-        if digest_of_file(target) != digest:
-            target.unlink()
-            raise Damaged(f"blob {digest[:12]}… does not hold the bytes that were stored", hint="restore it from a backup")
-    return target
+    return _put(target, digest, lambda aside: shutil.copyfile(source, aside))
 
 
 def write_out(data: bytes, target: Path) -> Path:
     """Write bytes to a path, as `copy_out` does."""
-    if _is_free(target, digest_of(data)):
-        target.write_bytes(data)
+    return _put(target, digest_of(data), lambda aside: aside.write_bytes(data))
+
+
+def _put(target: Path, digest: str, write: Callable[[Path], object]) -> Path:
+    if not _is_free(target, digest):
+        return target
+    aside = target.with_name(f".{secrets.token_hex(8)}.new")  # a name that nobody has: beside the target may lie another one's file
+    try:
+        write(aside)
+        if digest_of_file(aside) != digest:
+            raise Damaged(f"blob {digest[:12]}… does not hold the bytes that were stored", hint="restore it from a backup")
+        aside.rename(target)
+    finally:
+        aside.unlink(missing_ok=True)
     return target
 
 
@@ -34,5 +43,5 @@ def _is_free(target: Path, digest: str) -> bool:
     if not target.is_symlink() and not target.exists():
         return True
     if not target.is_file() or digest_of_file(target) != digest:
-        raise Conflict(f"{target} is there already, with another content", hint="choose another folder, or move that one away")
+        raise Conflict(f"{target} is there, and is another file", hint="move it away, or choose another folder")
     return False
