@@ -84,7 +84,7 @@ def test_what_a_fact_names_that_does_not_count_is_needed(store: Store):
     """Of a later release, or superseded: it is kept, and so are the files in it."""
     later, hidden = store.blobs.put(b"later"), store.blobs.put(b"hidden")
     id, writer = new_id(), Writer(store.journals)
-    writer.fact(to_bytes(id), 0, "of a later release", {"files": [later]})
+    writer.fact(to_bytes(id), 0, "of a later release", {"files": [later, 0x61]})
     with store.command() as tx:
         from stratal.store import leases
 

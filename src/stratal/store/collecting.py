@@ -24,7 +24,7 @@ from stratal.store.tables import blob_use, event, kept_fact
 
 # Blobs that are looked at again and unlinked while nobody can save one: a millisecond or two.
 _BATCH = 200
-_DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}")  # whatever follows: in a list that may be a number, whose byte is a digit
 
 _USED = select(blob_use.c.digest).distinct()
 _IS_USED = select(blob_use.c.digest).where(blob_use.c.digest == bindparam("one")).limit(1)
