@@ -50,12 +50,8 @@ class Watching:
         if not any(id(weight) in self._own for group in optimizer.param_groups for weight in group["params"]):
             return
         step, self._step = self._step, self._step + 1
-        if step % self._every:
-            return
-        if not self._fit.run.is_open:
-            self.close()
-            return
-        self._log(step)
+        if step % self._every == 0 and self._fit.run.is_open:
+            self._log(step)
 
     @torch.no_grad()  # type: ignore[untyped-decorator, unused-ignore]  # depends on torch's version
     def _log(self, step: int) -> None:
