@@ -79,7 +79,7 @@ class Names:
     def names_of(self, tx: Transaction, ids: Sequence[int]) -> list[str]:
         """Give the names of ids, reading the table only when one is not known yet."""
         if len(self._names) != len(self._keys) or any(id not in self._names for id in ids):
-            self._names = {id: name for name, id in all_keys(tx).items()}
+            self._names = key_names(tx)
             self._keys = {name: id for id, name in self._names.items()}
         return [self._names[id] for id in ids]
 
@@ -108,6 +108,11 @@ def names_of_shape(tx: Transaction, shape_id: int) -> tuple[str, ...] | None:
 def all_keys(tx: Transaction) -> dict[str, int]:
     """Give all metric names with their ids."""
     return dict(tx.rows(_KEYS))
+
+
+def key_names(tx: Transaction) -> dict[int, str]:
+    """Give the names of all metrics by id."""
+    return {id: name for name, id in tx.rows(_KEYS)}
 
 
 def find_run(tx: Transaction, id: bytes) -> RunRow | None:
@@ -145,7 +150,7 @@ def ensure_runs(tx: Transaction, ids: Iterable[bytes]) -> dict[bytes, RunRow]:
     rows = {}
     for id in ids:
         if (found := find_run(tx, id)) is not None or not is_buried(tx, id):
-            rows[id] = found or ensure_run(tx, id)
+            rows[id] = found or add_run(tx, id)
     return rows
 
 

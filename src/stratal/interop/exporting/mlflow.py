@@ -21,7 +21,8 @@ from stratal.core.ids import to_bytes
 from stratal.interop.exporting.choosing import Chosen
 from stratal.interop.exporting.files import ArtifactFiles
 from stratal.interop.exporting.writing import Progress, Written
-from stratal.store.arrivals import arrivals, key_names
+from stratal.store.names import key_names
+from stratal.store.pieces import pieces_of
 from stratal.store.series import Points
 from stratal.tracking.reading import ReadRun
 from stratal.tracking.store import runs as rows
@@ -138,7 +139,7 @@ class MlflowWriting:
         return {**tags, **{name: value for name, value in said.items() if value}}
 
     def _points(self, db: sqlite3.Connection, run: ReadRun) -> None:
-        for piece in arrivals(self._chosen.tx, to_bytes(run.id)):
+        for piece in pieces_of(self._chosen.tx, to_bytes(run.id)):
             seen = ~piece.hidden
             points = piece.points if seen.all() else piece.points.take(seen)
             self._lose("points that a takeover hid", piece.points.n - points.n)

@@ -14,8 +14,8 @@ import polars as pl
 from stratal.core.ids import to_bytes
 from stratal.core.records import number_from_json, number_to_json, to_json
 from stratal.interop.exporting.formats import TIME
-from stratal.store.arrivals import Piece, arrivals, key_names
 from stratal.store.database import Transaction
+from stratal.store.pieces import Piece, pieces_of
 from stratal.tracking.reading import ReadRun
 from stratal.tracking.store import runs as rows
 from stratal.tracking.store.media import MediaRecord, media_of
@@ -181,14 +181,9 @@ def nested(run: ReadRun) -> dict[str, object]:
 
 
 def point_frames(tx: Transaction, run: ReadRun, names: Mapping[int, str]) -> Iterator[pl.DataFrame]:
-    """Give all points of a run, piece by piece."""
-    for piece in arrivals(tx, to_bytes(run.id)):
+    """Give all points of a run, piece by piece. names: `key_names`."""
+    for piece in pieces_of(tx, to_bytes(run.id)):
         yield _points(run.id, piece, names)
-
-
-def names_of_series(tx: Transaction) -> dict[int, str]:
-    """Give the names that `point_frames` needs."""
-    return key_names(tx)
 
 
 def _time_texts(times_ns: Sequence[int | None]) -> list[str | None]:

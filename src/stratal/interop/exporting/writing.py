@@ -15,12 +15,12 @@ from stratal.interop.exporting.tables import (
     Schema,
     Values,
     WideRuns,
-    names_of_series,
     nested,
     point_frames,
     small_frame,
     table_schema,
 )
+from stratal.store.names import key_names
 from stratal.tracking.reading import ReadRun
 from stratal.tracking.store.runs import artifacts_of
 
@@ -64,7 +64,7 @@ class TableWriting:
         series = self._open("series", POINT_COLUMNS)
         small = {name: self._open(name, table_schema(table.columns)) for name, table in SMALL_TABLES.items()}
         artifacts = self._open("artifacts", table_schema(ARTIFACT_COLUMNS))
-        names = names_of_series(tx)
+        names = key_names(tx)
         for found in self._chosen.pages(page):
             if wide is not None:
                 runs.write(wide.frame(found))

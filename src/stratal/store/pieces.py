@@ -11,7 +11,7 @@ from stratal.store.columns import INHERITED, hidden_from
 from stratal.store.database import Transaction
 from stratal.store.names import RunRow, find_run
 from stratal.store.series import Keys, Points, decode, decode_block
-from stratal.store.tables import block, chunk, key
+from stratal.store.tables import block, chunk
 
 _CHUNKS = select(chunk.c.id, chunk.c.key, chunk.c.epoch).where(chunk.c.run == bindparam("run_no")).order_by(
     chunk.c.key, chunk.c.epoch, chunk.c.id
@@ -19,7 +19,6 @@ _CHUNKS = select(chunk.c.id, chunk.c.key, chunk.c.epoch).where(chunk.c.run == bi
 _CHUNK_DATA = select(chunk.c.data).where(chunk.c.id == bindparam("id"))
 _BLOCKS = select(block.c.id, block.c.epoch).where(block.c.run == bindparam("run_no")).order_by(block.c.id)
 _BLOCK_DATA = select(block.c.data).where(block.c.id == bindparam("id"))
-_NAMES = select(key.c.id, key.c.name)
 
 
 class Piece(NamedTuple):
@@ -31,7 +30,7 @@ class Piece(NamedTuple):
     hidden: NDArray[np.bool_]
 
 
-def arrivals(tx: Transaction, run_id: bytes) -> Iterator[Piece]:
+def pieces_of(tx: Transaction, run_id: bytes) -> Iterator[Piece]:
     """Give all points of a run: those that a fork goes on from (of epoch -1), then the series with many, one after the other, then
     what is still in blocks.
 
@@ -44,11 +43,6 @@ def arrivals(tx: Transaction, run_id: bytes) -> Iterator[Piece]:
         limit = hidden_from(epoch, row.takeovers)
         hidden = np.zeros(points.n, np.bool_) if limit is None else points.steps >= limit
         yield Piece(epoch, keys, points, hidden)
-
-
-def key_names(tx: Transaction) -> dict[int, str]:
-    """Give the name of each key."""
-    return dict(tx.rows(_NAMES))
 
 
 def _parts(tx: Transaction, row: RunRow) -> Iterator[tuple[int, Keys, Points]]:
