@@ -19,6 +19,7 @@ from stratal.core.errors import Misuse, StoreDown, StratalError
 from stratal.core.ids import to_bytes
 from stratal.core.people import Identity, current_actor
 from stratal.core.settings import Settings, load_settings
+from stratal.core.threads import start_aside
 from stratal.store.blobs import Blobs
 from stratal.store.journal import Writer, living_writers
 from stratal.store.locating import locate
@@ -144,8 +145,7 @@ class Store:
     def _settle_aside(self) -> None:
         """Settle in a thread of its own: a process that logs without end, and that nobody reads, must not fill the disk."""
         if self._aside is None or not self._aside.is_alive():
-            self._aside = threading.Thread(target=self._settle_quietly, name="stratal-settle", daemon=True)
-            self._aside.start()
+            self._aside = start_aside(self._settle_quietly, "stratal-settle")
 
     def _settle_quietly(self) -> None:
         try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stratal.core.errors import StoreDown
+from stratal.core.threads import start_aside
 from stratal.store.journal import Writer
 from stratal.store.shipments import BEAT_S
 
@@ -41,7 +42,8 @@ class Uploader:
         self._is_reached: bool | None = None  # None: not tried yet
         self._next_beat_s = 0.0
         self._said: set[str] = set()
-        threading.Thread(target=self._serve, name="stratal-upload", daemon=True).start()
+        if start_aside(self._serve, "stratal-upload") is None:
+            self._is_reached = False  # what is logged waits in the spool
 
     def finish(self) -> None:
         """Ship the rest if the server is there, within seconds; what is left waits in the spool."""

@@ -17,6 +17,7 @@ import msgspec
 
 from stratal.core.records import to_json
 from stratal.core.settings import working_folder
+from stratal.core.threads import start_aside
 from stratal.store.store import Store
 from stratal.tracking.active import OpenRun
 from stratal.tracking.capture.capture import Capture, Captured, completed, quick, thorough
@@ -70,16 +71,10 @@ class Capturer:
 
     def _ask(self, request: "_Request") -> None:
         with self._ready:
-            if self._thread is None:
-                thread = threading.Thread(target=self._serve, name="stratal-capture", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError as error:  # no more threads, or a process that ends: a run must not end, or fail, for that
-                    log.warning("capture lost run=%s error=%r", request.run.short, error)
-                    return
-                self._thread = thread
-            self._waiting.append(request)
-            self._ready.notify()
+            self._thread = self._thread or start_aside(self._serve, "stratal-capture")
+            if self._thread is not None:
+                self._waiting.append(request)
+                self._ready.notify()
 
     def _serve(self) -> None:
         while True:

@@ -117,8 +117,9 @@ class _Renewer:
             due_s = time.monotonic() + run.ttl_s / 3
             self._due[run.id] = (due_s, weakref.ref(run))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="stratal-leases", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._serve, name="stratal-leases", daemon=True)
+                thread.start()  # raises where there can be no more: a lease that nobody renews must not be taken
+                self._thread = thread
             elif due_s < self._looks_s:  # rare: waking a thread costs as much as a small transaction
                 self._change.notify()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from stratal.core.errors import StratalError
+from stratal.core.threads import start_aside
 from stratal.store.store import Store
 from stratal.tracking.system.reading import Machine, Reading, metrics_between
 
@@ -58,8 +59,7 @@ class Sampler:
         """Start the thread, if there is something to sample."""
         with self._change:
             if self._thread is None and self._runs:
-                self._thread = threading.Thread(target=self._serve, name="stratal-system", daemon=True)
-                self._thread.start()
+                self._thread = start_aside(self._serve, "stratal-system")
 
     def sample(self) -> None:
         """Read once, and tell what happened since the reading before."""
