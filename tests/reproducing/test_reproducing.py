@@ -191,6 +191,16 @@ def test_a_program_that_breaks_now_exits_with_1_and_shows_its_last_lines(project
         assert words in said
 
 
+def test_a_run_that_its_program_deleted_is_reproduced_as_any_other(project: Path) -> None:
+    text = "with st.run('e', name='first') as run:\n    run.log({'loss': 0.5})\nst.delete(run.ref)\nst.run('e', name='second').finish()\n"
+    store = program(project, text)
+    (deleted,) = find_runs("deleted is not null", store=store)
+
+    made = reproduce(deleted.id, here=True, store=store)
+
+    assert (made.verdict, made.notes) == ("bit-identical", ())
+
+
 def test_a_run_that_goes_on_or_was_not_captured_is_refused(store: Store) -> None:
     with start_run("e", store=store) as going_on:
         with pytest.raises(Misuse, match="has not ended"):

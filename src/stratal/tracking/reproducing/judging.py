@@ -28,6 +28,9 @@ from stratal.tracking.reproducing.verdicts import (
     overall,
 )
 
+# A program makes the same runs again, whatever was deleted of them since, by itself or by people.
+_ALSO_DELETED = "(deleted is null or deleted is not null)"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
@@ -82,7 +85,7 @@ def family_of(run: ReadRun, chain: Sequence[ReadRun], capture: Capture, store: S
 
 def judge_replay(family: Family, original: Store, replayed: Store, tolerance: Tolerance) -> Judgement:
     """Hold the runs of a replay's store against the original's."""
-    found = list(find_runs(order_by="started", store=replayed))
+    found = list(find_runs(_ALSO_DELETED, order_by="started", store=replayed))
     names = labels([_standing(each) for each in found])
     by_label = {names[each.id]: each for each in found}
     own = family.labels[family.run.id]
@@ -137,7 +140,7 @@ def _of_same_program(top: ReadRun, capture: Capture, store: Store) -> list[ReadR
     """The outermost runs that the same execution of a program made, in the experiment of this one."""
     if not capture.program:
         return [top]
-    beside = find_runs(f"kind = '{top.kind}'", experiment=top.experiment, order_by="started", store=store)
+    beside = find_runs(f"kind = '{top.kind}' and {_ALSO_DELETED}", experiment=top.experiment, order_by="started", store=store)
     begun_ns = program_start_ns(capture)
     return [
         each
