@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from stratal.core.errors import Misuse
 from stratal.tracking.capture import Capture, StoredFile, quick
+from stratal.tracking.capture.hardware import read_hardware
 from stratal.tracking.compare import ComparedRun, MetricRow, Row, compare
 from stratal.tracking.directions import direction_of
 from stratal.tracking.lineage import Edge, Node, why
@@ -99,6 +100,18 @@ def test_packages_code_and_data_that_differ_are_shown() -> None:
     assert comparison.data == (Row(name="data", values=("dataset:churn@1", "dataset:churn@2", None)),)
     assert comparison.not_captured == ("y",)
     assert [column.label for column in comparison.runs] == ["aaaaaaaa", "bbbbbbbb", "y"]
+
+
+def test_a_run_that_ended_before_all_was_captured_differs_from_nobody_in_what_is_not_known() -> None:
+    whole = captured({"sources/a.py": "1" * 64})
+    whole = msgspec.structs.replace(whole, environment={"LANG": "C"}, hardware=read_hardware())
+
+    comparison = compare(
+        [ComparedRun(id=A, name="x", capture=whole, packages={"numpy": "2.0"}), ComparedRun(id=B, name="killed", capture=captured({}))]
+    )
+
+    assert (comparison.environment, comparison.packages, comparison.code) == ((), (), ())
+    assert (comparison.cut_short, comparison.not_captured) == (("killed",), ())
 
 
 def test_equal_runs_differ_in_nothing() -> None:

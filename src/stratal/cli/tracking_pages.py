@@ -297,6 +297,9 @@ def comparison_page(comparison: Comparison) -> list[RenderableType]:
         parts += ["", Text(f"{equal} params are equal" if equal > 1 else "1 param is equal", style="dim")]
     if comparison.not_captured:
         parts.append(Text(f"no capture of {', '.join(comparison.not_captured)}: code and environment are not known", style="dim"))
+    if comparison.cut_short:
+        early = ", ".join(comparison.cut_short)
+        parts.append(Text(f"{early} ended before all was captured: packages, code and machine are not known", style="dim"))
     return parts
 
 

@@ -84,6 +84,7 @@ class Comparison(Record, frozen=True, kw_only=True):
     code: tuple[Row, ...]
     data: tuple[Row, ...]
     not_captured: tuple[str, ...]  # labels of runs without a capture: their environment and code are not known
+    cut_short: tuple[str, ...] = ()  # labels of runs that ended before their packages, code and machine were read
     diffs: tuple[RunDiff, ...] = ()  # only if they were asked for
 
     def to_polars(self, part: str = "metrics") -> "pl.DataFrame":
@@ -124,6 +125,7 @@ def compare(
     labels = _labels(runs)
     captures = [run.capture for run in runs]
     is_known = [capture is not None for capture in captures]
+    is_whole = [capture is not None and not is_cut_short(capture) for capture in captures]
     differing = _rows((run.params for run in runs), _value)
     return Comparison(
         runs=tuple(
@@ -132,11 +134,12 @@ def compare(
         params=differing,
         equal_params=len({name for run in runs for name in run.params}) - len(differing),
         metrics=tuple(_metric(name, runs, minimize, maximize) for name in (_in_order(runs) if metrics is None else dict.fromkeys(metrics))),
-        environment=_rows((_environment(capture) for capture in captures), _value, is_known),
-        packages=_rows((run.packages for run in runs), _value, is_known),
-        code=_rows((_code(capture) for capture in captures), _value, is_known),
+        environment=_both(_rows(map(_start, captures), _value, is_known), _rows(map(_machine, captures), _value, is_whole)),
+        packages=_rows((run.packages for run in runs), _value, [bool(run.packages) for run in runs]),
+        code=_both(_rows(map(_command, captures), _value, is_known), _rows(map(_code, captures), _value, is_whole)),
         data=_rows(({role: ", ".join(refs) for role, refs in run.used.items()} for run in runs), _value),
         not_captured=tuple(label for label, capture in zip(labels, captures, strict=True) if capture is None),
+        cut_short=tuple(label for label, capture in zip(labels, captures, strict=True) if capture is not None and is_cut_short(capture)),
     )
 
 
@@ -210,14 +213,34 @@ def _value(value: object) -> Value:
     return value if value is None or isinstance(value, bool | int | float | str) else to_json(value)
 
 
-def _environment(capture: Capture | None) -> dict[str, Value]:
+def is_cut_short(capture: Capture) -> bool:
+    """Say whether the process ended before the thorough part was read: of that, nothing is known."""
+    return capture.packages is None and capture.hardware is None and capture.environment is None and not capture.files
+
+
+def _both(some: tuple[Row, ...], others: tuple[Row, ...]) -> tuple[Row, ...]:
+    return tuple(sorted((*some, *others), key=lambda row: row.name))
+
+
+def _start(capture: Capture | None) -> dict[str, Value]:
+    """What the first moment of a run says of its environment."""
     if capture is None:
         return {}
     found: dict[str, Value] = {"python": f"{capture.implementation} {capture.python}", "system": capture.system, "host": capture.host}
-    found.update({f"variable {name}": value for name, value in ((capture.environment or {}) | capture.threads).items()})
     if capture.seeds is not None:
         found["seed"] = capture.seeds.seed
         found.update({f"torch {name}": value for name, value in capture.seeds.torch.items()})
+    found.update({f"variable {name}": value for name, value in capture.threads.items()})
+    return found
+
+
+def _machine(capture: Capture | None) -> dict[str, Value]:
+    """What was read of it beside the run."""
+    if capture is None:
+        return {}
+    found: dict[str, Value] = {
+        f"variable {name}": value for name, value in (capture.environment or {}).items() if name not in capture.threads
+    }
     if capture.hardware is not None:
         hardware = capture.hardware
         found.update(processor=hardware.processor, cores=hardware.usable_cores, memory_bytes=hardware.memory_bytes, blas=hardware.blas)
@@ -226,11 +249,16 @@ def _environment(capture: Capture | None) -> dict[str, Value]:
     return found
 
 
+def _command(capture: Capture | None) -> dict[str, Value]:
+    if capture is None:
+        return {}
+    return {"entry": f"{capture.entry.kind} {capture.entry.target}".strip(), "arguments": " ".join(capture.entry.argv)}
+
+
 def _code(capture: Capture | None) -> dict[str, Value]:
     if capture is None:
         return {}
-    entry = capture.entry
-    found: dict[str, Value] = {"entry": f"{entry.kind} {entry.target}".strip(), "arguments": " ".join(entry.argv)}
+    found: dict[str, Value] = {}
     if capture.git is not None:
         found.update(commit=capture.git.commit, branch=capture.git.branch, is_dirty=capture.git.is_dirty)
     found.update({f"file {name}": (file.original or file.digest)[:12] for name, file in capture.files.items()})

@@ -250,10 +250,15 @@ def _file(file: FileDiff, *, is_open: bool) -> Markup:
 def _footer(comparison: Comparison) -> Markup:
     parts = []
     if comparison.not_captured:
-        count = len(comparison.not_captured)
-        named = ", ".join(comparison.not_captured) if count <= 6 else f"{count} of these runs"
-        parts.append(tag("p", f"No capture of {named}: code and environment are not known.", class_="note"))
+        parts.append(tag("p", f"No capture of {_named(comparison.not_captured)}: code and environment are not known.", class_="note"))
+    if comparison.cut_short:
+        early = f"{_named(comparison.cut_short)} ended before all was captured: packages, code and machine are not known."
+        parts.append(tag("p", early, class_="note"))
     return join(*parts, tag("footer", "Made by Stratal from ", ", ".join(short(column.id) for column in comparison.runs[:60])))
+
+
+def _named(labels: Sequence[str]) -> str:
+    return ", ".join(labels) if len(labels) <= 6 else f"{len(labels)} of these runs"
 
 
 def _shown(value: object) -> str:
