@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
+from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import cell, print_json, print_out, table
-from stratal.cli.tracking import Json, StoreUrl, use
 from stratal.core.errors import Misuse
 from stratal.tracking.autologging import report
 from stratal.tracking.reading import get_run

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from stratal.cli.options import Json
 from stratal.cli.printing import cell, moment, print_json, print_out, table
 from stratal.core.errors import Misuse
 from stratal.core.records import number_from_json
@@ -30,7 +31,6 @@ from stratal.tracking.opening import current_store
 commands = typer.Typer(help="Look at tables: profile, schema, validation, drift, versions.", no_args_is_help=True)
 
 Tables = Annotated[list[str], typer.Argument(help="Files or patterns of one table, or one ref such as dataset:churn@3.", metavar="PATH...")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SchemaFile = Annotated[Path, typer.Option("--schema", "-s", help="TOML file of the schema.")]
 Against = Annotated[str | None, typer.Option("--against", help="Also compare with this file or dataset ref.")]
 
@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
 
 
 @commands.command()
-def profile(paths: Tables, as_json: AsJson = False) -> None:
+def profile(paths: Tables, as_json: Json = False) -> None:
     """Show what each column holds."""
     found = profile_table(paths)
     if as_json:
@@ -60,7 +60,7 @@ def profile(paths: Tables, as_json: AsJson = False) -> None:
 def infer(
     paths: Tables,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the schema to this file.")] = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Infer a first schema, as TOML."""
     schema = infer_schema(read_table(paths))
@@ -75,7 +75,7 @@ def infer(
 
 
 @commands.command()
-def validate(paths: Tables, schema: SchemaFile, against: Against = None, as_json: AsJson = False) -> None:
+def validate(paths: Tables, schema: SchemaFile, against: Against = None, as_json: Json = False) -> None:
     """Check a table against a schema. Exits with 1 if a finding is an error."""
     frame = read_table(paths)
     reference = None if against is None else Reference(ref=against, profile=profile_table([against]))
@@ -92,7 +92,7 @@ def drift(
     reference: Annotated[str, typer.Argument(help="File, pattern or dataset ref to compare with.")],
     current: Annotated[str, typer.Argument(help="File, pattern or dataset ref that may have moved.")],
     skip: Annotated[list[str] | None, typer.Option("--skip", help="A column to leave out; may be repeated.")] = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Show which columns have moved since a reference."""
     before, now = profile_table([reference]), profile_table([current])
@@ -117,7 +117,7 @@ def drift(
 
 
 @commands.command()
-def versions(name: str, as_json: AsJson = False) -> None:
+def versions(name: str, as_json: Json = False) -> None:
     """List the versions of a dataset."""
     found = DatasetStore(current_store()).versions(name=name.removeprefix("dataset:"))
     if as_json:

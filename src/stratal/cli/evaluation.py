@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from stratal.cli.options import Json
 from stratal.core.errors import Misuse
 from stratal.core.ids import short
 from stratal.core.records import to_json
@@ -21,7 +22,6 @@ from stratal.evaluation.wording import count, interval, number, signed
 
 # Of the gaps, those that a terminal shows; the report and --json have all.
 SHOWN_GAPS = ("demographic_parity_difference", "equal_opportunity_difference", "equalized_odds_difference")
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +42,7 @@ def evaluate_model(
     threshold: Annotated[float | None, typer.Option(help="Scores from here on are called positive.")] = None,
     confidence: Annotated[float, typer.Option(help="Confidence of intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of resamples.")] = 0,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Judge a model on rows that it has not seen; record it, and write the report."""
     found = evaluate(
@@ -69,7 +69,7 @@ def evaluate_model(
 def report(
     ref: Annotated[str, typer.Argument(metavar="REF", help="An evaluation's run, or a model: then its newest evaluation.")],
     out: Annotated[Path | None, typer.Option(help="The file to write; by default one in the store's folder reports.")] = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Write the HTML report of an evaluation, and print the path of the file."""
     place = write_report(ref, out)

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from stratal.cli.options import Experiments, Json, Query, StoreUrl, use
 from stratal.cli.printing import print_json, print_out, table
 from stratal.interop.exporting.exports import FORMATS, Export, export_runs
-from stratal.tracking.opening import use_store
 
 
 def register(app: typer.Typer) -> None:
@@ -21,18 +21,15 @@ def register(app: typer.Typer) -> None:
 def export(
     path: Annotated[str, typer.Argument(help="The folder to make.")],
     format: Annotated[str, typer.Option("--format", "-f", help=f"One of: {', '.join(FORMATS)}.")] = "parquet",
-    query: Annotated[str, typer.Option("--query", "-q", help="A filter: metrics.auc > 0.9 and params.model = 'gbm'")] = "",
-    experiment: Annotated[list[str] | None, typer.Option("--experiment", "-e", help="Only of this experiment; may be given again.")] = None,
+    query: Query = "",
+    experiment: Experiments = None,
     artifacts: Annotated[bool, typer.Option("--artifacts", help="Copy the files of artifacts too.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an older export at that place.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
-    store: Annotated[
-        str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")
-    ] = None,
+    json: Json = False,
+    store: StoreUrl = None,
 ) -> None:
     """Export runs into a folder, as tables or as a store of MLflow."""
-    if store is not None:
-        use_store(store)
+    use(store)
     columns = (TextColumn("exporting"), BarColumn(), MofNCompleteColumn(), TextColumn("runs"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=None)

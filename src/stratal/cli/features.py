@@ -6,6 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from stratal.cli.options import Json
 from stratal.cli.printing import cell, moment, pairs, print_json, print_out, section, table
 from stratal.core.errors import Misuse, Refused
 from stratal.features import FeatureStore, Parity, find_features, view_of
@@ -14,7 +15,6 @@ from stratal.tracking.opening import current_store
 commands = typer.Typer(help="Feature views: list, show, read from the online store, prove parity.", no_args_is_help=True)
 
 View = Annotated[str, typer.Argument(help="A feature view: its name, or features:customer@2.", metavar="VIEW")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 @commands.command("list")
-def list_views(as_json: AsJson = False) -> None:
+def list_views(as_json: Json = False) -> None:
     """List the feature views of the store, each with its latest version."""
     found = FeatureStore(current_store()).views()
     if as_json:
@@ -41,7 +41,7 @@ def list_views(as_json: AsJson = False) -> None:
 
 
 @commands.command()
-def show(view: View, as_json: AsJson = False) -> None:
+def show(view: View, as_json: Json = False) -> None:
     """Show a feature view: its features, and what serves them."""
     store = current_store()
     version = find_features(store, view)
@@ -65,9 +65,7 @@ def show(view: View, as_json: AsJson = False) -> None:
 
 
 @commands.command()
-def get(
-    view: View, entity: Annotated[str, typer.Argument(help="The entity, as C0001.", metavar="ENTITY")], as_json: AsJson = False
-) -> None:
+def get(view: View, entity: Annotated[str, typer.Argument(help="The entity, as C0001.", metavar="ENTITY")], as_json: Json = False) -> None:
     """Read the features of one entity from the online store."""
     store = current_store()
     found = view_of(find_features(store, view))
@@ -86,7 +84,7 @@ def parity(
     view: View,
     data: Annotated[str | None, typer.Option("--data", help="Ref of the data; default: the latest version of the view's source.")] = None,
     sample: Annotated[int, typer.Option("--sample", "-n", help="At most so many entities.", min=1)] = 500,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Compare the online store and single rows with the frame, value by value. Exit code 1 if anything differs."""
     store = current_store()

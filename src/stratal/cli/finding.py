@@ -4,15 +4,13 @@ from typing import Annotated
 
 import typer
 
+from stratal.cli.options import Experiments, Json, Query, StoreUrl, use
 from stratal.cli.printing import cell, moment, pairs, print_json, print_out, table
-from stratal.cli.tracking import Json, StoreUrl, print_table, use
+from stratal.cli.tracking import print_table
 from stratal.tracking.grouping import SEEDS, spread, top
 from stratal.tracking.table import RunTable
 from stratal.tracking.views import remove_view, save_view, view, views
 from stratal.tracking.weighing import importance
-
-Query = Annotated[str, typer.Option("--query", "-q", help="A filter: metrics.auc > 0.9 and params.model = 'gbm'")]
-Experiments = Annotated[list[str] | None, typer.Option("--experiment", "-e", help="Only of this experiment; may be given again.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from stratal.cli.options import Json, StoreUrl
 from stratal.cli.printing import cell, print_json, print_out, table
 from stratal.core.errors import Misuse
 from stratal.core.ids import short
@@ -36,10 +37,8 @@ def import_from(
         list[str] | None,
         typer.Option("--artifact-root", metavar="OLD=NEW", help="Where artifacts lie here that were at OLD there; may be given again."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
-    store: Annotated[
-        str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")
-    ] = None,
+    json: Json = False,
+    store: StoreUrl = None,
 ) -> None:
     """Import what another tool has recorded: stratal import tensorboard runs/
 

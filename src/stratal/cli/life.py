@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import cell, pairs, print_json, print_out, table
 from stratal.cli.tracking_pages import whole
 from stratal.core.errors import Misuse
@@ -17,11 +18,8 @@ from stratal.tracking.deleting import delete as delete_runs
 from stratal.tracking.deleting import purge as purge_runs
 from stratal.tracking.deleting import restore as restore_runs
 from stratal.tracking.forking import fork as fork_run
-from stratal.tracking.opening import current_store, use_store
+from stratal.tracking.opening import current_store
 from stratal.tracking.reading import ReadRun, get_run
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
-StoreUrl = Annotated[str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")]
 
 Deleting = Annotated[str, typer.Argument(metavar="RUN", help="A run, by its id, short form or ref; or experiment:NAME, for all its runs.")]
 Children = Annotated[bool, typer.Option("--children", help="Also all runs that are part of it.")]
@@ -48,7 +46,7 @@ def fork(
     store: StoreUrl = None,
 ) -> None:
     """Make a run that goes on from another one's points; resume it by its id."""
-    _use(store)
+    use(store)
     params = {key: _value(text) for key, text in _pairs(param or [], "--param").items()}
     made = fork_run(run, step=step, name=name, experiment=experiment, params=params, tags=_pairs(tag or [], "--tag"))
     if json:
@@ -65,7 +63,7 @@ def artifacts(
     store: StoreUrl = None,
 ) -> None:
     """List the files of a run, or copy them out of the store."""
-    _use(store)
+    use(store)
     found = get_run(run)
     files = _chosen(found, path)
     written = [file.download(download, name=file.path_in_run) for file in files] if download is not None else []
@@ -98,13 +96,13 @@ def _chosen(run: ReadRun, path: str | None) -> list[ArtifactFile]:
 
 def delete(ref: Deleting, children: Children = False, json: Json = False, store: StoreUrl = None) -> None:
     """Delete a run or an experiment's runs; restore brings them back."""
-    _use(store)
+    use(store)
     _print_changed("deleted", delete_runs(ref, children=children), json=json)
 
 
 def restore(ref: Deleting, children: Children = False, json: Json = False, store: StoreUrl = None) -> None:
     """Bring deleted runs back."""
-    _use(store)
+    use(store)
     _print_changed("restored", restore_runs(ref, children=children), json=json)
 
 
@@ -117,7 +115,7 @@ def purge(
     store: StoreUrl = None,
 ) -> None:
     """Drop deleted runs for good, unless something needs them."""
-    _use(store)
+    use(store)
     done = purge_runs(ref, children=children, older_than_days=older_than, dry_run=dry_run)
     if json:
         print_json({"dry_run": dry_run, "purged": done.runs, "kept": done.kept})
@@ -135,7 +133,7 @@ def gc(
     store: StoreUrl = None,
 ) -> None:
     """Free files that nobody needs, leftovers of dead processes, and old events."""
-    _use(store)
+    use(store)
     done = collect_garbage(dry_run=dry_run, grace_hours=grace_hours, events_days=events_days)
     if json:
         print_json(done)
@@ -177,8 +175,3 @@ def _value(text: str) -> object:
     except msgspec.DecodeError:
         return text
     return value if value is None or isinstance(value, bool | int | float) else text
-
-
-def _use(store: str | None) -> None:
-    if store is not None:
-        use_store(store)

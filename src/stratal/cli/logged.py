@@ -9,16 +9,14 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import cell, moment, print_json, print_out, section, table
 from stratal.core.ids import short
 from stratal.tracking.alerts import find_alerts
 from stratal.tracking.media.reading import MediaItem
-from stratal.tracking.opening import use_store
 from stratal.tracking.reading import ReadRun
 from stratal.tracking.store.alerts import ToldAlert
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
-StoreUrl = Annotated[str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")]
 _MOST_ROWS = 40  # --json gives all
 _COLOURS = {"warning": "yellow", "error": "red"}
 _FEW = 3  # details of an item that are shown
@@ -38,8 +36,7 @@ def alerts(
     store: StoreUrl = None,
 ) -> None:
     """List what runs told people to look at, the newest first."""
-    if store is not None:
-        use_store(store)
+    use(store)
     found = find_alerts(experiment=experiment, level=level, run=run, limit=limit)
     if json:
         print_json(found)

@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from stratal.cli.options import Json
 from stratal.cli.printing import STATUS_COLOURS, cell, moment, print_json, print_out, span, table
 from stratal.core.ids import short
 from stratal.pipelines.progress import LinePrinter, StepEvent
@@ -19,7 +20,6 @@ from stratal.pipelines.store import PipelineStore
 from stratal.tracking.opening import current_store
 
 COLOURS = {**STATUS_COLOURS, "hit": "blue", "skipped": "dim", "waiting": "dim"}
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 RunName = Annotated[
     str, typer.Argument(help="The run: its id, short form or ref, as run:7c41e09b or pipeline:churn@latest.", show_default=False)
 ]
@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="pipeline")
 
 
-def show(run: RunName, as_json: AsJson = False) -> None:
+def show(run: RunName, as_json: Json = False) -> None:
     """Show a run's steps as a tree: state, duration, and what came from the cache."""
     row, last = read_pipeline(run, current_store())
     if as_json:
@@ -47,7 +47,7 @@ def why(
     run: RunName,
     step: Annotated[str, typer.Argument(help="The step's path, as `stratal pipeline show` prints it.", show_default=False)],
     parts: Annotated[bool, typer.Option("--parts", help="List all that its result depends on.")] = False,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Explain why a step was run, or why its result came from the cache."""
     found = explain_step(run, step, current_store())
@@ -64,7 +64,7 @@ def why(
         print_out(_parts(found))
 
 
-def resume(run: RunName, workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None, as_json: AsJson = False) -> None:
+def resume(run: RunName, workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None, as_json: Json = False) -> None:
     """Go on with a run that was killed, stopped or failed: what it finished and is unchanged is not run again."""
     store = current_store()
     row = PipelineStore(store).pipeline_run(run=find_pipeline_run(run, store))

@@ -12,8 +12,8 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import cell, page_width, plain, print_json, print_out, shown, sparkline, status_cell, table
-from stratal.cli.tracking import Json, StoreUrl, use
 from stratal.core.errors import Misuse, NotFound
 from stratal.tracking.drawing.axes import tick
 from stratal.tracking.drawing.characters import dotted

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stratal.cli.options import Json
 from stratal.cli.printing import cell, moment, print_json, print_out, table
 from stratal.registry import registering
 from stratal.registry.assessing import Assessment, TransitionRefused
@@ -15,7 +16,6 @@ from stratal.registry.stages import Stage
 from stratal.registry.store import ModelStore
 from stratal.tracking.opening import current_store
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Name = Annotated[str, typer.Argument(help="Name of a model, as churn.", metavar="NAME")]
 Version = Annotated[str, typer.Argument(help="A version, as model:churn@7 or model:churn@staging.", metavar="REF")]
 ToStage = Annotated[str, typer.Argument(help="Development, Staging, Production or Archived, in any case.", metavar="STAGE")]
@@ -34,9 +34,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(audit, name="audit")
 
 
-def models(
-    name: Annotated[str | None, typer.Argument(help="Name of one model: list its versions.")] = None, as_json: AsJson = False
-) -> None:
+def models(name: Annotated[str | None, typer.Argument(help="Name of one model: list its versions.")] = None, as_json: Json = False) -> None:
     """List models, or the versions of one."""
     store = ModelStore(current_store())
     if name is None:
@@ -72,7 +70,7 @@ def models(
 def register_model(
     model: Annotated[str, typer.Argument(help="The run that logged it, or artifact:RUN/PATH.", metavar="RUN_OR_ARTIFACT")],
     name: Annotated[str, typer.Option("--name", help="Name of the model.")],
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Make a version of a model that a run logged."""
     store = current_store()
@@ -86,7 +84,7 @@ def promote(
     version: Version,
     stage: ToStage,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the log.")] = "",
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Move a version up, if its gates and approvals let it."""
     try:
@@ -104,7 +102,7 @@ def approve(
     version: Version,
     stage: Annotated[str, typer.Argument(help="A stage, or `policy` for the policy that was asked for.", metavar="STAGE")],
     note: Annotated[str, typer.Option("--note", help="What you looked at.")] = "",
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Approve what somebody else asked for, on the evidence that is there now."""
     given = registering.approve(version, stage, note=note)
@@ -113,7 +111,7 @@ def approve(
     return print_out(cell(f"{given.person} approved {version} for {stage}, on evidence {given.evidence[:12]}"))
 
 
-def gates(version: Version, stage: ToStage, as_json: AsJson = False) -> None:
+def gates(version: Version, stage: ToStage, as_json: Json = False) -> None:
     """Show what stands between a version and a stage. Exits with 1 if something does."""
     seen = registering.assess(version, stage)
     if as_json:
@@ -123,7 +121,7 @@ def gates(version: Version, stage: ToStage, as_json: AsJson = False) -> None:
     raise typer.Exit(0 if seen.is_ready else 1)
 
 
-def rollback(name: Name, reason: Annotated[str, typer.Option("--reason", help="Why, for the log.")], as_json: AsJson = False) -> None:
+def rollback(name: Name, reason: Annotated[str, typer.Option("--reason", help="Why, for the log.")], as_json: Json = False) -> None:
     """Bring the predecessor back into Production."""
     done = registering.rollback(name, reason=reason)
     if as_json:
@@ -131,7 +129,7 @@ def rollback(name: Name, reason: Annotated[str, typer.Option("--reason", help="W
     return print_out(cell(done.said))
 
 
-def history(name: Name, as_json: AsJson = False) -> None:
+def history(name: Name, as_json: Json = False) -> None:
     """Show who changed what, when, and why."""
     entries = registering.history(name)
     if as_json:
@@ -148,7 +146,7 @@ def policy(
     name: Name,
     file: Annotated[Path | None, typer.Option("--set", help="TOML or JSON file of the policy to bring into force.")] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the log.")] = "",
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Show the policy in force, or set another one."""
     if file is not None:
@@ -167,7 +165,7 @@ def policy(
 @audit.command()
 def verify(
     checkpoint: Annotated[str | None, typer.Option("--checkpoint", help="SEQ:HASH that was kept outside of the store.")] = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Check the chain of the log, and that it gives the standings that are there. Exits with 1 if something is wrong."""
     report = registering.verify_audit(checkpoint=checkpoint)

@@ -10,9 +10,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import cell, pairs, print_json, print_out, section, shown, span, table
 from stratal.core.ids import short
-from stratal.tracking.opening import use_store
 from stratal.tracking.reproducing.records import Reproduction
 from stratal.tracking.reproducing.reproduce import reproduce as start_again
 from stratal.tracking.reproducing.reproduce import write_container
@@ -42,14 +42,11 @@ def reproduce(
     rtol: Annotated[float, typer.Option(help="Relative tolerance.")] = RTOL,
     atol: Annotated[float, typer.Option(help="Absolute tolerance.")] = ATOL,
     timeout_s: Annotated[float | None, typer.Option("--timeout", help="End the program after so many seconds.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")] = False,
-    store: Annotated[
-        str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")
-    ] = None,
+    json: Json = False,
+    store: StoreUrl = None,
 ) -> None:
     """Start a run again from what was captured of it, and say for each metric whether it came out the same. Exits with 1 if not."""
-    if store is not None:
-        use_store(store)
+    use(store)
     if (folder := dockerfile or apptainer) is not None:
         how = write_container(ref, folder, apptainer=apptainer is not None)
         judged = f"stratal reproduce {ref} --result {folder}/store"

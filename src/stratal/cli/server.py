@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
+from stratal.cli.options import Json, StoreUrl
 from stratal.cli.printing import print_json, print_out
 from stratal.server.serving import HOST, PORT, serve
 from stratal.tracking.opening import current_store, open_store
 
 Host = Annotated[str, typer.Option(help="Where to listen; loopback only.")]
 Port = Annotated[int, typer.Option(help="The port; 0 takes any that is free, and says which.")]
-StoreUrl = Annotated[str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 
+from stratal.cli.options import Json
 from stratal.cli.printing import print_json, print_out
 from stratal.tracking.opening import current_store, open_store
 from stratal.tracking.syncing import Progress, Synced, sync
@@ -17,7 +18,6 @@ Watch = Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C, also w
 StoreUrl = Annotated[
     str | None, typer.Option("--store", help="The store or spool; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 
 
 def register(app: typer.Typer) -> None:

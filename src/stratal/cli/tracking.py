@@ -10,21 +10,19 @@ import typer
 from rich.text import Text
 
 from stratal.cli.logged import show_media
+from stratal.cli.options import Experiments, Json, Query, StoreUrl, use
 from stratal.cli.printing import cell, page_width, print_json, print_out, span, table
 from stratal.cli.tracking_pages import brief, brief_value, comparison_page, lineage_page, run_page, runs_table, value_page, whole
 from stratal.core.errors import Misuse
 from stratal.core.ids import short
 from stratal.tracking.explaining import compare_runs, explain
 from stratal.tracking.finding import find_runs
-from stratal.tracking.opening import current_store, use_store
+from stratal.tracking.opening import current_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.refs import format_ref, parse_ref, resolve
 from stratal.tracking.store.views import ViewQuery
 from stratal.tracking.table import RunTable
 from stratal.tracking.views import view as get_view
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
-StoreUrl = Annotated[str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,8 +34,8 @@ def register(app: typer.Typer) -> None:
 
 
 def runs(
-    query: Annotated[str, typer.Option("--query", "-q", help="A filter: metrics.auc > 0.9 and params.model = 'gbm'")] = "",
-    experiment: Annotated[list[str] | None, typer.Option("--experiment", "-e", help="Only of this experiment; may be given again.")] = None,
+    query: Query = "",
+    experiment: Experiments = None,
     order: Annotated[str, typer.Option("--order", "-o", help="An order: metrics.auc desc, started")] = "",
     limit: Annotated[int | None, typer.Option("--limit", "-n", help="At most so many; default: the view's, else 50.")] = None,
     columns: Annotated[str, typer.Option("--columns", "-c", help="Only these: name, params.lr, max(metrics.auc)")] = "",
@@ -189,12 +187,6 @@ def print_ending(remarks: Sequence[str], following: str | None, cut: str) -> Non
         print_out(Text(remark, style="yellow"))
     if following:
         print(f"{cut}, or go on with --after {following}")  # not by rich: a token that is broken into lines cannot be copied
-
-
-def use(store: str | None) -> None:
-    """Take the store that was named."""
-    if store is not None:
-        use_store(store)
 
 
 def _is_number(value: object) -> bool:

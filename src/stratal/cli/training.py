@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stratal.cli.options import Json
 from stratal.cli.printing import moment, print_json, print_out, table
 from stratal.tracking.opening import current_store
 from stratal.tracking.runs import find_id
@@ -17,7 +18,6 @@ Arguments = Annotated[list[str] | None, typer.Argument(help="What the script get
 Workers = Annotated[int, typer.Option("--workers", "-w", help="How many ranks.")]
 Restarts = Annotated[int, typer.Option(help="How often to start again from the last checkpoint when a rank dies.")]
 RunRef = Annotated[str, typer.Argument(help="A job's run: run:7c41e09b, or its id.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def train(script: Script, arguments: Arguments = None, workers: Workers = 2, res
         raise typer.Exit(error.exit_code) from None
 
 
-def checkpoints(run: RunRef, json: AsJson = False) -> None:
+def checkpoints(run: RunRef, json: Json = False) -> None:
     """List the checkpoints of a job's run, the last first."""
     store = current_store()
     found = CheckpointStore(store).checkpoints(run=find_id(store, run))

@@ -6,15 +6,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from stratal.cli.options import Json, StoreUrl
 from stratal.cli.printing import cell, moment, print_json, print_out, shown, status_cell, table
 from stratal.core.ids import short
 from stratal.tracking.opening import current_store, use_store
 from stratal.tuning.progress import best_so_far, counts, draw, ranked
 from stratal.tuning.store import StudyStore
 from stratal.tuning.trials import StudyVersion, Trial, best_of
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
-StoreUrl = Annotated[str | None, typer.Option("--store", help="The store; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")]
 
 
 def register(app: typer.Typer) -> None:
