@@ -9,6 +9,7 @@ from stratal.cli.app import main
 from stratal.cli.plotting import _looks, _watched
 from stratal.cli.printing import print_out
 from stratal.store.store import Store
+from stratal.tracking.deleting import delete
 from stratal.tracking.opening import use_store
 from stratal.tracking.runs import Run, run
 
@@ -93,3 +94,11 @@ def test_watching_nothing_says_what_to_do(capsys: pytest.CaptureFixture[str]) ->
         main(["watch"])
     assert ended.value.code == 1
     assert "no run is running" in capsys.readouterr().err
+
+
+def test_a_deleted_run_that_is_named_is_watched(capsys: pytest.CaptureFixture[str]) -> None:
+    made = train()
+    made.finish()
+    delete(made.ref)
+
+    assert output(capsys, "watch", made.id, "-m", "loss") == f"{made.short}  a  finished  loss 0.0333333\n"

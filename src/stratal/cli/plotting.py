@@ -91,7 +91,8 @@ def _looks(runs: Sequence[str] | None, query: str, every_s: float) -> Iterator[l
         if not seen:
             hint = "start one, name runs, or give a filter: stratal watch -q \"started > '-1h'\""
             raise NotFound("no run passes the filter" if query else "no run is running", hint=hint)
-        found = {run.id: run for run in find_runs(f"id in ({', '.join(repr(id) for id in seen)})")}
+        named = f"id in ({', '.join(repr(id) for id in seen)}) and (deleted is null or deleted is not null)"
+        found = {run.id: run for run in find_runs(named)}
         looked = [found[id] for id in seen if id in found]  # type: ignore[index]  # ids are texts
         yield looked
         if all(run.status != "running" for run in looked):
