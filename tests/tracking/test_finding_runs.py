@@ -71,7 +71,7 @@ def test_values_that_were_logged_just_now_are_found(store: Store) -> None:
 
 def test_found_runs_become_frames(store: Store) -> None:
     make(store, 3)
-    with run("churn", params={"number": None, "model": "gbm"}, store=store) as made:
+    with run("churn", params={"number": None, "model": "gbm"}, group="week 12", job_type="eval", store=store) as made:
         made.log({"loss": math.nan})
 
     frame = find_runs(order_by="started", store=store).to_polars()
@@ -81,6 +81,7 @@ def test_found_runs_become_frames(store: Store) -> None:
     assert frame["metrics.loss"].dtype == pl.Float64
     assert math.isnan(frame["metrics.loss"][3])
     assert frame["params.model"].to_list() == [None, None, None, "gbm"]
+    assert frame.select("group", "job_type", "parent").row(3) == ("week 12", "eval", None)
     assert list(find_runs(store=store).to_pandas()["experiment"]) == ["churn", "digits", "churn", "digits"]
 
 

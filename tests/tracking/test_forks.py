@@ -163,6 +163,16 @@ def test_search_sees_the_values_that_a_fork_inherited(store: Store):
     assert made.status == "stopped"
 
 
+def test_a_fork_plays_the_part_of_its_origin_unless_it_is_given_another(store: Store):
+    with run("e", group="week 12", job_type="eval", store=store) as first:
+        first.log({"m": 1.0}, step=0)
+    forks = [fork(first.id, step=1, store=store)]
+    for job_type in ("", "train"):
+        with run(fork_from=(first.ref, 1), job_type=job_type, store=store) as made:
+            forks.append(get_run(made.id, store=store))
+    assert [(each.group, each.job_type) for each in forks] == [("week 12", "eval"), ("week 12", "eval"), ("week 12", "train")]
+
+
 def test_a_fork_waits_to_be_resumed(store: Store):
     with run("e", store=store) as first:
         first.log({"m": 1.0}, step=0)

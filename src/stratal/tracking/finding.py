@@ -47,8 +47,8 @@ class Runs(Framed, Sequence[ReadRun]):
         return self._runs[at]
 
     def to_polars(self) -> "pl.DataFrame":
-        """Give a frame, one row per run: id, experiment, name, kind, status, user, started, ended, duration_s, then params.*,
-        metrics.* (last values) and tags.*."""
+        """Give a frame, one row per run: id, experiment, name, kind, status, group, job_type, parent, user, started, ended,
+        duration_s, then params.*, metrics.* (last values) and tags.*."""
         from stratal.tracking.frames import columns_to_polars  # polars: only for those who ask for a frame
 
         return columns_to_polars(_columns(self._runs))
@@ -197,6 +197,9 @@ _ATTRIBUTES: dict[str, Callable[[ReadRun], object]] = {
     "name": lambda run: run.name,
     "kind": lambda run: run.kind,
     "status": lambda run: run.status,
+    "group": lambda run: run.group,
+    "job_type": lambda run: run.job_type,
+    "parent": lambda run: run.parent,
     "user": lambda run: run.user,
     "started": lambda run: run.started,
     "ended": lambda run: run.ended,

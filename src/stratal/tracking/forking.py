@@ -34,6 +34,7 @@ def fork(
         experiment=experiment or origin.experiment,
         name=name,
         group=origin.group,
+        job_type=origin.job_type,
         params={**origin.params, **to_params(params or {})},
         tags={key: value for key, value in {**origin.tags, **to_tags(tags or {})}.items() if value is not None},
         user=store.actor().name,

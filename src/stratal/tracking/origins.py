@@ -18,6 +18,7 @@ class Origin(NamedTuple):
     step: int
     experiment: str
     group: str
+    job_type: str
     params: dict[str, Scalar]
     tags: dict[str, str]
 
@@ -33,7 +34,8 @@ def find_origin(store: Store, id: RunId, step: object) -> Origin:
         raise Misuse(f"run {short(id)} was deleted", hint=f"bring it back first: stratal restore {short(id)}")
     if record.started_ns is None:
         raise Misuse(f"run {short(id)} has not said how it began, so nothing can go on from it", hint="wait for its journal to arrive")
-    return Origin(id, index(step), record.experiment, str(record.doc.get("group", "")), params, tags)
+    group, job_type = (str(record.doc.get(name, "")) for name in ("group", "job_type"))
+    return Origin(id, index(step), record.experiment, group, job_type, params, tags)
 
 
 def insert_fork(store: Store, origin: Origin, start: Start, *, is_open: bool) -> RunId:

@@ -418,7 +418,7 @@ def run(
     parent = active.enclosing_run()
     origin = None if fork_from is None else _origin(store, fork_from)
     if origin is not None:
-        experiment, group = experiment or origin.experiment, group or origin.group
+        experiment, group, job_type = experiment or origin.experiment, group or origin.group, job_type or origin.job_type
         params, tags = {**origin.params, **to_params({} if params is None else params)}, {**origin.tags, **(tags or {})}
         parent = None if parent is not None and parent.id == origin.id else parent
     if experiment is None and parent is not None:
