@@ -134,6 +134,7 @@ def held(store):
             "artifacts": [(a.path, a.digest, a.size_bytes, a.at_ns) for a in run.artifacts],
             "edges": [(e.verb, e.target, e.role) for e in run.edges],
             "statements": [(s.kind, s.subject, s.at_ns, s.body) for s in run.statements()],
+            "definitions": run.definitions,
             "media": [(m.name, m.step, m.kind, m.time, m.digest) for m in run.media()],
             "last": repr(sorted(run.metrics.items())),
             "points": {s.name: s.points for s in run.summaries},

@@ -15,6 +15,7 @@ from stratal.interop.importing import Options, import_runs
 from stratal.interop.wandb import container
 from stratal.interop.wandb.container import Record, read_records
 from stratal.interop.wandb.finding import find
+from stratal.tracking.alerts import find_alerts
 from stratal.tracking.explaining import explain
 from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import use_store
@@ -45,7 +46,8 @@ def test_a_file_of_wandb_0_31_has_its_known_values(fixtures: Path, store):
     assert run.series("nan").steps.tolist() == [7]
     assert "dropped" not in run.metrics, "the client dropped it"
     assert (run.metrics["best"], run.metrics["val/loss/min"]) == (0.2, -2.0), "what only the summary holds"
-    assert [note.text for note in run.notes] == ["a note", "alert WARN: title\ntext"]
+    assert [note.text for note in run.notes] == ["a note"]
+    assert [(told.level, told.title, told.text) for told in run.alerts] == [("warning", "title", "text")]
     (picture,), (table,), (histogram,), (words,), (big,) = (run.media(name) for name in ("img", "tab", "h", "text", "big"))
     assert (picture.kind, picture.step, picture.caption, picture.details["width"]) == ("image", 8, "c", 4)
     assert (table.step, table.load().to_dict(as_series=False)) == (9, {"id": [1, 2], "label": ["a", "b"]})
@@ -56,7 +58,10 @@ def test_a_file_of_wandb_0_31_has_its_known_values(fixtures: Path, store):
     assert targets["wandb:team/fixture/data:6c771dd50843"] == "dataset" and targets["https://example.invalid/x"] == "reference"
     (dataset,) = (s.body for s in run.statements("artifact") if s.body["type"] == "dataset")
     assert (dataset["metadata"], dataset["aliases"], dataset["description"]) == ({"k": 1}, ["latest", "best"], "d")
-    assert {s.subject: s.body for s in run.statements("metric")}["val/*"] == {"step_metric": "epoch", "summary": ["min"]}
+    said = run.definitions["val/*"]
+    assert (said.x, said.summary, said.goal) == ("epoch", "min", None)
+    assert (run.summary["val/loss"].value, run.summary["val/loss"].how) == (-2.0, "min")
+    assert run.series("val/loss").against().values.tolist() == [2, 1, 0, -1, -2]
     use_store(store)
     assert explain(f"run:{run.id}").ref == f"run:{run.id}"
 
@@ -112,6 +117,61 @@ def test_every_flipped_bit_costs_the_record_that_it_hits(fixtures: Path, tmp_pat
         assert len(good) >= len(whole) - 1
         assert [one for one in whole if one in good] == good, "nothing is read wrong"
         assert len(good) == len(whole) or remarks or any(record.damage for record in found), "a loss is said"
+
+
+def wandb_metric(name, *, x="", kinds=(), goal=0, is_overwriting=False):
+    asked = b"".join(field(kind, 1) for kind in kinds)
+    control = field(9, field(1, 1)) if is_overwriting else b""
+    named = field(2 if name.endswith("*") else 1, name)
+    return field(
+        12, named + (field(4, x) if x else b"") + (field(7, asked) if kinds else b"") + (field(8, goal) if goal else b"") + control
+    )
+
+
+MIN, MAX, BEST, LAST = 1, 2, 4, 5
+
+
+def test_definitions_of_metrics_are_our_own_and_add_up_as_they_do_there(store, tmp_path: Path):
+    path = wandb_file(
+        tmp_path / "w/run-a.wandb", wandb_run(),
+        wandb_metric("acc", x="_step", kinds=(BEST,), goal=2), wandb_metric("acc", x="epoch"),
+        wandb_metric("nested.loss", kinds=(MIN, LAST)), wandb_metric(r"dotted\.name", kinds=(MAX,)),
+        wandb_metric("unsure", kinds=(BEST,)), wandb_metric("over", kinds=(MIN,), goal=1),
+        wandb_metric("over", x="_timestamp", is_overwriting=True), wandb_metric("epoch", x="epoch"),
+        *(wandb_row(n, {"epoch": n // 2, "acc": [1, 3, 2][n], "nested": {"loss": [5, 4, 6][n]}, "dotted.name": n}) for n in range(3)),
+    )  # fmt: skip
+    report = import_runs("wandb", path, store=store)
+    assert report.is_complete
+    run, first = only_run(store), held(store)
+    said = {name: (one.x, one.summary, one.goal) for name, one in run.definitions.items()}
+    assert said == {
+        "acc": ("epoch", "best", "maximize"), "nested/loss": (None, "min", None), "dotted.name": (None, "max", None),
+        "unsure": (None, "last", None), "over": ("time", "last", None), "epoch": (None, "last", None),
+    }  # fmt: skip
+    assert (run.summary["acc"].value, run.summary["acc"].step, run.summary["nested/loss"].value) == (3.0, 1, 4.0)
+    assert run.series("acc").against().x.tolist() == [0.0, 0.0, 1.0]
+    assert {s.subject: s.body for s in run.statements("metric")} == {
+        "nested.loss": {"summary": ["min", "last"]}, "unsure": {"summary": ["best"]},
+    }  # fmt: skip
+    assert import_runs("wandb", path, store=store).unchanged == 1 and held(store) == first
+
+
+def test_alerts_are_alerts_once_however_often_they_are_imported(store, tmp_path: Path):
+    def alert(title, words, level):
+        return field(10, field(1, title) + field(2, words) + field(3, level))
+
+    records = [wandb_run(), wandb_row(0, {"m": 1}), alert("too\nhot", "90 C", "ERROR"), alert("", "no title", "odd")]
+    path = wandb_file(tmp_path / "w/run-a.wandb", *records)
+    assert import_runs("wandb", path, store=store).is_complete
+    wandb_file(path, *records, alert("late", "", "WARN"))
+    assert import_runs("wandb", path, store=store).is_complete
+    assert import_runs("wandb", path, store=store).unchanged == 1
+    run = only_run(store)
+    assert [(told.level, told.title, told.text) for told in run.alerts] == [
+        ("warning", "late", ""), ("info", "alert", "no title"), ("error", "too hot", "too\nhot\n90 C"),
+    ]  # fmt: skip
+    assert find_alerts(level="error", store=store)[0].run == run.id
+    assert not run.notes
 
 
 def test_a_record_that_names_no_run_yet_is_no_loss(store, tmp_path: Path):

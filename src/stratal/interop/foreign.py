@@ -112,12 +112,32 @@ class Linked(Record, frozen=True, kw_only=True):
 
 
 class Stated(Record, frozen=True, kw_only=True):
-    """The source states what has no place of its own with us: a metric's definition, the manifest of an artifact."""
+    """The source states what has no place of its own with us: the manifest of an artifact."""
 
     kind: str
     subject: str
     body: dict[str, object]
     author: str = ""
+    at_ns: int
+
+
+class Defined(Record, frozen=True, kw_only=True):
+    """A metric, or all that match a pattern, was defined, in the words of tracking.facts.MetricDefinition."""
+
+    name: str
+    x: str | None
+    summary: str
+    goal: str | None
+    at_ns: int
+
+
+class Alerted(Record, frozen=True, kw_only=True):
+    """People were told to look. level: info, warning or error."""
+
+    title: str
+    text: str
+    level: str
+    author: str
     at_ns: int
 
 
@@ -144,7 +164,7 @@ class Skipped(Record, frozen=True, kw_only=True):
     count: int = 1
 
 
-Statement = Began | Params | Tags | Remarked | Logged | Saved | Shown | Linked | Stated | Ended | Held | Skipped
+Statement = Began | Params | Tags | Remarked | Logged | Saved | Shown | Linked | Stated | Defined | Alerted | Ended | Held | Skipped
 
 
 class Said(NamedTuple):

@@ -8,12 +8,31 @@ import msgspec
 
 from stratal.core.errors import Misuse, NotFound
 from stratal.interop.bounds import MOST_TEXT, artifact_path, is_storable
-from stratal.interop.foreign import Began, Ended, Held, Linked, Logged, Params, Remarked, Saved, Shown, Skipped, Stated, Statement, Tags
+from stratal.interop.foreign import (
+    Alerted,
+    Began,
+    Defined,
+    Ended,
+    Held,
+    Linked,
+    Logged,
+    Params,
+    Remarked,
+    Saved,
+    Shown,
+    Skipped,
+    Stated,
+    Statement,
+    Tags,
+)
 from stratal.interop.report import Tally
 from stratal.store.frames import FACT, NAMED, NO_STEP, POINTS, SIZE, check_metric_names, encode_fact, encode_names, points_packer, shape_of
 from stratal.store.store import Store
+from stratal.tracking.definitions import define
 from stratal.tracking.facts import (
+    ALERT,
     ARTIFACT,
+    DEFINE,
     EDGE,
     END,
     KINDS,
@@ -23,6 +42,7 @@ from stratal.tracking.facts import (
     STATE,
     STATUSES,
     TAGS,
+    Alert,
     ArtifactFact,
     EdgeFact,
     MediaFact,
@@ -62,8 +82,8 @@ class Framer:
         self._bad_names: dict[str, str] = {}
         self._verbs: dict[type, Callable[..., None]] = {
             Params: self._params, Tags: self._tags, Remarked: self._note, Logged: self._logged, Saved: self._saved, Shown: self._shown,
-            Linked: self._linked, Stated: self._stated, Ended: self._ended, Skipped: self._tally.skipped,
-            Held: lambda held: self._tally.imported(held.what),
+            Linked: self._linked, Stated: self._stated, Defined: self._defined, Alerted: self._alerted, Ended: self._ended,
+            Skipped: self._tally.skipped, Held: lambda held: self._tally.imported(held.what),
         }  # fmt: skip
         self._began: Began | None = None
         self._bodies: list[Body] = []
@@ -196,6 +216,21 @@ class Framer:
             self._skip("statements", "holds NUL or half characters")
             return
         self._fact(STATE, StateFact(kind=said.kind, subject=said.subject, body=said.body, author=said.author), said.at_ns, "statements")
+
+    def _defined(self, said: Defined) -> None:
+        try:
+            definition = define(said.name, said.x, said.summary, said.goal)
+        except Misuse as error:
+            self._lose("definitions", error)
+            return
+        self._fact(DEFINE, definition, said.at_ns, "definitions")
+
+    def _alerted(self, said: Alerted) -> None:
+        if all(map(is_storable, (said.title, said.text, said.author))):
+            alert = Alert(title=said.title, text=said.text, level=said.level, author=said.author)
+            self._fact(ALERT, alert, said.at_ns, "alerts")
+        else:
+            self._skip("alerts", "holds NUL or half characters")
 
     def _ended(self, said: Ended) -> None:
         status = said.status if said.status in STATUSES else "failed"

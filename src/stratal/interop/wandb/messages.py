@@ -60,17 +60,26 @@ def time_of(found: Fields, number: int, default: int) -> int:
     return min(to_ns(float(integer(stamp, 1)), default) + integer(stamp, 2) % 1_000_000_000, LAST_NS)
 
 
-def metric_definition(found: Fields) -> tuple[str, dict[str, object]]:
-    """Give the name or pattern of a metric's definition, and what it says."""
+class MetricSaid(NamedTuple):
+    """What a definition of a metric says; '' and no kinds for what it leaves as it is."""
+
+    name: str
+    step_metric: str
+    kinds: list[str]
+    goal: str
+    is_overwriting: bool
+
+
+def metric_definition(found: Fields) -> MetricSaid:
+    """Read a definition of a metric, or of all that match a pattern."""
     summary = fields(blob(found, 7))
-    body: dict[str, object] = {}
-    if step := text(found, 4):
-        body["step_metric"] = step
-    if kinds := [name for number, name in _AGGREGATES.items() if integer(summary, number)]:
-        body["summary"] = kinds
-    if goal := _GOALS.get(integer(found, 8)):
-        body["goal"] = goal
-    return text(found, 1) or text(found, 2), body
+    return MetricSaid(
+        name=text(found, 1) or text(found, 2),
+        step_metric=text(found, 4),
+        kinds=[name for number, name in _AGGREGATES.items() if integer(summary, number)],
+        goal=_GOALS.get(integer(found, 8), ""),
+        is_overwriting=bool(integer(fields(blob(found, 9)), 1)),
+    )
 
 
 def artifact_manifest(found: Fields) -> list[dict[str, object]]:

@@ -10,6 +10,7 @@ from stratal.core.clock import to_utc
 from stratal.core.errors import Damaged
 from stratal.interop.bounds import artifact_path, to_ns, walk
 from stratal.interop.foreign import (
+    Alerted,
     Began,
     Ended,
     ForeignId,
@@ -29,8 +30,9 @@ from stratal.interop.port import FileSource
 from stratal.interop.protobuf import Fields, blob, fields, integer, text, texts
 from stratal.interop.wandb.artifacts import Artifacts
 from stratal.interop.wandb.container import Record, read_records
+from stratal.interop.wandb.defining import Definitions
 from stratal.interop.wandb.history import History
-from stratal.interop.wandb.messages import Message, items, metric_definition, number_of, read_message, removed, time_of
+from stratal.interop.wandb.messages import Message, items, number_of, read_message, removed, time_of
 from stratal.tracking.capture.git import strip_credentials
 from stratal.tracking.facts import KINDS
 
@@ -40,6 +42,7 @@ _JOBS = {**{kind: kind for kind in KINDS}, "training": "train", "eval": "evaluat
 _BOOKKEEPING = frozenset(("header", "files", "telemetry", "preempting", "request", "noop_link_artifact", "output_logger", "empty"))
 # What of an environment says nothing about a person: no host, user, paths, arguments, e-mail.
 _ENVIRONMENT = {1: "os", 2: "python", 18: "gpu", 25: "cuda"}
+_LEVELS = {"INFO": "info", "WARN": "warning", "ERROR": "error"}
 _COUNTS = {16: "cpus", 17: "logical_cpus", 19: "gpus"}
 # Files that W&B writes about the machine and the person: the environment record says what of it is kept.
 _PERSONAL = frozenset(("wandb-metadata.json",))
@@ -81,11 +84,12 @@ class _Reader:
         # Several processes may have written to one run: each has a folder of its own among the artifacts.
         self._part = to_utc(self._started_ns).strftime("wandb/%Y%m%d_%H%M%S")
         self.remarks: list[Remark] = []
-        self._history = History(self._files)
+        self._history, self._definitions = History(self._files), Definitions()
         self._artifacts = Artifacts(source.staged, f"wandb:{source.run.store}")
         self._verbs: dict[str, Callable[[Fields], list[Statement]]] = {
             "run": self._run, "history": self._row, "config": self._config, "summary": self._said_summary, "stats": self._stats,
-            "output": self._line, "output_raw": self._line, "metric": self._metric, "alert": self._alert, "exit": self._exit,
+            "output": self._line, "output_raw": self._line, "alert": self._alert, "exit": self._exit,
+            "metric": lambda found: self._definitions.read(found, self._at_ns),
             "final": self._over, "footer": self._over,
             "artifact": lambda found: self._artifacts.logged(found, self._at_ns),
             "use_artifact": lambda found: self._artifacts.used(found, self._at_ns),
@@ -181,13 +185,11 @@ class _Reader:
         self._output.write(blob(found, 3))
         return [Held(what="output")]
 
-    def _metric(self, found: Fields) -> list[Statement]:
-        name, body = metric_definition(found)
-        return [Stated(kind="metric", subject=name, body=body, at_ns=self._at_ns)] if name else []
-
     def _alert(self, found: Fields) -> list[Statement]:
-        level, title, words = text(found, 3), text(found, 1), text(found, 2)
-        return [Remarked(text=f"alert {level}: {title}\n{words}".strip(), author="wandb", at_ns=self._at_ns)]
+        said, words = text(found, 1), text(found, 2)
+        title = " ".join(said.split())[:500] or "alert"  # as ours are: one line
+        words = words if title == said else f"{said}\n{words}".strip()
+        return [Alerted(title=title, text=words, level=_LEVELS.get(text(found, 3), "info"), author="wandb", at_ns=self._at_ns)]
 
     def _environment(self, found: Fields) -> list[Statement]:
         body: dict[str, object] = {name: text(found, number) for number, name in _ENVIRONMENT.items() if number in found}
