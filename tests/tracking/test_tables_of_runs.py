@@ -9,10 +9,12 @@ import pytest
 
 from stratal.core.errors import Misuse
 from stratal.store.store import Store
+from stratal.tracking.deleting import delete
 from stratal.tracking.finding import find_runs
 from stratal.tracking.grouping import spread, top
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
+from stratal.tracking.views import save_view
 
 
 @pytest.fixture
@@ -126,6 +128,42 @@ def test_the_best_of_each_group_is_found_and_missing_values_are_left_out(grid: S
     assert [tuple(row.values()) for row in best] == [("gbm", pytest.approx(0.84), "gbm 2"), ("mlp", pytest.approx(0.74), "mlp 2")]
     assert two.column("name") == ["mlp 0", "mlp 1", "gbm 0", "gbm 1"]
     assert top("metrics.auc", k=3, where="params.model = 'mlp'", select="name", store=grid).column("name") == ["mlp 2", "mlp 1", "mlp 0"]
+
+
+def test_best_and_top_take_the_goal_that_runs_define_before_the_name(store: Store) -> None:
+    for name, values in (("low", (1.0, 4.0)), ("high", (2.0, 9.0))):
+        with run("churn", name=name, store=store) as made:
+            made.define_metric("odd*", goal="maximize")
+            made.define_metric("oddest", goal="minimize")
+            for value in values:
+                made.log({"odd": value, "odd loss": value, "oddest": value})
+    run("churn", name="silent", store=store).finish()
+
+    columns = ["name", "best(metrics.`odd loss`)", "best_step(metrics.oddest)", "best(metrics.oddest)"]
+    best = find_runs("best(metrics.odd) > 5", select=columns, store=store)
+
+    assert [tuple(row.values()) for row in best] == [("high", 9.0, 0, 2.0)]
+    assert find_runs("name != 'silent'", order_by="best(metrics.oddest)", select="name", store=store).column("name") == ["low", "high"]
+    assert top("metrics.`odd loss`", select="name", store=store)[0]["name"] == "high"
+    assert top("metrics.oddest", select="name", store=store)[0]["name"] == "low"
+    assert save_view("odd", "best(metrics.odd) > 5", store=store).runs(store=store)[0].name == "high"
+
+
+def test_definitions_that_disagree_are_an_error_until_an_experiment_is_named(store: Store) -> None:
+    for experiment, goal in (("up", "maximize"), ("down", "minimize")):
+        with run(experiment, name=experiment, store=store) as made:
+            made.define_metric("loss", goal=goal)
+            made.log({"loss": 1.0})
+            made.log({"loss": 2.0})
+
+    with pytest.raises(Misuse, match=r"the runs' definitions disagree which way metrics\.loss is better"):
+        top("metrics.loss", store=store)
+    with pytest.raises(Misuse, match="definitions disagree which way loss is better"):
+        find_runs("best(metrics.loss) = 2", store=store)
+    assert find_runs("best(metrics.loss) = 2", experiment="up", store=store)[0].name == "up"
+    assert find_runs("best(metrics.loss) = 1", experiment=["down"], store=store)[0].name == "down"
+    delete(made.id, store=store)
+    assert top("metrics.loss", select="name", store=store)[0]["name"] == "up"
 
 
 @pytest.mark.parametrize(

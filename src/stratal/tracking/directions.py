@@ -1,12 +1,16 @@
-"""Which way a metric is better, read from its name."""
+"""Which way a metric is better: as runs define it, else read from its name."""
 
 import re
+from collections.abc import Collection
 
 from stratal.tracking.facts import SYSTEM
 
 MINIMIZE = "min"
 MAXIMIZE = "max"
 UNKNOWN = "unknown"
+DISPUTED = "disputed"
+# Who does not know, to begin a sentence with.
+UNSURE = {UNKNOWN: "nobody knows", DISPUTED: "the runs' definitions disagree"}
 # Words of metric names that say which way is better. A name with words of both kinds counts as smaller is better
 # (`auc_difference`, `accuracy_loss`).
 _SMALLER = frozenset(
@@ -38,3 +42,10 @@ def direction_of(metric: str) -> str:
     if _SMALLER.intersection(words):
         return MINIMIZE
     return MAXIMIZE if _LARGER.intersection(words) else UNKNOWN
+
+
+def agreed_direction(metric: str, said: Collection[str]) -> str:
+    """Give what definitions say of a metric, all of them the same; "disputed" if they are not; without any, what its name says."""
+    if not said:
+        return direction_of(metric)
+    return next(iter(said)) if len(set(said)) == 1 else DISPUTED

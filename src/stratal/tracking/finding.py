@@ -11,7 +11,7 @@ from stratal.tracking.opening import current_store
 from stratal.tracking.reading import ReadRun, may_be_lost, read
 from stratal.tracking.search import Condition, OrderKey, Searchable, Summary, parse_columns, parse_filter, parse_order
 from stratal.tracking.search.grammar import Names
-from stratal.tracking.selecting import known_in, read_table, remarks_on
+from stratal.tracking.selecting import names_in, read_table, remarks_on
 from stratal.tracking.store import runs as rows
 from stratal.tracking.store.search import MOST, count_runs, pick_runs, search_runs
 from stratal.tracking.table import Framed, RunTable
@@ -133,11 +133,16 @@ def ask(
     order_by: str | Sequence[str] = "",
     living: Collection[str] = (),
 ) -> Asked:
-    """Read a filter and an order, told of the names that the store has. Raises Misuse, with the place."""
-    names = Names(known_in(tx))
+    """Read a filter and an order, told of the names and goals that the store has. Raises Misuse, with the place."""
+    experiments = listed(experiment)
+    names = names_in(tx, experiments)
     order = parse_order(order_by, names=names)
-    experiments = [experiment] if isinstance(experiment, str) else experiment
     return Asked(parse_filter(where, now_ns=tx.now_ns, names=names), order, experiments, living, names)
+
+
+def listed(experiment: str | Sequence[str] | None) -> Sequence[str] | None:
+    """Give experiments as a list; None stays: all."""
+    return [experiment] if isinstance(experiment, str) else experiment
 
 
 def count(where: str = "", *, experiment: str | Sequence[str] | None = None, store: Store | None = None) -> int:

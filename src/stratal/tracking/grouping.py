@@ -9,12 +9,12 @@ import numpy as np
 from stratal.core.errors import Misuse
 from stratal.store.database import Transaction
 from stratal.store.store import Store
-from stratal.tracking.directions import MAXIMIZE, UNKNOWN, direction_of
-from stratal.tracking.finding import Asked, ask
+from stratal.tracking.directions import MAXIMIZE, UNKNOWN, UNSURE, agreed_direction
+from stratal.tracking.finding import Asked, ask, listed
 from stratal.tracking.opening import current_store
 from stratal.tracking.search import Key, parse_columns
 from stratal.tracking.search.grammar import Column, Names
-from stratal.tracking.selecting import Columns, known_in, read_table, remarks_on
+from stratal.tracking.selecting import Columns, names_in, read_table, remarks_on
 from stratal.tracking.table import Cell, RunTable
 
 # Params that only say which draw a run was, when a group is made of all others.
@@ -35,7 +35,7 @@ def top(
 ) -> RunTable:
     """Give the best `k` runs, of all or of each group: columns `per`, then `by`, then those of `select`.
 
-    by: "metrics.auc desc", "min(metrics.loss)"; without asc or desc a metric's name says which way is better.
+    by: "metrics.auc desc", "min(metrics.loss)"; without asc or desc the goal that runs define says which way is better, else the name.
     per: keys whose values make a group, such as ["params.model"]. Runs that lack `by`, or have NaN there, are left out.
     Raises Misuse for what cannot be read, or where nobody knows which way is better."""
     store = store or current_store()
@@ -43,7 +43,8 @@ def top(
         raise Misuse(f"k = {k} is not possible", hint="give 1 or more")
     living = store.living()
     with store.query() as tx:
-        asked = ask(tx, where, experiment=experiment, order_by=_directed(by, Names(known_in(tx))), living=living)
+        order = _directed(by, names_in(tx, listed(experiment)))
+        asked = ask(tx, where, experiment=experiment, order_by=order, living=living)
         measured = asked.order[0].key
         wanted = [*parse_columns(per, names=asked.names), Column(name=str(measured), key=measured)]
         _no_stars(wanted)
@@ -83,16 +84,16 @@ def spread(
 
 
 def _directed(by: str, names: Names) -> str:
-    """Add the direction to what is measured, if its name says it."""
+    """Add the direction to what is measured, if definitions or its name say it."""
     columns = parse_columns(_DIRECTED.sub("", by), names=names)
     if len(columns) != 1 or columns[0].is_all:
         raise Misuse(f"{by!r} is not one thing to measure runs by", hint='for example by="metrics.auc desc"')
     if _DIRECTED.search(by):
         return by
     key = columns[0].key
-    direction = direction_of(key.name) if key.entity == "metrics" else UNKNOWN
-    if direction == UNKNOWN:
-        raise Misuse(f"nobody knows which way {key} is better", hint=f'say it: by="{key} desc", or "{key} asc"')
+    direction = agreed_direction(key.name, names.goals(key.name)) if key.entity == "metrics" else UNKNOWN
+    if direction in UNSURE:
+        raise Misuse(f"{UNSURE[direction]} which way {key} is better", hint=f'say it: by="{key} desc", or "{key} asc"')
     return f"{by} desc" if direction == MAXIMIZE else by
 
 

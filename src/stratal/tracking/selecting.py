@@ -1,18 +1,22 @@
 """Selecting: from the numbers of runs and the columns that were asked for to a table."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
 from stratal.core.clock import to_utc
 from stratal.core.ids import to_bytes
+from stratal.core.records import from_json
 from stratal.store.database import Transaction
 from stratal.store.reading import Snapshot
 from stratal.store.store import Store
+from stratal.tracking.definitions import definition_of
+from stratal.tracking.directions import MAXIMIZE, MINIMIZE
+from stratal.tracking.facts import MetricDefinition
 from stratal.tracking.search import ATTRIBUTES
 from stratal.tracking.search.errors import nearest_stored
-from stratal.tracking.search.grammar import Column, Place
+from stratal.tracking.search.grammar import Column, Names, Place
 from stratal.tracking.search.tree import TIME
 from stratal.tracking.store import columns as stored
 from stratal.tracking.table import Cell
@@ -60,9 +64,14 @@ def remarks_on(tx: Transaction, places: Iterable[Place]) -> list[str]:
     return remarks
 
 
-def known_in(tx: Transaction) -> Callable[[], list[str]]:
-    """Give what tells a parser which keys the store has, once it needs to know."""
-    return lambda: stored.known_keys(tx)
+def names_in(tx: Transaction, experiments: Collection[str] | None = None) -> Names:
+    """Give what tells a parser, once it needs to know, which keys the store has, and which goals runs define. experiments: of these."""
+    return Names(lambda: stored.known_keys(tx), lambda metric: _goals(stored.definitions_of(tx, metric, experiments), metric))
+
+
+def _goals(documents: Iterable[str], metric: str) -> set[str]:
+    found = (definition_of(metric, from_json(document, dict[str, MetricDefinition])) for document in documents)
+    return {MINIMIZE if said.goal == "minimize" else MAXIMIZE for said in found if said is not None and said.goal is not None}
 
 
 def _extreme_step(snapshot: Snapshot, id: bytes, column: Column) -> int | None:

@@ -6,9 +6,9 @@ from stratal.core.errors import Misuse, NotFound
 from stratal.core.records import Record
 from stratal.store.store import Store
 from stratal.tracking.facts import check_name
-from stratal.tracking.finding import Runs, find_runs
+from stratal.tracking.finding import Runs, ask, find_runs, listed
 from stratal.tracking.opening import current_store
-from stratal.tracking.search import parse_columns, parse_filter, parse_order
+from stratal.tracking.search import parse_columns
 from stratal.tracking.search.errors import nearest
 from stratal.tracking.store import views as stored
 from stratal.tracking.store.views import ViewQuery
@@ -54,12 +54,13 @@ def save_view(
     check_name("view", name)
     if limit is not None and limit < 1:
         raise Misuse(f"limit = {limit} is not possible", hint="give 1 or more, or None for all")
-    parse_filter(where, now_ns=store.clock.now_ns())
-    parse_order(order_by)
-    parse_columns(select)
+    experiments = listed(experiment)
+    with store.query() as tx:
+        asked = ask(tx, where, experiment=experiment, order_by=order_by)
+        parse_columns(select, names=asked.names)
     query = ViewQuery(
         where=where,
-        experiments=None if experiment is None else tuple([experiment] if isinstance(experiment, str) else experiment),
+        experiments=None if experiments is None else tuple(experiments),
         order_by=order_by if isinstance(order_by, str) else ", ".join(order_by),
         select=tuple([select] if isinstance(select, str) else select),
         limit=limit,

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from stratal.core.errors import Misuse
 from stratal.store.store import Store
-from stratal.tracking.finding import find_runs
+from stratal.tracking.finding import find_runs, listed
 from stratal.tracking.importance import Importance, Value, importance_of
+from stratal.tracking.opening import current_store
 from stratal.tracking.search import parse_columns
+from stratal.tracking.selecting import names_in
 from stratal.tracking.table import RunTable
 
 
@@ -23,7 +25,9 @@ def importance(
 
     metric: "metrics.auc", "max(metrics.auc)". params: those that are looked at. The same runs and seed give the same answer.
     Raises Misuse for fewer than 20 runs that have the metric, or where nothing varies."""
-    measured = parse_columns(metric)
+    store = store or current_store()
+    with store.query() as tx:
+        measured = parse_columns(metric, names=names_in(tx, listed(experiment)))
     if len(measured) != 1 or measured[0].is_all or measured[0].key.entity != "metrics":
         raise Misuse(f"{metric!r} is not one metric", hint='for example "metrics.auc" or "max(metrics.auc)"')
     table = find_runs(where, experiment=experiment, select=[metric, *([params] if isinstance(params, str) else params)], store=store)

@@ -6,6 +6,7 @@ from stratal.store.database import Transaction
 from stratal.store.store import Store
 from stratal.tracking.reading import ReadRun, may_be_lost, read
 from stratal.tracking.search import parse_filter, parse_order
+from stratal.tracking.selecting import names_in
 from stratal.tracking.store import runs as rows
 from stratal.tracking.store.search import count_runs, search_runs
 
@@ -18,7 +19,7 @@ class Chosen:
     def __init__(self, store: Store, tx: Transaction, where: str, experiments: Sequence[str] | None) -> None:
         """Raises Misuse, with the place, for a filter that cannot be read."""
         self.store, self.tx = store, tx
-        self._condition = parse_filter(where, now_ns=tx.now_ns)
+        self._condition = parse_filter(where, now_ns=tx.now_ns, names=names_in(tx, experiments))
         self._experiments = experiments
         self._living = store.living()
         self.count = count_runs(tx, self._condition, experiments=experiments, living=self._living)

@@ -20,12 +20,12 @@ about runs means the same here; their names of entities and attributes are read 
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from stratal.core.errors import Misuse
 from stratal.core.records import Record
-from stratal.tracking.directions import UNKNOWN, direction_of
+from stratal.tracking.directions import UNSURE, agreed_direction
 from stratal.tracking.search.errors import bad_filter, nearest, nearest_stored
 from stratal.tracking.search.lexer import WORDS, Token, tokens
 from stratal.tracking.search.times import parse_duration, parse_time
@@ -84,9 +84,11 @@ class Place(NamedTuple):
 class Names:
     """What the reader of a text is told about the store, and what it tells of the text."""
 
-    def __init__(self, known: Callable[[], Iterable[str]] = tuple) -> None:
-        """known: gives the keys that the store has, such as params.lr and metrics.auc; called only for a mistake."""
+    def __init__(self, known: Callable[[], Iterable[str]] = tuple, goals: Callable[[str], Collection[str]] = lambda _metric: ()) -> None:
+        """known: gives the keys that the store has, such as params.lr and metrics.auc; called only for a mistake.
+        goals: gives which way runs define a metric to be better, "min" or "max"; called only where that is asked."""
         self.known = known
+        self.goals = goals
         self.places: list[Place] = []
 
 
@@ -282,11 +284,10 @@ class _Reader:
         """Turn best into min or max."""
         if not key.part.startswith("best"):
             return key
-        direction = direction_of(key.name)
-        if direction == UNKNOWN:
-            raise self._wrong(
-                place, f"nobody knows which way {key.name} is better", hint=f"say it: min(metrics.{key.name}) or max(metrics.{key.name})"
-            )
+        direction = agreed_direction(key.name, self._names.goals(key.name))
+        if direction in UNSURE:
+            hint = f"say it: min(metrics.{key.name}) or max(metrics.{key.name})"
+            raise self._wrong(place, f"{UNSURE[direction]} which way {key.name} is better", hint=hint)
         return Key(entity=key.entity, name=key.name, part=key.part.replace("best", direction))
 
     def _key(self, *, is_column: bool = False) -> tuple[Key, Token]:

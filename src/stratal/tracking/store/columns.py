@@ -8,10 +8,10 @@ from sqlalchemy import FromClause, Select, bindparam, exists, select
 
 from stratal.core.records import to_json
 from stratal.store.database import Row, Transaction
-from stratal.store.tables import key, metric, run
+from stratal.store.tables import deletion, key, metric, run
 from stratal.tracking.search import Key
 from stratal.tracking.search.evaluation import Value
-from stratal.tracking.store.dialects import among
+from stratal.tracking.store.dialects import among, json_text
 from stratal.tracking.store.search import PART_COLUMNS, Searching
 from stratal.tracking.tables import param, tag
 
@@ -49,6 +49,8 @@ _IS_KNOWN = {
     for entity, table in _TABLES.items()
 }
 _KEY = select(key.c.id).where(key.c.name == bindparam("key_name"))
+# The newest runs are asked: what a metric means is said anew by each, and a store may hold a hundred thousand.
+_MOST_DEFINING = 1000
 _IDS = select(run.c.no, run.c.id).where(among(run.c.no, bindparam("numbers")))
 
 
@@ -60,6 +62,17 @@ def known_keys(tx: Transaction) -> list[str]:
 def is_known(tx: Transaction, asked: Key) -> bool:
     """Tell whether any run has a key."""
     return asked.entity == "attributes" or tx.value(_IS_KNOWN[asked.entity], key_name=asked.name) is not None
+
+
+def definitions_of(tx: Transaction, name: str, experiments: Collection[str] | None) -> list[str]:
+    """Give the definitions of metrics, as JSON, of the newest thousand runs that have a metric; deleted ones are left out."""
+    id = tx.value(_KEY, key_name=name)
+    newest = select(metric.c.run).where(metric.c.key == id, metric.c.run.not_in(select(deletion.c.run)))
+    if experiments is not None:
+        newest = newest.where(metric.c.experiment.in_(sorted(experiments)))
+    newest = newest.order_by(metric.c.run.desc()).limit(_MOST_DEFINING)
+    said = json_text(run.c.doc, "definitions")
+    return [document for (document,) in tx.rows(select(said).where(run.c.no.in_(newest), said.is_not(None)))]
 
 
 def ids_of(tx: Transaction, numbers: Sequence[int]) -> list[bytes]:
