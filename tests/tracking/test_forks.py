@@ -154,6 +154,22 @@ def test_a_fork_shares_points_before_its_step_and_goes_on_from_there(store: Stor
     assert odd == [(None, "nan")] * 2
 
 
+def test_a_fork_has_the_kind_group_and_job_type_of_the_other_run_unless_others_are_given(store: Store):
+    with run("churn", kind="evaluation", group="week 12", job_type="eval", store=store) as first:
+        first.log({"auc": 0.5}, step=0)
+        with first.fork(step=1) as inside:
+            pass
+    with run(fork_from=(first.ref, 1), kind="job", group="week 13", job_type="redo", store=store) as other:
+        pass
+    with run(fork_from=(first.ref, 1), store=store) as same:
+        pass
+    waiting = fork(first.ref, step=1, store=store)
+
+    said = [(read.kind, read.group, read.job_type) for read in (get_run(made.id, store=store) for made in (inside, same, waiting, other))]
+    assert said == [("evaluation", "week 12", "eval")] * 3 + [("job", "week 13", "redo")]
+    assert (inside.kind, run(resume=waiting.id, store=store).kind) == ("evaluation", "evaluation")
+
+
 def test_search_sees_the_values_that_a_fork_inherited(store: Store):
     with run("e", params={"kind": "base"}, store=store) as first:
         for step in range(10):

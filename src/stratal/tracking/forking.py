@@ -22,8 +22,8 @@ def fork(
 ) -> ReadRun:
     """Make a run whose points before `step` are another run's, shared and not copied; go on with `st.run(resume=its id)`.
 
-    run: id, short form or ref of the other run, which may still be alive. Its params and tags are inherited; `params` and `tags`
-    are put over them. experiment: None for the other run's. Raises NotFound, or Misuse for a step that cannot be.
+    run: id, short form or ref of the other run, which may still be alive. Its kind, group, job type, params and tags are inherited;
+    `params` and `tags` are put over them. experiment: None for the other run's. Raises NotFound, or Misuse for a step that cannot be.
     """
     store = store or current_store()
     check_text("name of the run", name)
@@ -33,6 +33,7 @@ def fork(
     start = Start(
         experiment=experiment or origin.experiment,
         name=name,
+        kind=origin.kind,
         group=origin.group,
         job_type=origin.job_type,
         params={**origin.params, **to_params(params or {})},

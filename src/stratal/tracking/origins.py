@@ -1,4 +1,4 @@
-"""What a fork goes on from: another run's params, tags and points before a step. A fork is made by a command; no point is copied."""
+"""What a fork goes on from: what a run says of itself, and its points before a step. A command makes a fork; no point is copied."""
 
 from operator import index
 from typing import NamedTuple
@@ -17,6 +17,7 @@ class Origin(NamedTuple):
     id: RunId
     step: int
     experiment: str
+    kind: str
     group: str
     job_type: str
     params: dict[str, Scalar]
@@ -35,7 +36,7 @@ def find_origin(store: Store, id: RunId, step: object) -> Origin:
     if record.started_ns is None:
         raise Misuse(f"run {short(id)} has not said how it began, so nothing can go on from it", hint="wait for its journal to arrive")
     group, job_type = (str(record.doc.get(name, "")) for name in ("group", "job_type"))
-    return Origin(id, index(step), record.experiment, group, job_type, params, tags)
+    return Origin(id, index(step), record.experiment, record.kind, group, job_type, params, tags)
 
 
 def insert_fork(store: Store, origin: Origin, start: Start, *, is_open: bool) -> RunId:

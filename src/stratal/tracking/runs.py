@@ -232,10 +232,11 @@ class Run:
     def fork(self, *, step: int, name: str = "", params: object = None, tags: Mapping[str, str] | None = None) -> "Run":
         """Start a run that goes on from this one's points before `step`, shared and not copied, and make it the active one.
 
-        Params and tags are inherited, and what is given is put over them; artifacts and notes stay with this run, which may go on.
+        Kind, group, job type, params and tags are inherited, and what is given is put over them; artifacts and notes stay with this run,
+        which may go on.
         What this run logs later before the step counts in the fork, too; what later epochs of it add or hide does not.
         """
-        return run(None, name=name, params=params, tags=tags, kind=self.kind, fork_from=(self.ref, step), store=self.store)
+        return run(None, name=name, params=params, tags=tags, fork_from=(self.ref, step), store=self.store)
 
     def finish(self, status: str = "finished", *, error: str = "") -> None:
         """End the run. Ending it twice does nothing, unless the first time could not be written; that is tried again at exit."""
@@ -387,7 +388,7 @@ def run(
     name: str = "",
     params: object = None,
     tags: Mapping[str, str] | None = None,
-    kind: str = "train",
+    kind: str | None = None,
     group: str = "",
     job_type: str = "",
     note: str = "",
@@ -403,7 +404,8 @@ def run(
 
     experiment: the named collection it belongs to; inside another run it may be left out. It becomes part of the active run.
     params: as `Run.log_params` takes them. group: runs that belong together; job_type: the part of this one in it: train, eval ...
-    fork_from: (a run, a step): start with that run's points before the step, its params and tags; see `Run.fork`.
+    kind: None for train. fork_from: (a run, a step): start with that run's points before the step, its kind, group, job type, params
+    and tags; what is given goes over them. See `Run.fork`.
     on_error: "warn" counts and warns of calls that cannot be written, "raise" raises StoreDown; None: what the settings say, "warn".
     Raises Misuse for names that cannot be, NotFound for a run to resume that does not exist.
     """
@@ -418,7 +420,8 @@ def run(
     parent = active.enclosing_run()
     origin = None if fork_from is None else _origin(store, fork_from)
     if origin is not None:
-        experiment, group, job_type = experiment or origin.experiment, group or origin.group, job_type or origin.job_type
+        experiment, kind = experiment or origin.experiment, kind or origin.kind
+        group, job_type = group or origin.group, job_type or origin.job_type
         params, tags = {**origin.params, **to_params({} if params is None else params)}, {**origin.tags, **(tags or {})}
         parent = None if parent is not None and parent.id == origin.id else parent
     if experiment is None and parent is not None:
@@ -426,6 +429,7 @@ def run(
     if experiment is None:
         raise Misuse("a run needs an experiment", hint='write st.run("churn")')
     check_name("experiment", experiment)
+    kind = "train" if kind is None else kind
     if kind not in KINDS:
         raise Misuse(f"{kind!r} is no kind of run", hint=f"choose one of: {', '.join(KINDS)}")
     user = store.actor().name
