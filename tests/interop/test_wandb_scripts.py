@@ -4,6 +4,7 @@ test_wandb_artifacts.py; no wandb library is used."""
 import argparse
 import copy
 import math
+import os
 import pickle
 import re
 import subprocess
@@ -273,13 +274,14 @@ def test_an_id_that_was_given_by_us_is_resumed_too():
 
 
 def test_a_fork_has_the_rows_up_to_its_step_and_an_id_of_its_own():
-    origin = wandb.init(project="p", id="root", config={"lr": 0.1})
+    origin = wandb.init(project="p", id="root", config={"lr": 0.1}, group="g", job_type="train")
     for i in range(5):
         origin.log({"loss": i})
     origin.finish()
-    fork = wandb.init(project="p", fork_from="root?_step=2", config={"lr": 0.3})
+    fork = wandb.init(project="p", fork_from="root?_step=2", config={"lr": 0.3}, job_type="tune")
     fork.log({"loss": 9})
     assert points(fork, "loss") == [(0, 0.0), (1, 1.0), (2, 2.0), (3, 9.0)]
+    assert (fork.group, fork.job_type, read(fork).group, read(fork).job_type) == ("g", "tune", "g", "tune")
     assert (fork.config.lr, fork.starting_step, "wandb.id" in read(fork).tags) == (0.3, 3, False)
     assert wandb.Api().run("p/root").ours.id == origin.ours.id
     for text in ("root", "root?_step=x", "nobody?_step=1"):
@@ -300,6 +302,25 @@ def test_a_second_init_gives_the_open_run_unless_reinit_says_else():
     third = wandb.init(project="p", settings={"reinit": "finish_previous"})
     assert [read(run).status for run in (first, second, third)] == ["finished", "finished", "running"]
     assert wandb.run is third
+
+
+def test_a_forked_process_logs_to_its_parents_run_until_it_begins_its_own(store):
+    script = """
+import os, stratal.interop.wandb as wandb
+run = wandb.init(project="p", name="parent")
+if (child := os.fork()) == 0:
+    wandb.log({"from_child": 1}, step=5)
+    with wandb.init(project="p", name="child") as own:
+        wandb.log({"own": 1})
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+run.log({"after": 1})
+"""
+    environ = {**os.environ, "STRATAL_STORE": str(store.folder)}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environ)
+    assert {(run.name, run.status): set(run.metrics) for run in find_runs()} == {
+        ("parent", "finished"): {"from_child", "after"}, ("child", "finished"): {"own"},
+    }  # fmt: skip
 
 
 def test_a_setting_keeps_its_value_unless_a_change_is_allowed():
@@ -366,7 +387,7 @@ def test_the_api_reads_rows_as_scripts_expect_them():
     assert list(found.scan_history(keys=["acc", "loss"])) == [{"acc": 0.1, "loss": 1.0}]
     assert [row["_step"] for row in found.scan_history(min_step=1, max_step=2)] == [1]
     assert found.history(keys=["loss"], pandas=False) == [{"loss": 1.0, "_step": 0}, {"loss": 0.5, "_step": 1}]
-    assert found.history()["loss"].tolist() == [1.0, 0.5]
+    assert found.history()["loss"].tolist() == [1.0, 0.5] and math.isnan(found.history()["acc"][1])
     assert [(each.name, each.state) for each in api.runs("team/p")] == [("second", "failed"), (found.name, "finished")]
     assert api.runs("p", order="+created_at")[0].id == "one"
     for wrong in (lambda: api.run("p/none"), lambda: api.runs("p", filters={"a": 1}), lambda: api.runs("p", order="-summary_metrics.x")):

@@ -61,11 +61,14 @@ class ApiRun:
         rows = list(self.scan_history(None if keys is None else list(dict.fromkeys([*keys, x_axis]))))
         if not pandas:
             return rows
+        import polars  # both only for those who ask for a frame of it
+
+        from stratal.tracking.frames import to_pandas
+
         try:
-            from pandas import DataFrame  # only for those who ask for a frame of it
+            return to_pandas(polars.DataFrame(rows, infer_schema_length=None))
         except ModuleNotFoundError as error:
             raise Error("pandas is not installed", hint="pip install pandas; or history(pandas=False) gives a list of dicts") from error
-        return DataFrame(rows)
 
     def _rows(self, keys: Sequence[str] | None) -> list[dict[str, object]]:
         there = [name for name in self.ours.metrics if not name.startswith(SYSTEM)]

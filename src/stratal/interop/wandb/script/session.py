@@ -1,6 +1,7 @@
 """The module's own functions: `wandb.init`, and what speaks to the run of the moment."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ log_ = logging.getLogger(__name__)
 
 _current: list[Run] = []  # wandb.run, if it is open
 _made: list[Run] = []  # all that this process began, in order; those that have ended are forgotten
+os.register_at_fork(after_in_child=_made.clear)  # a child's `init` begins a run of its own; until then it logs to its parent's
 ID_TAG, ENTITY_TAG = "wandb.id", "wandb.entity"
 
 
@@ -238,10 +240,13 @@ def _started(*, project: str, id: str, resume: str, fork_from: str | None, tags:
     before = earlier if earlier is not None else origin
     all_tags = list(dict.fromkeys([*(true_tags(before) if before is not None else ()), *tags]))
     name = words.name or (earlier.name if earlier is not None else "") or id or ours.short
-    group = earlier.group if earlier is not None else words.group or (origin.group if origin is not None else "")
+    group, job_type = words.group, words.job_type
+    if before is not None:  # what a fork is told goes over what it inherits; a run that goes on keeps what it has
+        group = (group if earlier is None else "") or before.group
+        job_type = (job_type if earlier is None else "") or before.job_type
     made = Run(
         ours, id=id or ours.short, project=project, name=name, tags=all_tags, entity=words.entity, notes=words.notes, may_change=may_change,
-        group=group, job_type=words.job_type if earlier is None else earlier.job_type,
+        group=group, job_type=job_type,
     )  # fmt: skip
     made.resumed = earlier is not None
     if before is not None:
