@@ -107,6 +107,7 @@ def test_a_file_that_went_before_it_was_logged_is_missed_in_words():
     ("call", "words"),
     [
         (lambda a: wandb.Artifact("a/b", type="x"), "cannot name an artifact"),
+        (lambda a: wandb.Artifact("a", type="x", incremental=True), "incremental=True cannot be honoured"),
         (lambda a: a.add_file("none.txt"), "there is no file none.txt"),
         (lambda a: a.add_dir("none"), "there is no folder none"),
         (lambda a: a.add(wandb.Image(np.zeros((2, 2))), "img"), r"wandb\.Image cannot be added"),

@@ -436,6 +436,7 @@ def test_an_unknown_name_is_an_attribute_error():
     ("call", "words"),
     [
         (lambda run: run.log([1, 2]), "log takes a dict"),
+        (lambda run: run.log({"a": 1}, step=1.5), r"step 1\.5 is no whole number"),
         (lambda run: wandb.Video(np.zeros((3, 4))), "time, channels, height, width"),
         (lambda run: wandb.Image(np.zeros((2, 2)), boxes={"a": 1}), "draw them into the pixels"),
         (lambda run: run.log({"x": wandb.Image(np.zeros((2, 2, 5)))}), "is no image"),

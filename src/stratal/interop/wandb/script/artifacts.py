@@ -14,6 +14,7 @@ import msgspec
 
 from stratal.core.errors import StoreDown
 from stratal.core.records import to_json
+from stratal.interop.wandb.script.missing import refuse
 from stratal.interop.wandb.script.settings import Error
 from stratal.interop.wandb.script.values import Table
 from stratal.store.store import Store
@@ -31,8 +32,11 @@ class Artifact:
     """Files, folders and references that are logged together. Files are read when it is logged; W&B copies them when they are added."""
 
     def __init__(
-        self, name: str, type: str, description: str | None = None, metadata: Mapping[str, object] | None = None, **ignored: object
-    ) -> None:
+        self, name: str, type: str, description: str | None = None, metadata: Mapping[str, object] | None = None, incremental: bool = False,
+        **ignored: object,
+    ) -> None:  # fmt: skip
+        if incremental:
+            refuse("incremental=True", "add all files of the version: those that are stored already take no room")
         if not name or set(name) & set("/:"):
             raise Error(f"{name!r} cannot name an artifact", hint="use letters, digits, '-', '_' and '.'")
         self.name, self.type = name, type

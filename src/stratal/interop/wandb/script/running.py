@@ -7,6 +7,7 @@ row has; so a kill loses nothing, and lower steps are kept, which W&B drops.
 import glob as globs
 import os
 from collections.abc import Mapping, Sequence
+from operator import index
 from pathlib import Path
 from types import TracebackType
 
@@ -107,7 +108,9 @@ class Run:
 
         A step below that of the row is kept, and does not move the row."""
         values = _row(data)
-        at = self._step if step is None else int(step)
+        if step is not None and not hasattr(step, "__index__"):
+            raise Error(f"step {step!r} is no whole number", hint="log what it counts: define_metric(NAME, step_metric='epoch')")
+        at = self._step if step is None else index(step)
         if values:
             self.ours.log(values, step=at)
             self.summary.take(_numbers(values), self._definitions)
