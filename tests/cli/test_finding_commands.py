@@ -6,6 +6,7 @@ import pytest
 
 from stratal.cli.app import main
 from stratal.store.store import Store
+from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import use_store
 from stratal.tracking.runs import run
 
@@ -77,3 +78,38 @@ def test_views_are_saved_used_and_removed(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit) as ended:
         main(["runs", "--view", "good"])
     assert ended.value.code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("runs", "-n", "0"), "limit = 0 is not possible"),
+        (("top", "metrics.acu"), "did you mean metrics.auc?"),
+        (("importance", "metrics.acu"), "no run has metrics.acu: did you mean metrics.auc?"),
+        (("importance", "auc"), "did you mean metrics.auc?"),
+        (("plot", "-q", "name = 'x'", "-m", "auc"), "no run passes the filter"),
+        (("purge",), "--older-than 30"),
+    ],
+)
+def test_a_slip_of_the_pen_is_told_with_what_was_meant(words: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code in (1, 2)
+    assert says in capsys.readouterr().err
+
+
+def test_the_first_digits_of_an_id_are_no_short_form_and_the_hint_says_which_are(grid: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    first = find_runs(limit=1, store=grid)[0]
+    with pytest.raises(SystemExit) as ended:
+        main(["show", first.id[:8]])
+    assert ended.value.code == 1
+    assert "the short form of an id is its last 8 digits" in capsys.readouterr().err
+
+
+def test_a_run_of_which_no_output_is_kept_says_how_it_is(grid: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    first = find_runs(limit=1, store=grid)[0]
+    with pytest.raises(SystemExit) as ended:
+        main(["output", first.short])
+    told = capsys.readouterr()
+    assert (ended.value.code, told.out) == (0, "")
+    assert "st.autolog()" in told.err

@@ -102,3 +102,12 @@ def test_a_deleted_run_that_is_named_is_watched(capsys: pytest.CaptureFixture[st
     delete(made.ref)
 
     assert output(capsys, "watch", made.id, "-m", "loss") == f"{made.short}  a  finished  loss 0.0333333\n"
+
+
+def test_a_metric_that_no_watched_run_has_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    made = train()
+    made.finish()
+    with pytest.raises(SystemExit) as ended:
+        main(["watch", made.id, "-m", "los"])
+    assert ended.value.code == 0
+    assert "none of these runs has the metric 'los'; they have: auc, loss" in capsys.readouterr().err

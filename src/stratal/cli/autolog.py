@@ -1,5 +1,6 @@
 """Commands of autolog: what would be logged here, and what a run printed."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -46,3 +47,5 @@ def output(
         print_json({"output": text})
     else:
         print(text, end="")
+    if not text:
+        print("nothing is kept of what it printed; st.autolog() in a program keeps that of its runs", file=sys.stderr)

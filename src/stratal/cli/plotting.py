@@ -47,7 +47,7 @@ def _plot(
     use(store)
     picked = _named(runs, query) if runs or query else list(find_runs(limit=_MOST))
     if not picked:
-        raise NotFound("there is no run to plot", hint="name runs, or give a filter that some pass")
+        raise NotFound("no run passes the filter" if query else "there is no run to plot", hint="see what is there with `stratal runs`")
     drawn = plot(picked, metric, x=x, smooth=smooth)
     if out is not None:
         drawn.save(out)
@@ -73,11 +73,16 @@ def _watch(
         raise Misuse(f"--every {every:g} is not possible", hint="give seconds above 0")
     looks = _looks(runs, query, every)
     if json or not sys.stdout.isatty():
-        _watch_in_lines(looks, metric or [], json)
-        return
-    with Live(console=Console(highlight=False), auto_refresh=False) as live:
-        for found in looks:
-            live.update(_watched(found, metric or []), refresh=True)
+        found = _watch_in_lines(looks, metric or [], json)
+    else:
+        found = []
+        with Live(console=Console(highlight=False), auto_refresh=False) as live:
+            for found in looks:
+                live.update(_watched(found, metric or []), refresh=True)
+    logged = sorted({name for each in found for name in each.metrics})
+    for name in metric or []:
+        if name not in logged:
+            print(f"none of these runs has the metric {name!r}; they have: {', '.join(logged[:12]) or 'none'}", file=sys.stderr)
 
 
 def _looks(runs: Sequence[str] | None, query: str, every_s: float) -> Iterator[list[ReadRun]]:
@@ -100,7 +105,9 @@ def _looks(runs: Sequence[str] | None, query: str, every_s: float) -> Iterator[l
         pause.wait(every_s)
 
 
-def _watch_in_lines(looks: Iterator[list[ReadRun]], metrics: Sequence[str], json: bool) -> None:
+def _watch_in_lines(looks: Iterator[list[ReadRun]], metrics: Sequence[str], json: bool) -> list[ReadRun]:
+    """Print changes as they come; gives the runs as they were seen last."""
+    found: list[ReadRun] = []
     said: dict[str, object] = {}
     for found in looks:
         for run in found:
@@ -115,6 +122,7 @@ def _watch_in_lines(looks: Iterator[list[ReadRun]], metrics: Sequence[str], json
             else:
                 values = "  ".join(f"{name} {shown(value)}" for name, value in state.items())
                 print(f"{run.short}  {run.name or run.experiment}  {run.status}  {values}".rstrip(), flush=True)
+    return found
 
 
 def _watched(found: Sequence[ReadRun], metrics: Sequence[str]) -> RenderableType:

@@ -50,7 +50,7 @@ def runs(
     common: Asked = {
         "experiment": None if asked.experiments is None else list(asked.experiments),
         "order_by": asked.order_by,
-        "limit": asked.limit or 50,
+        "limit": 50 if asked.limit is None else asked.limit,
         "after": after,
     }
     if asked.select:
@@ -67,7 +67,7 @@ def runs(
             print(f"next page: --after {found.next}", file=sys.stderr)
         return
     if not found:
-        print_out("No runs." if not asked.where and not asked.experiments else "No run passes the filter.")
+        print("No run passes the filter." if asked.where or asked.experiments else f"No runs in {current_store().url}.")
     else:
         print_out(runs_table(found, page_width()))
     print_ending(found.remarks, found.next, f"The first {len(found)}; --limit gives more")
@@ -165,7 +165,7 @@ def viewed(view: str | None, query: str, experiment: list[str] | None, order: st
         experiments=tuple(experiment) if experiment else saved.experiments,
         order_by=order or saved.order_by,
         select=(columns,) if columns else saved.select,
-        limit=limit or saved.limit,
+        limit=saved.limit if limit is None else limit,
     )
 
 

@@ -218,7 +218,10 @@ def _run_head(run: ReadRun) -> Table:
         head.add_row("note", cell(f"{note.text}  ({note.author}, {moment(note.at_ns)})"))
     if run.children:
         shown_ids = ", ".join(short(child) for child in run.children[:12])
-        head.add_row("parts", cell(f"{len(run.children)} runs: {shown_ids}{' ...' if len(run.children) > 12 else ''}"))
+        head.add_row(
+            "parts",
+            cell(f"{len(run.children)} run{'' if len(run.children) == 1 else 's'}: {shown_ids}{' ...' if len(run.children) > 12 else ''}"),
+        )
     return head
 
 

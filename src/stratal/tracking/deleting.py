@@ -74,7 +74,8 @@ def purge(
     """
     if (ref is None) == (older_than_days is None):
         raise Misuse(
-            "a purge needs a run, an experiment, or an age", hint='write st.purge("run:7c41e09b"), or st.purge(older_than_days=30)'
+            "a purge needs a run, an experiment, or an age",
+            hint='write st.purge("run:7c41e09b") or st.purge(older_than_days=30); stratal purge 7c41e09b or --older-than 30',
         )
     store = store or current_store()
     store.settle()  # a run may stand in another process's journal only

@@ -13,6 +13,7 @@ from stratal.tracking.directions import MAXIMIZE, UNKNOWN, UNSURE, agreed_direct
 from stratal.tracking.finding import Asked, ask, listed
 from stratal.tracking.opening import current_store
 from stratal.tracking.search import Key, parse_columns
+from stratal.tracking.search.errors import nearest_stored
 from stratal.tracking.search.grammar import Column, Names
 from stratal.tracking.selecting import Columns, names_in, read_table, remarks_on
 from stratal.tracking.table import Cell, RunTable
@@ -93,8 +94,14 @@ def _directed(by: str, names: Names) -> str:
     key = columns[0].key
     direction = agreed_direction(key.name, names.goals(key.name)) if key.entity == "metrics" else UNKNOWN
     if direction in UNSURE:
-        raise Misuse(f"{UNSURE[direction]} which way {key} is better", hint=f'say it: by="{key} desc", or "{key} asc"')
+        near = _nearest(key, list(names.known()))
+        raise Misuse(f"{UNSURE[direction]} which way {key} is better", hint=f'{near}say it: by="{key} desc", or "{key} asc"')
     return f"{by} desc" if direction == MAXIMIZE else by
+
+
+def _nearest(key: Key, known: Sequence[str]) -> str:
+    named = f"{key.entity}.{key.name}"
+    return "" if key.entity == "attributes" or named in known else nearest_stored(named, known)
 
 
 def _first_of_groups(tx: Transaction, store: Store, asked: Asked, wanted: Sequence[Column], k: int) -> list[int]:

@@ -519,10 +519,16 @@ def find_id(store: Store, text: str, *, tx: "Transaction | None" = None) -> RunI
             return rows.get_record(reading, text).id
         found = rows.ids_ending_with(reading, text) if len(text) >= 6 and all(c in "0123456789abcdef" for c in text) else []
     if not found:
-        raise NotFound(f"there is no run {text!r} in this store", hint="list runs with `stratal runs`")
+        raise NotFound(f"there is no run {text!r} in this store", hint=_where_runs_are(text))
     if len(found) > 1:
         raise Misuse(f"run {text!r} is ambiguous: {', '.join(found)}", hint="use the whole id")
     return found[0]
+
+
+def _where_runs_are(text: str) -> str:
+    """Say how to find a run; that ids are shortened at their end, to whom it may concern: their beginnings are times."""
+    is_short = 4 <= len(text) < 32 and all(c in "0123456789abcdef" for c in text)
+    return f"{'the short form of an id is its last 8 digits; ' if is_short else ''}list runs with `stratal runs`"
 
 
 def _end_open_runs() -> None:

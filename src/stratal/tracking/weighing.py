@@ -31,7 +31,12 @@ def importance(
     if len(measured) != 1 or measured[0].is_all or measured[0].key.entity != "metrics":
         raise Misuse(f"{metric!r} is not one metric", hint='for example "metrics.auc" or "max(metrics.auc)"')
     table = find_runs(where, experiment=experiment, select=[metric, *([params] if isinstance(params, str) else params)], store=store)
-    return importance_in(table, measured[0].name, seed=seed)
+    try:
+        return importance_in(table, measured[0].name, seed=seed)
+    except Misuse as error:
+        if not table.remarks:
+            raise
+        raise Misuse("\n".join([error.message, *table.remarks]), hint=error.hint) from error  # a slip of the pen leaves few runs
 
 
 def importance_in(table: RunTable, metric: str, *, seed: int = 0) -> Importance:
