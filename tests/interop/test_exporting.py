@@ -293,7 +293,7 @@ def test_an_export_that_fails_leaves_nothing(filled: Store, tmp_path: Path) -> N
     blob.chmod(0o644)
     blob.write_bytes(b"eno")
 
-    with pytest.raises(Damaged, match="artifact a "):
+    with pytest.raises(Damaged, match="artifact 'a' "):
         export_runs(tmp_path / "out", artifacts=True, store=filled)
 
     assert {path.name for path in tmp_path.iterdir()} == {"store"}

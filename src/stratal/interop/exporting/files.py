@@ -1,11 +1,10 @@
 """Bytes of artifacts in an export: a file per artifact under its run and path, wherever a file system can hold it so."""
 
-import shutil
 from pathlib import Path
 
 from stratal.core.errors import Damaged, NotFound
-from stratal.store.blobs import digest_of_file
 from stratal.store.store import Store
+from stratal.tracking.downloading import copy_out
 from stratal.tracking.facts import check_artifact_path
 from stratal.tracking.store.runs import Artifact
 
@@ -30,24 +29,16 @@ class ArtifactFiles:
         return {one.path: self._copy(run_folder, one, may_keep_name=one.path not in folders) for one in artifacts}
 
     def _copy(self, run_folder: str, artifact: Artifact, *, may_keep_name: bool) -> str:
-        source = self._source(artifact)
         fits = may_keep_name and all(len(part.encode()) <= LONGEST_NAME for part in artifact.path.split("/"))
         relative = f"{run_folder}/{check_artifact_path(artifact.path) if fits else f'by-digest-{artifact.digest}'}"
-        target = self._folder / relative
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
-        if digest_of_file(target) != artifact.digest:
-            raise Damaged(f"artifact {artifact.path} does not hold the bytes that were stored", hint="restore the blob from a backup")
+        try:
+            copy_out(self._store.blobs, artifact.digest, self._folder / relative)
+        except (NotFound, Damaged) as error:
+            hint = "export without artifacts, or bring the blob back from a backup"
+            raise type(error)(f"artifact {artifact.path!r} cannot be exported: {error.message}", hint=hint) from error
         self.count += 1
         self.size_bytes += artifact.size_bytes
         return relative
-
-    def _source(self, artifact: Artifact) -> Path:
-        try:
-            return self._store.blobs.path(artifact.digest)
-        except NotFound as error:
-            hint = "export without artifacts, or bring the blob back from a backup"
-            raise NotFound(f"the bytes of artifact {artifact.path!r} are not in this store", hint=hint) from error
 
 
 def _folders(path: str) -> list[str]:
