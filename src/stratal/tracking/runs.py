@@ -544,3 +544,4 @@ def _end_open_runs() -> None:
 
 atexit.register(_end_open_runs)
 os.register_at_fork(after_in_child=active.forget_all)
+os.register_at_fork(after_in_child=_unended.clear)  # they are its parent's to end
