@@ -85,7 +85,35 @@ def test_what_was_used_least_recently_goes_first_and_what_is_in_use_stays(blobs:
     assert mine.is_dir()
     kept = {file.read_bytes()[:1] for file in cache.folder.glob("*/files/*")}
     assert kept == {b"\0", b"\3"}
-    assert len(list(cache.folder.glob("*.lock"))) == 2, "a folder takes its lock with it"
+    assert len(list(cache.folder.glob("*.uses"))) == 2, "those of processes that have ended went when room was made"
+
+
+def test_however_many_folders_are_given_they_cost_no_open_files(blobs: Blobs, tmp_path: Path):
+    cache, digest = Cache(tmp_path / "cache", limit_bytes=1 << 20), blobs.put(b"a")
+    cache.folder_of({"first": digest}, blobs.path)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(20):
+        cache.folder_of({f"f{number}": digest}, blobs.path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_folder_that_a_forked_child_was_given_stays_while_the_child_lives(blobs: Blobs, tmp_path: Path):
+    cache = Cache(tmp_path / "cache", limit_bytes=1)
+    cache.folder_of({"parents": blobs.put(b"aa")}, blobs.path)
+    read, write = os.pipe()
+
+    def work() -> None:
+        os.write(write, bytes(cache.folder_of({"childs": blobs.put(b"bb")}, blobs.path)))
+        signal.pause()
+
+    child = _elsewhere(work)
+    try:
+        given = Path(os.fsdecode(os.read(read, 4096)))
+        cache.folder_of({"more": blobs.put(b"cc")}, blobs.path)
+        assert (given / "childs").read_bytes() == b"bb"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_many_processes_that_ask_at_once_get_whole_folders(blobs: Blobs, tmp_path: Path):

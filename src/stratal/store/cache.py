@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +23,12 @@ import msgspec
 from stratal.core.errors import Damaged, Misuse, StoreDown
 from stratal.core.records import Record, to_json
 from stratal.store.blobs import digest_of_file
+from stratal.store.journal import give_back, try_lock
 
-# Locks that this process holds on folders that it was given, for as long as it lives. A forked child holds them, too.
-_held: dict[Path, int] = {}
+# The file in each cache that names what this process was given, locked for as long as it or a child lives that it forked. One for all
+# folders: a process may be given more of them than it may open files.
+_uses: dict[Path, int] = {}
+_held: set[Path] = set()
 
 
 class _Kept(Record, frozen=True, kw_only=True):
@@ -71,16 +74,41 @@ class Cache:
 
     def _hold(self, place: Path) -> None:
         """Keep this folder from being dropped while this process lives."""
-        if place in _held:
-            return
-        lock = place.with_suffix(".lock")
-        while True:
-            fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            fcntl.flock(fd, fcntl.LOCK_SH)  # waits only while somebody drops the folder
-            if lock.exists() and os.path.samestat(os.fstat(fd), lock.stat()):
-                _held[place] = fd
-                return
-            os.close(fd)  # it was dropped, and its lock with it
+        if place not in _held:
+            with self._locked(fcntl.LOCK_SH):
+                os.write(self._uses(), f"{place.name}\n".encode())
+            _held.add(place)
+
+    def _uses(self) -> int:
+        """Give the file of what this process was given. Called under the lock: else it passes for a dead one's before it is locked."""
+        if self.folder not in _uses:
+            fd = os.open(self.folder / f"{secrets.token_hex(8)}.uses", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            _uses[self.folder] = fd
+        return _uses[self.folder]
+
+    def _in_use(self) -> set[str]:
+        """Give the names of folders that living processes were given."""
+        found: set[str] = set()
+        for path in self.folder.glob("*.uses"):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                if try_lock(fd):
+                    path.unlink()  # its process has died
+                else:
+                    found.update(path.read_text().split())
+            finally:
+                give_back(fd)
+        return found
+
+    @contextlib.contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        fd = os.open(self.folder / "cache.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, kind)
+            yield
+        finally:
+            give_back(fd)
 
     def _make(self, place: Path, files: Mapping[str, str], find: Callable[[str], Path]) -> None:
         aside = self.folder / f"{secrets.token_hex(8)}.new"
@@ -101,11 +129,14 @@ class Cache:
     def _make_room(self) -> None:
         entries = sorted(self._entries())
         total = sum(entry.size_bytes for entry in entries)
-        for entry in entries:
-            if total <= self.limit_bytes:
-                break
-            if entry.place not in _held and self._drop(entry.place):
-                total -= entry.size_bytes
+        if total > self.limit_bytes:
+            with self._locked(fcntl.LOCK_EX):
+                in_use = self._in_use()
+                for entry in entries:
+                    if total > self.limit_bytes and entry.place.name not in in_use:
+                        with contextlib.suppress(FileNotFoundError):  # another process dropped it
+                            entry.place.rename(self.folder / f"{secrets.token_hex(8)}.old")
+                        total -= entry.size_bytes
         for left in (*self.folder.glob("*.old"), *(new for new in self.folder.glob("*.new") if _is_left(new))):
             shutil.rmtree(left, ignore_errors=True)
 
@@ -117,22 +148,6 @@ class Cache:
             except (OSError, msgspec.DecodeError):  # dropped meanwhile, or changed by hand
                 continue
         return [entry for entry in found if entry.place.suffix not in (".new", ".old")]
-
-    def _drop(self, place: Path) -> bool:
-        """Drop a folder unless somebody uses it."""
-        lock = place.with_suffix(".lock")
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            old = self.folder / f"{secrets.token_hex(8)}.old"
-            place.rename(old)
-            lock.unlink()
-            shutil.rmtree(old, ignore_errors=True)
-        except OSError:  # in use, or dropped by another process
-            return False
-        finally:
-            os.close(fd)
-        return True
 
 
 def _is_left(aside: Path) -> bool:
@@ -165,3 +180,6 @@ def _copy(source: Path, folder: Path, path: str, digest: str) -> tuple[int, int]
 def _state(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_size, found.st_mtime_ns
+
+
+os.register_at_fork(after_in_child=_uses.clear)  # what it is given itself goes into a file of its own; that of its parent stays open
