@@ -1,6 +1,7 @@
 """Failures of ours in somebody's training: what cannot be written is counted and warned of, and the training goes on. Excludes control."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -166,3 +167,18 @@ def test_the_end_of_work_under_a_lease_raises_if_it_cannot_be_kept(store: Store)
         leased.finish()
     leased.finish()
     assert get_run(leased.id, store=store).status == "finished"
+
+
+def test_a_forked_child_does_not_end_what_its_parent_could_not(disk: SmallDisk):
+    store = open_store(disk.folder / "store")
+    with run("e", store=store) as training:
+        store.writer.close()
+        disk.make_read_only()
+    assert list(runs._unended) == [training.id]
+    child = os.fork()
+    if child == 0:
+        os._exit(len(runs._unended))
+    assert os.waitpid(child, 0)[1] == 0
+    disk.make_writable()
+    runs._end_open_runs()
+    assert get_run(training.id, store=store).status == "finished"

@@ -5,8 +5,8 @@ store that is also shipped says the URL in `remote`; its segments stay until the
 """
 
 import contextlib
-import os
 import re
+import secrets
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -87,6 +87,6 @@ def _read(path: Path) -> str | None:
 
 
 def _write(path: Path, text: str) -> None:
-    aside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     aside.write_text(text + "\n", encoding="utf-8")
     aside.rename(path)
