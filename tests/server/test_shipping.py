@@ -16,8 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from stratal.core.errors import Misuse, StoreDown
 from stratal.core.ids import new_id, to_bytes
 from stratal.server.ingest import Ingest
-from stratal.store import journal
+from stratal.store import journal, shipping
 from stratal.store.arriving import Arrivals, everybody
+from stratal.store.blobs import Blobs
 from stratal.store.calling import Server
 from stratal.store.journal import Writer, segments
 from stratal.store.marks import mark_spool, remote_url, shipped_to
@@ -91,6 +92,24 @@ def test_segments_of_a_writer_arrive_in_order_and_large_ones_in_windows(served, 
         points = snapshot.series(to_bytes(id), "a")
     assert points.values.tolist() == [float(step) for step in range(200)]
     assert points.steps.tolist() == list(range(200))
+
+
+def test_a_long_transfer_says_that_its_writers_are_alive(served, spool, shipper, monkeypatch):
+    def seen_ns() -> int:
+        return served[1].database.connect().execute("select max(seen_ns) from remote_writer").fetchone()[0]
+
+    monkeypatch.setattr(shipping, "BEAT_S", 0.0)
+    writer, id = Writer(spool / "journal"), new_id()
+    log_rows(writer, id, range(3))
+    shipper.ship()
+    assert seen_ns() == 0, "a sync that does not watch says nothing of what comes"
+    shipper.beat()
+    before = seen_ns()
+    blob = Blobs(spool / "blobs").put(os.urandom(2 << 20))
+    writer.fact(to_bytes(id), 0, "artifact", {"path": "a", "digest": blob, "size_bytes": 2 << 20})
+    shipper.ship()
+    assert seen_ns() > before > 0
+    assert served[1].blobs.has(blob)
 
 
 def test_another_shipper_goes_on_where_the_first_one_was(served, spool, shipper):

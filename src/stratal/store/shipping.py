@@ -10,6 +10,7 @@ of every byte up to its last frame. 3 what is refused of one writer stops no oth
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -24,7 +25,7 @@ from stratal.store.calling import Server
 from stratal.store.frames import FACT, read_fact
 from stratal.store.journal import Tail, give_back, living_writers, open_segments, read_tail, segments, try_lock
 from stratal.store.marks import is_shipped, mark_shipped
-from stratal.store.shipments import MOST_SHIPMENT_BYTES, OtherBytes, OtherOffset, Seal
+from stratal.store.shipments import BEAT_S, MOST_SHIPMENT_BYTES, OtherBytes, OtherOffset, Seal
 
 # Answers of the same segment or blob that bring nothing forward, after which a pass gives up. A race of two senders needs two.
 MOST_DETOURS = 5
@@ -54,6 +55,7 @@ class Shipper:
         self._server, self._keeps, self._told = server, keeps, told
         self._known: dict[str, int] = {}  # how far the server is, by our own knowledge
         self._sent: set[str] = set()  # blobs that the server has, as this pass knows
+        self._next_beat_s = 0.0
         self.done = Shipped()
 
     def ship(self) -> bool:
@@ -72,9 +74,11 @@ class Shipper:
             return True
 
     def beat(self) -> None:
-        """Say which writers here are alive."""
-        if living := living_writers(self._journals):
-            self._server.beat(sorted(living))
+        """Say which writers here are alive, if it is time again. From the first time on passes say it, too, however long a blob takes."""
+        if time.monotonic() >= self._next_beat_s:
+            self._next_beat_s = time.monotonic() + BEAT_S
+            if living := living_writers(self._journals):
+                self._server.beat(sorted(living))
 
     def waiting_bytes(self) -> int:
         """Give how many bytes of journals the server is not known to have."""
@@ -130,7 +134,7 @@ class Shipper:
             raise OtherOffset(f"{tail.name} is at {acknowledged} there", acknowledged)
         self.done.frames += sum(frame.stretch for frame in tail.read.frames)
         self.done.size_bytes += len(data)
-        self._told(len(data))
+        self._went_out(len(data))
         return acknowledged
 
     def _meet(self, name: str, fd: int, since: int) -> int:
@@ -181,7 +185,7 @@ class Shipper:
         is_new = offset is not None
         while offset is not None:
             try:
-                got = self._server.put_blob(path, digest, offset, self._told)
+                got = self._server.put_blob(path, digest, offset, self._went_out)
                 if got == size:
                     break
                 offset = got
@@ -198,6 +202,12 @@ class Shipper:
         self._sent.add(digest)
         self.done.blobs += is_new
         self.done.blob_bytes += size if is_new else 0
+
+    def _went_out(self, size: int) -> None:
+        self._told(size)
+        if self._next_beat_s:
+            with contextlib.suppress(StoreDown):  # the transfer itself tells whether the server is there
+                self.beat()
 
     def _refuse(self, why: str) -> None:
         self.done.refused.append(why)

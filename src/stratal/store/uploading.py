@@ -8,14 +8,12 @@ import atexit
 import logging
 import os
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stratal.core.errors import StoreDown
 from stratal.core.threads import start_aside
 from stratal.store.journal import Writer
-from stratal.store.shipments import BEAT_S
 
 if TYPE_CHECKING:
     from stratal.store.shipping import Shipper
@@ -40,7 +38,6 @@ class Uploader:
         self._change = threading.Condition()
         self._is_ending, self._has_ended = False, False
         self._is_reached: bool | None = None  # None: not tried yet
-        self._next_beat_s = 0.0
         self._said: set[str] = set()
         if start_aside(self._serve, "stratal-upload") is None:
             self._is_reached = False  # what is logged waits in the spool
@@ -73,9 +70,7 @@ class Uploader:
         """Make a pass; False if the server was not there for all of it."""
         try:
             shipper.ship()
-            if time.monotonic() >= self._next_beat_s:
-                shipper.beat()
-                self._next_beat_s = time.monotonic() + BEAT_S
+            shipper.beat()
             for why in shipper.done.refused:
                 self._say_once(f"refused {why}")
         except StoreDown as error:

@@ -8,7 +8,6 @@ from stratal.core.errors import Misuse, StoreDown
 from stratal.core.records import Record
 from stratal.store.calling import Busy, Server
 from stratal.store.marks import mark_remote, remote_url, shipped_to, spool_url
-from stratal.store.shipments import BEAT_S
 from stratal.store.shipping import Shipper
 from stratal.store.store import Store
 from stratal.tracking.capturing import wait_for_captures
@@ -131,15 +130,12 @@ def _ship(shipper: Shipper, told: Callable[[int, str], None]) -> None:
 
 
 def _watch(shipper: Shipper, told: Callable[[int, str], None]) -> None:
-    next_beat_s = 0.0
     try:
         while True:
             wait_s = PAUSE_S
             try:
                 shipper.ship()
-                if time.monotonic() >= next_beat_s:
-                    shipper.beat()
-                    next_beat_s = time.monotonic() + BEAT_S
+                shipper.beat()
                 told(0, "; ".join(shipper.done.refused))
             except StoreDown as error:
                 told(0, error.message)
