@@ -2,7 +2,7 @@
 
 They are applied in the transaction that moves the segment's offset, as a tick applies a local journal; no journal file is
 written. So the offset row is the one place that says what has arrived: there is no file to lock, sweep or lose, a repeat
-can be told after years, and any number of servers over one database can take shipments (docs/decisions/013).
+can be told after years, and any number of servers over one database can take shipments (docs/decisions/007).
 
 Laws (tested): 1 `accept` returns only when the frames are as durable as the store is. 2 a frame is applied once, however
 often, in whatever cuts and from however many senders it arrives. 3 a repeat with other bytes is refused, and one that
