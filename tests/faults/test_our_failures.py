@@ -17,6 +17,7 @@ from stratal.tracking.leased import start_leased
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
+from stratal.tracking.values import Model
 
 
 @pytest.fixture(autouse=True)
@@ -182,3 +183,14 @@ def test_a_forked_child_does_not_end_what_its_parent_could_not(disk: SmallDisk):
     disk.make_writable()
     runs._end_open_runs()
     assert get_run(training.id, store=store).status == "finished"
+
+
+def test_a_model_that_is_used_while_the_disk_is_read_only_does_not_stop_a_training(disk: SmallDisk):
+    store = open_store(disk.folder / "store")
+    with run("e", store=store) as training:
+        model = Model(run=training.id, path="m", digest=training.save_bytes("m", b"m").digest, flavor="torch")
+        store.writer.close()
+        disk.make_read_only()
+        assert training.use(model) is model
+        assert training.lost_calls > 0
+        disk.make_writable()

@@ -21,7 +21,7 @@ def use(run: OpenRun, target: object, *, role: str = "data") -> object:
         # of a file what counts is its content, whichever run it was taken from
         target = f"sha256:{found.digest}" if isinstance(found.value, ArtifactFile) else format_ref(found.ref)
         if target.startswith("sha256:"):
-            run.store.blobs.renew(found.digest)  # young until the edge, which holds it, is settled
+            _renew(run, found.digest)
         run.edge("used", target, role)
         return found.value
     if isinstance(target, str | Path):
@@ -34,7 +34,7 @@ def use(run: OpenRun, target: object, *, role: str = "data") -> object:
         run.edge("used", f"sha256:{target.digest}", role)
         return target
     if isinstance(target, Model):
-        run.store.blobs.renew(target.digest)
+        _renew(run, target.digest)
         run.edge("used", f"sha256:{target.digest}", role)
         return target
     if isinstance(ref := getattr(target, "ref", None), str):
@@ -48,3 +48,11 @@ def use(run: OpenRun, target: object, *, role: str = "data") -> object:
     raise Misuse(
         f"a {type(target).__name__} has no name that a run could record", hint="use a ref, a file, a dataset, a model or a polars frame"
     )
+
+
+def _renew(run: OpenRun, digest: str) -> None:
+    """Keep a blob young until the edge, which holds it, is settled."""
+    try:
+        run.store.blobs.renew(digest)
+    except StoreDown as error:
+        run.lose("use of what is stored", error)
