@@ -354,7 +354,14 @@ def test_a_database_is_read_without_a_trace(stores: Path, store: Store) -> None:
 
 def test_what_was_exported_to_mlflow_comes_back(store: Store, fresh_store, tmp_path: Path) -> None:
     with start_run(
-        "churn", name="first", kind="trial", group="g", params={"lr": 0.1, "n": 3, "on": True}, tags={"k": "v"}, store=store
+        "churn",
+        name="first",
+        kind="trial",
+        group="g",
+        job_type="eval",
+        params={"lr": 0.1, "n": 3, "on": True},
+        tags={"k": "v"},
+        store=store,
     ) as made:
         for step in range(300):
             made.log({"loss": 1 / (step + 1), "odd": math.inf}, step=step)
@@ -369,6 +376,7 @@ def test_what_was_exported_to_mlflow_comes_back(store: Store, fresh_store, tmp_p
     (was,) = find_runs(store=store)
     assert report.is_complete
     assert (back.name, back.kind, back.group, back.status, back.params) == (was.name, was.kind, was.group, was.status, was.params)
+    assert (back.job_type, [name for name in back.tags if name.startswith("stratal.")]) == ("eval", [])
     assert back.tags["k"] == "v" and [note.text for note in back.notes] == ["fine"] and back.read_artifact("a/b.txt") == b"b"
     assert not any("artifact-root" in remark for remark in report.remarks)
     for name in ("loss", "odd"):

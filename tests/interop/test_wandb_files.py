@@ -35,7 +35,14 @@ def test_a_file_of_wandb_0_31_has_its_known_values(fixtures: Path, store):
     report = import_runs("wandb", fixtures / "wandb-0.31.0", store=store)
     assert report.is_complete
     run = only_run(store)
-    assert (run.experiment, run.name, run.group, run.kind, run.status) == ("team/fixture", "tiny", "g1", "train", "finished")
+    assert (run.experiment, run.name, run.group, run.job_type, run.kind, run.status) == (
+        "team/fixture",
+        "tiny",
+        "g1",
+        "train",
+        "train",
+        "finished",
+    )
     assert run.params == {"lr": 0.1, "model": "gbm", "opt/beta": "[0.9,0.99]", "none": None, "late": 1}
     assert run.tags.items() >= {"t1": "true", "t2": "true", "imported.from": "wandb", "imported.run": "abc12345"}.items()
     assert run.series("loss").values.tolist() == [1 / (i + 1) for i in range(5)]

@@ -142,6 +142,7 @@ class _Applying:
             name=began.name,
             kind=began.kind,
             group=began.group,
+            job_type=began.job_type,
             parent=run_of(tx, began.parent) if began.parent else None,
             user=began.user,
             capture=began.capture,

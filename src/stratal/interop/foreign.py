@@ -45,6 +45,7 @@ class Began(Record, frozen=True, kw_only=True):
     name: str = ""
     kind: str = "train"
     group: str = ""
+    job_type: str = ""
     parent: ForeignId | None = None
     forked_from: ForeignId | None = None
     user: str = ""

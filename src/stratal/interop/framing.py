@@ -110,7 +110,8 @@ class Framer:
 
     def _checked(self, began: Began) -> Began:
         check_name("experiment", began.experiment)
-        if began.kind not in KINDS or not all(is_storable(text) for text in (began.experiment, began.name, began.group, began.user)):
+        texts = (began.experiment, began.name, began.group, began.job_type, began.user)
+        if began.kind not in KINDS or not all(is_storable(text) for text in texts):
             raise Misuse(f"a run called {began.name!r:.60} cannot be held", hint="its names hold NUL, or its kind is none of ours")
         return began
 

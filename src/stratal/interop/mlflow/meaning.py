@@ -20,7 +20,8 @@ _STATUS = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
 # Tags that say what has a place of its own here.
 _MAPPED = {
     NOTE, "mlflow.runName", "mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit",
-    "mlflow.source.git.branch", "mlflow.source.git.repoURL", "stratal.kind", "stratal.group", "stratal.error", "stratal.status",
+    "mlflow.source.git.branch", "mlflow.source.git.repoURL", "stratal.kind", "stratal.group", "stratal.job_type",
+    "stratal.error", "stratal.status",
 }  # fmt: skip
 
 
@@ -70,6 +71,7 @@ class RunState(StateSource):
             name=self._row.name or tags.get("mlflow.runName", ""),
             kind=kind if kind in KINDS else "train",
             group=tags.get("stratal.group", ""),
+            job_type=tags.get("stratal.job_type", ""),
             parent=self._parent,
             user=tags.get("mlflow.user", "") or self._row.user,
             capture=_captured(tags),

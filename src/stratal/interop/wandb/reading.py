@@ -140,7 +140,7 @@ class _Reader:
             self._has_begun, self._name = True, name
             began = Began(
                 experiment=self._source.experiment, name=name, kind=_JOBS.get(job.lower(), "train"), group=text(found, 6),
-                user=text(found, 2), at_ns=self._started_ns,
+                job_type=job, user=text(found, 2), at_ns=self._started_ns,
             )  # fmt: skip
             place = {"folder": self._source.path.parent.name, "part": self._part}
             said += [began, Stated(kind="segment", subject=self._source.run.run, body=dict(place), at_ns=self._at_ns)]
@@ -149,7 +149,7 @@ class _Reader:
             said.append(Remarked(text=notes, author=text(found, 2) or "wandb", at_ns=self._at_ns))
         git = fields(blob(found, 21))
         known = {
-            "imported.from": "wandb", "imported.run": self._source.run.run, "wandb.job_type": job, "wandb.sweep": text(found, 12),
+            "imported.from": "wandb", "imported.run": self._source.run.run, "wandb.sweep": text(found, 12),
             "wandb.commit": text(git, 2), "wandb.git": strip_credentials(text(git, 1)) if text(git, 1) else "",
             "wandb.name": name if name != self._name else "",
             "wandb.branched_from": text(fields(blob(found, 22) or blob(found, 23)), 1),
