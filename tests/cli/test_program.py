@@ -15,10 +15,12 @@ from rich.console import Console
 from stratal.cli.app import COMMANDS, main
 from stratal.cli.printing import lasted, plain, shown, signed, span, sparkline
 from stratal.cli.tracking_pages import runs_table, value_page
+from stratal.core.errors import Misuse
 from stratal.core.ids import short
 from stratal.core.settings import Settings
 from stratal.store.store import Store
 from stratal.tracking.capturing import wait_for_captures
+from stratal.tracking.explaining import compare_runs
 from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import open_store, use_store
 from stratal.tracking.runs import Run, run
@@ -293,3 +295,20 @@ def test_values_are_shown_short() -> None:
     assert [signed(v) for v in (None, math.nan, 0.5, -0.25)] == ["", "", "+0.5", "-0.25"]
     assert lasted(5, None) is None
     assert lasted(0, 2_000_000_000) == 2.0
+
+
+@pytest.mark.parametrize(
+    "words", [("compare", "experiment:churn", "x"), ("plot", "experiment:churn", "-m", "loss"), ("fork", "model:x@1", "--step", "1")]
+)
+def test_a_ref_of_another_kind_where_a_run_is_asked_for_is_a_wrong_call(
+    words: tuple[str, ...], default_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "is no run" in capsys.readouterr().err
+
+
+def test_the_one_text_of_an_id_is_no_list_of_runs() -> None:
+    with pytest.raises(Misuse, match="runs are a list"):
+        compare_runs("7c41e09b")

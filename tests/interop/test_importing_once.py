@@ -9,6 +9,7 @@ import pytest
 from foreign_files import event, event_file, field, frame, held, neptune_part, scalar
 
 from stratal.core.errors import Conflict, Misuse, NotFound
+from stratal.core.ids import short
 from stratal.core.settings import Settings
 from stratal.interop import framing
 from stratal.interop.applying import apply_source
@@ -18,6 +19,7 @@ from stratal.interop.tensorboard.finding import find
 from stratal.tracking.deleting import delete, purge
 from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import open_store
+from stratal.tracking.reproducing.reproduce import reproduce
 from stratal.tracking.runs import run as start_run
 
 
@@ -174,6 +176,26 @@ def test_an_imported_run_can_be_resumed(store, tmp_path: Path):
     event_file(path, *losses(3), event(1_700_000_099, 10, scalar("loss", 0.5)))
     import_runs("tensorboard", tmp_path / "logs", store=store)
     assert find_runs(store=store)[0].series("loss").steps.tolist() == [0, 1, 2, 3, 10]
+
+
+def test_a_deleted_run_stays_hidden_and_the_report_says_so(store, tmp_path: Path):
+    path = event_file(tmp_path / "logs/events.out.tfevents.1.host", *losses(5))
+    (made,) = import_runs("tensorboard", tmp_path / "logs", store=store).runs
+    delete(made.id, store=store)
+    event_file(path, *losses(9))
+
+    report = import_runs("tensorboard", tmp_path / "logs", store=store)
+
+    assert report.is_complete and report.counts["points"].imported == 8
+    assert report.remarks == [f"run {short(made.id)} was deleted here, and stays hidden: stratal restore {short(made.id)} brings it back"]
+    assert len(find_runs(store=store)) == 0
+
+
+def test_an_imported_run_cannot_be_reproduced_and_the_error_says_why(store, tmp_path: Path):
+    event_file(tmp_path / "logs/events.out.tfevents.1.host", *losses(5))
+    (made,) = import_runs("tensorboard", tmp_path / "logs", store=store).runs
+    with pytest.raises(Misuse, match="imported from tensorboard"):
+        reproduce(made.id, store=store)
 
 
 def test_a_purged_run_stays_away(store, tmp_path: Path):

@@ -123,7 +123,7 @@ def test_equal_runs_differ_in_nothing() -> None:
 
 
 def test_a_comparison_of_one_run_or_of_one_run_twice_is_refused() -> None:
-    with pytest.raises(Misuse, match="1 runs cannot be compared"):
+    with pytest.raises(Misuse, match="one run alone cannot be compared"):
         compare([ComparedRun(id=A)])
     with pytest.raises(Misuse, match="named twice"):
         compare([ComparedRun(id=A), ComparedRun(id=A)])

@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from stratal.core.errors import Conflict, Damaged, Misuse, NotFound, Refused
+from stratal.core.ids import short
 from stratal.core.records import Record
 from stratal.interop.applying import Applied, Progress, apply_source
 from stratal.interop.foreign import Remark
@@ -12,6 +13,7 @@ from stratal.interop.port import ForeignModel, Found, Source
 from stratal.interop.report import ImportedRun, ImportReport, Tally, words_of
 from stratal.store.store import Store
 from stratal.tracking.facts import check_name
+from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import current_store
 
 # Tool to the module whose `find` says which sources lie under a path.
@@ -75,7 +77,7 @@ def import_runs(
     applied = _apply_all(store, found.sources, progress or _silent)
     applied += [_register(store, model, progress or _silent) for model in found.models]
     store.settler.catch_up()
-    return _report(tool, str(top), applied, found.remarks)
+    return _report(tool, str(top), applied, [*found.remarks, *_hidden(store, applied)])
 
 
 def _apply_all(store: Store, sources: Sequence[Source], progress: Progress) -> list[Applied]:
@@ -112,6 +114,13 @@ def _register(store: Store, model: ForeignModel, progress: Progress) -> Applied:
         return Applied(None, tally, [*remarks, Remark(f"model {model.name} cannot be read: {error.strerror or error}", is_loss=True)])
     tally.add(done.tally)
     return done._replace(tally=tally, remarks=[*remarks, *done.remarks])
+
+
+def _hidden(store: Store, applied: list[Applied]) -> list[Remark]:
+    """Say which of the runs were deleted here, and so are not seen, however complete they are."""
+    deleted = set(find_runs("deleted is not null", select="id", store=store).column("id"))
+    hidden = dict.fromkeys(short(one.run.id) for one in applied if one.run is not None and one.run.id in deleted)
+    return [Remark(f"run {id} was deleted here, and stays hidden: stratal restore {id} brings it back") for id in hidden]
 
 
 def _report(tool: str, path: str, applied: list[Applied], remarks: list[Remark]) -> ImportReport:

@@ -146,7 +146,7 @@ def compare(
 def _check(runs: Sequence[ComparedRun], minimize: Collection[str], maximize: Collection[str]) -> None:
     ids = [run.id for run in runs]
     if len(ids) < 2:
-        raise Misuse(f"{len(ids)} runs cannot be compared", hint="name two runs or more")
+        raise Misuse("one run alone cannot be compared" if ids else "no run is named", hint="name two runs or more")
     if twice := sorted({id for id in ids if ids.count(id) > 1}):
         raise Misuse(f"run {short(twice[0])} is named twice", hint="name each run once")
     if both := sorted(set(minimize) & set(maximize)):

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from stratal.core.errors import Damaged, NotFound, StratalError
+from stratal.core.errors import Damaged, Misuse, NotFound, StratalError
 from stratal.core.ids import is_id
 from stratal.core.records import from_json
 from stratal.store.store import Store
@@ -37,6 +37,8 @@ def compare_runs(
     metrics: only these. minimize, maximize: which way is better, where the name does not say it, or says it wrong.
     diff: also compare the sources that were captured, line by line. Raises NotFound, or Misuse for fewer than two runs or one
     named twice."""
+    if isinstance(runs, str):
+        raise Misuse(f"runs are a list, not the text {runs!r:.60}", hint=f"write [{runs!r:.60}, ...]")
     store = store or current_store()
     held = [compared(run if isinstance(run, ReadRun) else get_run(run, store=store), store) for run in runs]
     found = compare(held, metrics=metrics, minimize=minimize, maximize=maximize)

@@ -514,6 +514,8 @@ def find_id(store: Store, text: str, *, tx: "Transaction | None" = None) -> RunI
     from stratal.tracking.store import runs as rows
 
     text = text.removeprefix("run:").lower()
+    if ":" in text:
+        raise Misuse(f"{text!r} is no run", hint="name a run, by its id or short form; list runs with `stratal runs`")
     with store.query() if tx is None else contextlib.nullcontext(tx) as reading:
         if len(text) == 32:
             return rows.get_record(reading, text).id

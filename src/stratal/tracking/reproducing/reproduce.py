@@ -148,6 +148,8 @@ def _family(run: ReadRun, store: Store, *, alone: bool = False) -> Family:
         raise Misuse(f"run {run.short} has not ended", hint="reproduce it when it has")
     chain = chain_of(run, store)
     captured = next((found for each in reversed(chain) if (found := capture_of(each)) is not None and found.project), None)
+    if captured is None and (tool := run.tags.get("imported.from")) is not None:
+        raise Misuse(f"run {run.short} was imported from {tool}: what made it is not here", hint="reproduce runs that Stratal has captured")
     if captured is None:
         raise Misuse(
             f"nothing was captured of run {run.short}, so it cannot be started again",
