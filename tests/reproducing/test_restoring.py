@@ -198,3 +198,6 @@ def test_lines_of_a_notebook_that_are_no_python_become_comments() -> None:
     assert without_magics("%matplotlib inline\nif x:\n    !ls\nhelp?\ny = 5 % 3\n") == (
         "pass  # %matplotlib inline\nif x:\n    pass  # !ls\npass  # help?\ny = 5 % 3\n"
     )
+    assert without_magics("# In [1]\n%%time\nx = 1\n\n# In [2]\n%%bash\nls | wc\n\n# In [3]\nprint(x)\n") == (
+        "# In [1]\npass  # %%time\nx = 1\n\n# In [2]\n# %%bash\n# ls | wc\n# \n# In [3]\nprint(x)\n"
+    )

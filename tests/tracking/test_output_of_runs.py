@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -70,6 +71,26 @@ def test_streams_are_the_same_objects_and_are_left_as_they_were():
         console.start()  # again changes nothing
         console.stop()
         assert sys.stdout is stream and "write" not in vars(stream) and not console.is_on
+
+
+def test_a_stream_that_is_wrapped_by_others_and_put_back_is_watched_again_and_never_twice(store: Store):
+    with watched() as console, run("e", store=store) as printing:
+        stream = sys.stdout
+        ours = stream.write
+        stream.write = partial(ours)  # somebody wraps us: we are below
+        console.start()
+        print("below")
+        del stream.write  # and takes us away with it
+        print("unseen")
+        console.start()
+        print("above")
+        over = stream.write
+        stream.write = partial(over)
+        console.stop()
+        print("deaf")
+        console.start()
+        print("again")
+    assert get_run(printing.id, store=store).output == "below\nabove\nagain\n"
 
 
 def test_a_stream_that_cannot_be_watched_is_left_alone(monkeypatch: pytest.MonkeyPatch):

@@ -5,7 +5,9 @@ Worker processes are handed the origin of the program that they work for, so tha
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, cast
 
 import msgspec
 
@@ -50,6 +52,34 @@ def origin_text() -> str:
 def inherit(text: str) -> None:
     """Take over the origin of the program that this process works for."""
     _origin[:] = [msgspec.json.decode(text, type=Origin)]
+
+
+class Events(Protocol):
+    """Where to say what is called before each cell: "pre_run_cell"."""
+
+    def register(self, event: str, function: Callable[[object], None]) -> None: ...
+
+    def unregister(self, event: str, function: Callable[[object], None]) -> None: ...
+
+
+class History(Protocol):
+    """What was typed, cell by cell; the first one is always empty."""
+
+    input_hist_raw: list[str]
+
+
+class Shell(Protocol):
+    """What we know of IPython, which we never import: the shell of a notebook's kernel, or of a terminal."""
+
+    events: Events
+    history_manager: History | None
+    last_execution_succeeded: bool
+
+
+def ipython_shell() -> Shell | None:
+    """Give the IPython that this process is a session of, None elsewhere."""
+    found = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return cast("Shell | None", found()) if found is not None else None
 
 
 def _started() -> tuple[str, str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from stratal.core.clock import said_ns
 from stratal.core.errors import Conflict, Misuse, NotFound, StoreDown
 from stratal.core.ids import RunId, new_id, short, to_bytes
+from stratal.core.origin import ipython_shell
 from stratal.core.settings import ON_ERROR
 from stratal.store.blobs import digest_of, digest_of_file
 from stratal.store.store import Store
@@ -536,6 +537,8 @@ def _where_runs_are(text: str) -> str:
 def _end_open_runs() -> None:
     """At a normal exit: end what was never ended, as failed if an exception is what ends the process; say ends that could not be said."""
     crashed = getattr(sys, "last_type", None)
+    if (shell := ipython_shell()) is not None and shell.last_execution_succeeded:
+        crashed = None  # of a cell that people went on after
     for open_run in reversed(active.open_runs()):
         with contextlib.suppress(Exception):
             open_run.finish("failed" if crashed else "finished", error=crashed.__name__ if crashed else "")

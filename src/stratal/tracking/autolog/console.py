@@ -2,6 +2,8 @@
 
 The two streams keep their identity: `write` of the one object each is wrapped, so that handlers of logging that hold a stream
 are seen too. What does not pass through `sys.stdout` or `sys.stderr` of Python (libraries in C, child processes) is not seen.
+
+IPython wraps `write`, too, for each cell, and takes away at the cell's end what was put over it: so each cell is watched anew.
 """
 
 import atexit
@@ -12,8 +14,9 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
+from stratal.core.origin import Shell, ipython_shell
 from stratal.tracking import active
 from stratal.tracking.active import OpenRun
 from stratal.tracking.autolog.fits import complain
@@ -67,11 +70,22 @@ class _Sink:
         self.lines: dict[str, Lines] = {}
 
 
+class _Watched(NamedTuple):
+    """A stream, its own `write` before (None: its class's), and ours."""
+
+    stream: TextIO
+    before: Any
+    writing: Callable[[str], int]
+
+
 class Console:
     """Watches the streams of this process while it is on."""
 
     def __init__(self) -> None:
-        self._streams: list[tuple[TextIO, Any]] = []
+        self._streams: list[_Watched] = []
+        self._session: object = None  # from a start to the next stop
+        self._has_answered = False
+        self._shell: Shell | None = None
         self._forget()
 
     @property
@@ -80,27 +94,35 @@ class Console:
 
     def start(self) -> None:
         """Watch the streams that there are now. Again: those that took their places."""
+        self._session = self._session or object()
         for name in ("stdout", "stderr"):
             stream = getattr(sys, name)
-            if stream is None or any(stream is watched for watched, _ in self._streams):
+            if stream is None or self._is_heard(stream):
                 continue
             before = vars(stream).get(_WRITE) if hasattr(stream, "__dict__") else None
+            writing = self._writing(stream.write, name)
             try:
-                setattr(stream, _WRITE, self._writing(stream.write, name))
+                setattr(stream, _WRITE, writing)
             except AttributeError:
                 complain(LIBRARY, f"sys.{name} is a {type(stream).__name__} and cannot be watched")
                 continue
-            self._streams.append((stream, before))
+            self._streams = [*(watched for watched in self._streams if watched.stream is not stream), _Watched(stream, before, writing)]
+        self._follow_cells()
 
     def stop(self) -> None:
-        """Leave the streams as they were."""
-        for stream, before in self._streams:
+        """Leave the streams as they were; where somebody has wrapped us since, we stay, and are deaf."""
+        for watched in self._streams:
             with contextlib.suppress(AttributeError):
-                if before is None:
-                    delattr(stream, _WRITE)
+                if vars(watched.stream).get(_WRITE) is not watched.writing:
+                    continue
+                if watched.before is None:
+                    delattr(watched.stream, _WRITE)
                 else:
-                    setattr(stream, _WRITE, before)
-        self._streams = []
+                    setattr(watched.stream, _WRITE, watched.before)
+        self._streams, self._session = [], None
+        if self._shell is not None:
+            self._shell.events.unregister("pre_run_cell", self._before_cell)
+            self._shell = None
 
     def take(self, stream: str, text: str) -> None:
         """Add what was printed to the output of the active run. Never raises."""
@@ -134,12 +156,32 @@ class Console:
             file.keep(run, artifact_name(run.epoch))
 
     def _writing(self, write: Callable[[str], int], name: str) -> Callable[[str], int]:
+        session = self._session
+
         def writing(text: str) -> int:
             written = write(text)
-            self.take(name, text)
+            if self._session is session:
+                self._has_answered = True
+                self.take(name, text)
             return written
 
         return writing
+
+    def _is_heard(self, stream: TextIO) -> bool:
+        """Tell whether what is written to a stream comes to us, by writing nothing."""
+        self._has_answered = False
+        with contextlib.suppress(ValueError, OSError):  # closed
+            stream.write("")
+        return self._has_answered
+
+    def _follow_cells(self) -> None:
+        shell = ipython_shell()
+        if shell is not None and self._shell is None:
+            shell.events.register("pre_run_cell", self._before_cell)
+            self._shell = shell
+
+    def _before_cell(self, _info: object) -> None:
+        self.start()
 
     def _forget(self) -> None:
         """Begin as a new process does."""

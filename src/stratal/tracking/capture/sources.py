@@ -5,7 +5,7 @@ import sys
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from stratal.core.origin import OURS, origin
+from stratal.core.origin import OURS, ipython_shell, origin
 from stratal.core.records import Record
 from stratal.tracking.capture.secrets import CODE, is_secret_file, mask
 
@@ -88,11 +88,10 @@ def read_untracked(names: Sequence[str], top: Path) -> Files:
 
 def notebook_cells() -> CapturedFile | None:
     """Give the cells of a notebook or an IPython session in the order in which they ran; None elsewhere."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
-    if shell is None:
+    shell = ipython_shell()
+    if shell is None or shell.history_manager is None:
         return None
-    cells = [str(cell) for cell in shell.user_ns.get("In", [])][1:]
+    cells = [str(cell) for cell in shell.history_manager.input_hist_raw][1:]  # as typed: `In` holds magics as IPython calls them
     text = "\n\n".join(f"# In [{number}]\n{cell}" for number, cell in enumerate(cells, 1))
     return captured(CELLS, text.encode())
 

@@ -1,6 +1,7 @@
 """Starting a program again: the command line, the variables and the import path that it had, in a folder where it stands again."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,9 @@ _OF_WORKERS = frozenset(
     ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GLOO_SOCKET_IFNAME", "OMP_WAIT_POLICY", *THREADS)
 )  # fmt: skip
 _SHOWN_LINES = 12
+_CELL = re.compile(r"# In \[\d+\]\n")  # as captured cells begin
+# Magics of a whole cell that is Python all the same.
+_OF_PYTHON = (["time"], ["timeit"], ["capture"], ["prun"])
 
 
 def command_of(capture: Capture, blobs: Blobs, restored: Restored, *, python: str, argv: Sequence[str] | None = None) -> list[str]:
@@ -98,9 +102,20 @@ def last_lines(path: Path) -> str:
 
 
 def without_magics(cells: str) -> str:
-    """Turn IPython's own lines (`%magic`, `!command`, `what?`) into comments: they are no Python."""
-    lines = cells.splitlines(keepends=True)
-    return "".join(f"{line[: len(line) - len(line.lstrip())]}pass  # {line.lstrip()}" if _is_magic(line) else line for line in lines)
+    """Turn IPython's own lines (`%magic`, `!command`, `what?`) into comments: they are no Python; nor is what some `%%magic` takes."""
+    turned, is_other = [], False
+    for line in cells.splitlines(keepends=True):
+        if _CELL.match(line):
+            is_other = False
+        elif line.startswith("%%"):
+            is_other = line[2:].split(maxsplit=1)[:1] not in _OF_PYTHON
+        if is_other:
+            turned.append(f"# {line}")
+        elif _is_magic(line):
+            turned.append(f"{line[: len(line) - len(line.lstrip())]}pass  # {line.lstrip()}")
+        else:
+            turned.append(line)
+    return "".join(turned)
 
 
 def _is_magic(line: str) -> bool:
