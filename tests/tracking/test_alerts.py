@@ -66,6 +66,22 @@ def test_the_same_title_is_told_again_only_after_its_time(store: Store):
     assert len(get_run(made.id, store=store).alerts) == 6
 
 
+def test_processes_that_share_a_run_count_each_for_itself(store: Store):
+    with run("churn", store=store) as made:
+        assert made.alert("loss rises", wait_s=1000)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                joined = run(resume=made.id, store=store)
+                code = 0 if (joined.alert("loss rises", wait_s=1000), joined.alert("loss rises", wait_s=1000)) == (True, False) else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert not made.alert("loss rises", wait_s=1000)
+    assert len(get_run(made.id, store=store).alerts) == 2
+
+
 def test_threads_tell_the_same_title_once(store: Store):
     told: list[bool] = []
     with run("churn", store=store) as made:
