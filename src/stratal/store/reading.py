@@ -7,6 +7,7 @@ rewound are left out, and readable as superseded.
 
 import contextlib
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,9 @@ _CHUNKS = (
 )
 _CHUNK_DATA = select(chunk.c.data).where(chunk.c.id == bindparam("id"))
 _BLOCKS = select(block.c.epoch, block.c.data).where(block.c.run == bindparam("run_no")).order_by(block.c.id)
+# Whoever reads the series of a wide run one by one opens the same blocks each time; small ones are kept open for a while.
+_LARGE_BYTES = 1 << 20
+_lately = lru_cache(maxsize=16)(decode_block)
 
 
 class Snapshot:
@@ -133,7 +137,7 @@ class Snapshot:
 
     def _in_blocks(self, row: RunRow, id: int) -> Iterator[tuple[int, Points]]:
         for epoch, data in self.tx.rows(_BLOCKS, run_no=row.no):
-            keys, points = decode_block(data)
+            keys, points = decode_block(data) if len(data) > _LARGE_BYTES else _lately(data)
             start, stop = np.searchsorted(keys, [id, id + 1]).tolist()
             yield epoch, points.cut(start, stop)
 
