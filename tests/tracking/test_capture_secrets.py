@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from stratal.tracking.capture.environment import allowed_variables
 from stratal.tracking.capture.git import strip_credentials
 from stratal.tracking.capture.secrets import MASK, is_secret_file, is_secret_name, mask, mask_argv
+from stratal.tracking.capture.sources import captured
 
 # Joined here, so that no scanner takes this file for a leak.
 SHAPED = [
@@ -177,3 +178,8 @@ def test_files_that_hold_secrets_are_known_by_their_names() -> None:
 def test_names_are_read_by_their_words() -> None:
     assert [name for name in SECRET_NAMES if not is_secret_name(name)] == []
     assert [name for name in OPEN_NAMES if is_secret_name(name)] == []
+
+
+def test_a_list_of_packages_is_masked_by_shapes_alone() -> None:
+    data = b'{"versions":{"asttokens":"3.0.2"},"direct":{"x":"git+https://me:hunter2@example.invalid/x"}}'
+    assert captured("packages.json", data, is_named=False).data == data.replace(b"me:hunter2@", b"<masked>@")

@@ -89,8 +89,11 @@ def test_cells_are_kept_as_typed_and_their_output_is_shown_and_kept(notebook: No
     assert shown[1:] == [f"first\n<Run {run.short} of 'nb', train>", "second\n", "third\n", "fourth\n", ""]
     assert (run.output, run.status, run.metrics["loss"]) == ("first\nsecond\nthird\nfourth\n", "finished", 0.5)
     capture = capture_of(run)
-    assert capture is not None and capture.entry.kind == "notebook"
-    kept = notebook.store().blobs.read(capture.files[CELLS].digest).decode()
+    assert capture is not None and capture.packages is not None and (capture.entry.kind, capture.entry.argv) == ("notebook", ())
+    assert not [name for name in (*capture.inputs, *capture.files) if name.endswith(".json")], "the kernel's own file holds a key"
+    blobs = notebook.store().blobs
+    assert b'"asttokens":"' in blobs.read(capture.packages.digest) and b"<masked>" not in blobs.read(capture.packages.digest)
+    kept = blobs.read(capture.files[CELLS].digest).decode()
     assert kept == "\n\n".join(f"# In [{number}]\n{cell}" for number, cell in enumerate(cells, 1))
     assert "pass  # %precision 3" in without_magics(kept)
 

@@ -40,7 +40,8 @@ def origin() -> Origin:
     """Give the origin of this process: inherited, or else found now and kept."""
     if not _origin:
         kind, target = _started()
-        _origin.append(Origin(program=new_id(), pid=os.getpid(), kind=kind, target=target, argv=tuple(sys.argv[1:]), folder=_folder()))
+        argv = () if kind == "notebook" else tuple(sys.argv[1:])  # a kernel's words name a file with its key
+        _origin.append(Origin(program=new_id(), pid=os.getpid(), kind=kind, target=target, argv=argv, folder=_folder()))
     return _origin[0]
 
 

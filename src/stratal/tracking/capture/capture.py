@@ -131,7 +131,7 @@ def thorough(start: Capture, *, root: Path | None = None, configurations: Sequen
     git = _attempt("git", lambda: read_git(place), skipped)
     files = _read_files(git, place, configurations, skipped)
     packages = _attempt("packages", read_packages, skipped)
-    listed = _attempt("packages", lambda: captured(PACKAGES, to_json(packages).encode()), skipped)
+    listed = _attempt("packages", lambda: captured(PACKAGES, to_json(packages).encode(), is_named=False), skipped)
     complete = msgspec.structs.replace(
         start,
         slots=_attempt("slots", lambda: load_settings().slots or machine_slots(), skipped),

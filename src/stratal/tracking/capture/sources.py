@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stratal.core.origin import OURS, ipython_shell, origin
 from stratal.core.records import Record
-from stratal.tracking.capture.secrets import CODE, is_secret_file, mask
+from stratal.tracking.capture.secrets import CODE, is_secret_file, mask, mask_shapes
 
 ROOT_MARKS = (".git", "stratal.toml", "pyproject.toml", "setup.py", "setup.cfg")
 # Folders of other people's code, or of nobody's.
@@ -102,11 +102,12 @@ def command_code() -> CapturedFile | None:
     return captured(COMMAND, began.target.encode()) if began.kind == "command" and began.target else None
 
 
-def captured(name: str, data: bytes) -> CapturedFile:
-    """Make a file to keep: masked, with its digests."""
+def captured(name: str, data: bytes, *, is_named: bool = True) -> CapturedFile:
+    """Make a file to keep: masked, with its digests. is_named: False where names say nothing, as in lists: asttokens is a package."""
     digest = hashlib.sha256(data).hexdigest()
     try:
-        masked = mask(data.decode(), is_code=name.endswith(CODE)).encode()
+        text = data.decode()
+        masked = (mask(text, is_code=name.endswith(CODE)) if is_named else mask_shapes(text)).encode()
     except UnicodeDecodeError:
         return CapturedFile(name=name, data=data, digest=digest)
     if masked == data:
