@@ -14,7 +14,7 @@ from rich.console import Console
 
 from stratal.cli.app import COMMANDS, main
 from stratal.cli.printing import lasted, plain, shown, signed, span, sparkline
-from stratal.cli.tracking_pages import runs_table, value_page
+from stratal.cli.tracking_pages import run_page, runs_table, value_page
 from stratal.core.errors import Misuse
 from stratal.core.ids import short
 from stratal.core.settings import Settings
@@ -312,3 +312,19 @@ def test_a_ref_of_another_kind_where_a_run_is_asked_for_is_a_wrong_call(
 def test_the_one_text_of_an_id_is_no_list_of_runs() -> None:
     with pytest.raises(Misuse, match="runs are a list"):
         compare_runs("7c41e09b")
+
+
+@pytest.mark.parametrize("width", [50, 60, 80, 160])
+def test_the_page_of_a_run_breaks_no_number_into_lines(default_store: Store, width: int) -> None:
+    with run("churn") as made:
+        made.define_metric("loss", goal="minimize")
+        for step in range(30):
+            made.log({"loss": 0.0123456 + step, "system/cpu_percent": 98.7654}, step=step)
+    console = Console(width=width)
+
+    with console.capture() as printed:
+        console.print(*run_page(find_runs()[0], width))
+
+    assert "29.0123" in printed.get()
+    assert len([line for line in printed.get().split("\n") if line.startswith(("loss", "system/"))]) == 2
+    assert all("98.7654" in line for line in printed.get().split("\n") if line.startswith("system/"))

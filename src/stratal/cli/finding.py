@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from stratal.cli.options import Experiments, Json, Query, StoreUrl, use
 from stratal.cli.printing import cell, moment, pairs, print_json, print_out, table
@@ -51,7 +52,13 @@ def _spread(
 ) -> None:
     """Show how metrics spread over runs that differ only in their seed, or over groups."""
     use(store)
-    _print(spread(metrics, where=query, per=per, apart_from=apart_from or SEEDS, experiment=experiment or None), json)
+    found = spread(metrics, where=query, per=per, apart_from=apart_from or SEEDS, experiment=experiment or None)
+    of = {name.partition("(")[2] for name in found.columns if name.startswith("mean(")}
+    if not json and len(of) == 1:  # then it is said once, and not in eight headings
+        (only,) = of
+        print_out(Text(only.removesuffix(")"), style="bold"))
+        found = RunTable({name.removesuffix(f"({only}"): found.column(name) for name in found.columns}, remarks=found.remarks)
+    _print(found, json)
 
 
 def _importance(

@@ -93,7 +93,7 @@ def show(
         if json:
             print_json(whole(run))
         else:
-            print_out(*run_page(run))
+            print_out(*run_page(run, page_width()))
         return
     resolved = resolve(parsed, current_store())
     named = format_ref(resolved.ref)

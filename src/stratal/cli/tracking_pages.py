@@ -164,7 +164,7 @@ def _runs_table(found: Sequence[ReadRun], parts: Container[str], metrics: Sequen
     return page
 
 
-def run_page(run: ReadRun) -> list[RenderableType]:
+def run_page(run: ReadRun, width: int = PIPE_WIDTH) -> list[RenderableType]:
     """Show one run: head, params, metrics, alerts, media, artifacts, lineage, capture."""
     parts: list[RenderableType] = [_run_head(run)]
     if run.params:
@@ -173,7 +173,7 @@ def run_page(run: ReadRun) -> list[RenderableType]:
             params.add_row(cell(name), cell(run.params[name]))
         parts += [*section("params", params), *_more(len(run.params))]
     if run.summaries:
-        parts += [*section("metrics", _metrics_table(run)), *_more(len(run.summaries))]
+        parts += [*section("metrics", _metrics_table(run, width)), *_more(len(run.summaries))]
     parts += alerts_section(run)
     parts += media_section(run)
     if files := [artifact for artifact in run.artifacts if not artifact.path.startswith(f"{MEDIA_FOLDER}/")]:
@@ -225,18 +225,25 @@ def _run_head(run: ReadRun) -> Table:
     return head
 
 
-def _metrics_table(run: ReadRun) -> Table:
+def _metrics_table(run: ReadRun, width: int) -> Table:
+    """A row per metric. Where it is narrow columns give way, so that no number is broken into lines."""
     defined = run.summary if run.definitions else {}
-    page = table(
-        "metric", "last", "min", "max", "points", "", *(["stands for it"] if defined else []), numbers=["last", "min", "max", "points"]
-    )
+    rows: list[dict[str, Text]] = []
     for summary in sorted(run.summaries, key=lambda summary: summary.name.startswith(SYSTEM))[:_MOST_ROWS]:
         line = sparkline(run.envelope(summary.name, 24).last.tolist()) if summary.points > 1 else ""
-        stands = [_stands(defined[summary.name])] if defined else []
-        page.add_row(
-            cell(summary.name), cell(summary.last, "bold"), cell(summary.low), cell(summary.high), cell(summary.points),
-            cell(line, "cyan"), *stands,
-        )  # fmt: skip
+        row = {"metric": cell(summary.name), "last": cell(summary.last, "bold"), "min": cell(summary.low), "max": cell(summary.high)}
+        row |= {"points": cell(summary.points), "": cell(line, "cyan")}
+        rows.append(row | ({"stands for it": _stands(defined[summary.name])} if defined else {}))
+    giving_way = ("", "points", "min", "max")  # the drawing first
+    for given in range(len(giving_way) + 1):
+        heads = [head for head in rows[0] if head not in giving_way[:given]]
+        page = table(*heads, numbers=["last", "min", "max", "points"])
+        for row in rows:
+            page.add_row(*(row[head] for head in heads))
+        if measured(page) <= width:
+            break
+    for column in page.columns[1:]:
+        column.no_wrap = True
     return page
 
 
