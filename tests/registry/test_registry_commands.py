@@ -72,6 +72,11 @@ def test_the_way_of_a_model_by_commands(house, run, logged):
     run("audit", "verify", "--checkpoint", "999" + checkpoint[checkpoint.index(":") :], ends=1)
 
 
+def test_a_store_without_models_says_how_the_first_one_is_made(run):
+    assert "stratal register RUN --name NAME" in run("models")
+    assert json.loads(run("models", "--json")) == []
+
+
 def test_each_command_prints_json(house, run, logged):
     def read(*words, **how):
         return json.loads(run(*words, "--json", **how))

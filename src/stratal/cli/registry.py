@@ -41,6 +41,8 @@ def models(name: Annotated[str | None, typer.Argument(help="Name of one model: l
         found = store.models()
         if as_json:
             return print_json(found)
+        if not found:
+            return print_out("No model yet: stratal register RUN --name NAME makes the first version of one.")
         shown = table("model", "versions", "in production", "policy", "owner", "since (UTC)", numbers=("versions",))
         for each in found:
             serving = ", ".join(f"@{number}" for number in each.production)
