@@ -94,7 +94,7 @@ def test_however_many_folders_are_given_they_cost_no_open_files(blobs: Blobs, tm
     before = len(os.listdir("/proc/self/fd"))
     for number in range(20):
         cache.folder_of({f"f{number}": digest}, blobs.path)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # a neighbour's may go meanwhile
 
 
 def test_a_folder_that_a_forked_child_was_given_stays_while_the_child_lives(blobs: Blobs, tmp_path: Path):

@@ -12,6 +12,7 @@ from stratal.core.errors import Bug, StoreDown
 from stratal.core.ids import new_id, to_bytes
 from stratal.store import settling, tables
 from stratal.store.database import Database, insert
+from stratal.store.events import latest_seq
 from stratal.store.journal import Writer
 from stratal.store.names import Names
 from stratal.store.store import Store
@@ -229,3 +230,14 @@ def test_closing_a_store_waits_for_the_thread_that_settles_for_it(store: Store):
     leave.set()
     closing.join()
     assert store._aside is not None and not store._aside.is_alive()
+
+
+def test_a_snapshot_that_is_open_while_its_database_is_closed_reads_on_and_leaves_nothing(store):
+    database = store.database
+    with database.read(settling.SYSTEM) as tx:
+        before = latest_seq(tx)
+        database.close()
+        assert latest_seq(tx) == before
+    with database.read(settling.SYSTEM) as tx:
+        assert latest_seq(tx) == before
+    assert len(database._readers) == 1

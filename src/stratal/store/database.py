@@ -160,6 +160,7 @@ class Database:
         self.fault: Callable[[str], None] = _no_fault
         # Called when a write was rolled back, before anybody else may write.
         self.on_rollback: list[Callable[[], None]] = []
+        self._retired: list[sqlite3.Connection] = []
         self._fresh()
         _living.add(self)
 
@@ -205,7 +206,10 @@ class Database:
         finally:
             if self._readers is readers and connection.in_transaction:
                 connection.execute("rollback")
-            readers.append(connection)  # not to those of a child that was forked meanwhile
+            if readers is self._retired:
+                connection.close()
+            else:
+                readers.append(connection)  # not to those of a child that was forked meanwhile
 
     def checkpoint(self) -> bool:
         """Move the write-ahead log into the database file; True if all of it is there, and synced."""
@@ -221,12 +225,14 @@ class Database:
     def close(self) -> None:
         """Close this process's connections."""
         with self._one_writer:
-            for connection in (*self._readers, self._connection):
-                if connection is not None:
-                    connection.close()
+            self._retired, connection = self._readers, self._connection
             if self._gate_fd >= 0:
                 os.close(self._gate_fd)
             self._fresh()
+            while self._retired:  # one that is in use is closed by who uses it
+                self._retired.pop().close()
+            if connection is not None:
+                connection.close()
 
     def connect(self) -> sqlite3.Connection:
         """Open one more connection, set up as all are."""
