@@ -75,7 +75,7 @@ def test_a_program_is_held_with_its_inputs_its_configuration_and_what_it_imports
     (tmp_path / "train.toml").write_text("lr = 0.1\n")
     text = (
         "import stratal as st\nfrom stratal.tracking.capturing import wait_for_captures\nst.seed_everything(3)\n"
-        "with st.run('e') as run:\n    assert wait_for_captures(30)\n    import late\n    run.use('rows.csv')\n"
+        "with st.run('e') as run:\n    assert wait_for_captures(120)\n    import late\n    run.use('rows.csv')\n"
     )
 
     (run,) = program(tmp_path, text, "--config", "train.toml", "lr=0.1", OMP_NUM_THREADS="1")

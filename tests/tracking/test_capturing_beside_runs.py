@@ -54,5 +54,5 @@ def test_a_process_that_can_have_no_more_threads_logs_and_ends_its_runs(store: S
     read = get_run(first.id, store=store)
     assert (read.status, read.metrics, read.capture["entry"] is not None) == ("finished", {"a": 1.0}, True)
     with run("e", store=store) as second:
-        assert capturing.wait_for_captures(30)
+        assert capturing.wait_for_captures(120)
     assert "packages" in get_run(second.id, store=store).capture

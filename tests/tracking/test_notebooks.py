@@ -100,7 +100,8 @@ def test_cells_are_kept_as_typed_and_their_output_is_shown_and_kept(notebook: No
 
 def test_an_interrupted_cell_leaves_the_run_open_and_a_restarted_kernel_leaves_it_lost(notebook: Notebook):
     notebook.cell("import time\nimport stratal as st\nrun = st.run('nb', name='first')\nrun.log({'loss': 1.0})")
-    waiting = "print('waiting', flush=True)\n{}time.sleep(60)"
+    # Each line asks for an interrupt: one that comes while the kernel hands a line over is lost on the way.
+    waiting = "for _ in range(600):\n{0}    print('waiting', flush=True)\n{0}    time.sleep(0.1)"
     assert "KeyboardInterrupt" in notebook.cell(waiting.format(""), interrupt_at="waiting")
     assert "KeyboardInterrupt" in notebook.cell(f"with st.run(name='inner'):\n    {waiting.format('    ')}", interrupt_at="waiting")
     assert notebook.cell("run.log({'loss': 0.5})\nrun.is_open") == "True"

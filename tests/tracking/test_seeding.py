@@ -32,7 +32,7 @@ def torch_as_before(monkeypatch: pytest.MonkeyPatch):
 
 
 def recorded(store: Store, id: str) -> object:
-    assert wait_for_captures(30)
+    assert wait_for_captures(120)
     return get_run(id, store=store).capture["seeds"]["seed"]
 
 

@@ -74,7 +74,7 @@ class Capturer:
             self._thread = self._thread or start_aside(self._serve, "stratal-capture")
             if self._thread is not None:
                 self._waiting.append(request)
-                self._ready.notify()
+                self._ready.notify_all()
 
     def _serve(self) -> None:
         while True:
