@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from stratal.core.origin import ipython_shell
 from stratal.core.records import to_json
 from stratal.core.settings import working_folder
 from stratal.core.threads import start_aside
@@ -130,7 +131,7 @@ class _Reading(NamedTuple):
 
     def is_complete(self) -> bool:
         """Tell whether nothing has come since that a reading would find. Cells of a notebook come unseen."""
-        return self.modules == len(sys.modules) and self.inputs == count_inputs() and "IPython" not in sys.modules
+        return self.modules == len(sys.modules) and self.inputs == count_inputs() and ipython_shell() is None
 
 
 def _read(read: Callable[[], Captured], store: Store, *, at_s: float) -> _Reading:
