@@ -8,21 +8,22 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, TypeVar
-from urllib.parse import unquote
+from typing import TypeVar
 
 import msgspec
 import zstandard
 
-from stratal.core.errors import Conflict, Forbidden, Misuse, NotFound, StoreDown, StratalError
+from stratal.core.errors import Misuse, StratalError
 from stratal.core.people import Identity
 from stratal.server.asgi import Answer, Failed, Gone, Receive, Request, Scope, Send, json_answer, live, refusal, send_answer
-from stratal.store.arriving import Arrivals, everybody
+from stratal.server.failures import in_http
+from stratal.server.guards import Guard, OpenGuard
+from stratal.store.arriving import Arrivals
 from stratal.store.database import Transaction
 from stratal.store.receiving import receive_blob, received_bytes
 from stratal.store.shipments import (
@@ -38,8 +39,6 @@ from stratal.store.shipments import (
     VERSION,
     Accepted,
     Beat,
-    OtherBytes,
-    OtherOffset,
     Seal,
     check_segment,
     check_writer,
@@ -56,33 +55,6 @@ _WINDOW = 8 << 20
 
 T = TypeVar("T")
 Handler = Callable[[Request, Identity, re.Match[str]], Awaitable[Answer]]
-
-
-class Gate(Protocol):
-    """Who may come in. Laws: 1 both raise Forbidden and change nothing. 2 `identify` does not block."""
-
-    def identify(self, headers: Mapping[str, str]) -> Identity: ...
-
-    def may_write(self, tx: Transaction, sender: Identity, runs: set[bytes]) -> None: ...
-
-
-class OpenGate:
-    """For loopback only: a sender is who it says it is, and may write to every run. Hosts of other names are refused,
-    so that no web page reaches this server under a name of its own."""
-
-    def identify(self, headers: Mapping[str, str]) -> Identity:
-        """Give the asserted identity."""
-        host = re.sub(r":[0-9]+$", "", headers.get("host", ""))
-        if host not in ("localhost", "[::1]") and not re.fullmatch(r"127(\.[0-9]{1,3}){3}", host):
-            raise Forbidden(f"{host[:80]!r} is not this machine", hint="use http://127.0.0.1:PORT")
-        name = unquote(headers.get(USER, "")) or "unknown"
-        if not 0 < len(name) <= 200 or not name.isprintable():
-            raise Forbidden("the name of the sender cannot be a name", hint="set STRATAL_USER")
-        return Identity(name=name)
-
-    def may_write(self, tx: Transaction, sender: Identity, runs: set[bytes]) -> None:
-        """Let everybody."""
-        everybody(tx, sender, runs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +77,11 @@ class Limits:
 class Ingest:
     """The handler over one store."""
 
-    def __init__(self, store: Store, *, gate: Gate | None = None, limits: Limits | None = None) -> None:
+    def __init__(self, store: Store, *, guard: Guard | None = None, limits: Limits | None = None) -> None:
         self._store = store
-        self._gate = gate or OpenGate()
+        self._guard = guard or OpenGuard()
         self._limits = limits or Limits()
-        self._arrivals = Arrivals(store.settler, self._gate.may_write)
+        self._arrivals = Arrivals(store.settler, self._guard.may_write)
         self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="stratal-ingest")
         self._requests, self._waiting = 0, 0
         self._routes: tuple[tuple[str, re.Pattern[str], Handler], ...] = (
@@ -149,11 +121,11 @@ class Ingest:
             handler, match = self._route(request)
             if self._requests > self._limits.requests:
                 raise self._busy()
-            return await handler(request, self._gate.identify(request.headers), match)
+            return await handler(request, await self._guard.identify(request.headers), match)
         except Failed as failed:
             return failed.answer
         except StratalError as error:
-            return self._in_http(error).answer
+            return in_http(error).answer
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return refusal(400, "body", f"the body cannot be read: {error}").answer
         except Gone:
@@ -255,27 +227,6 @@ class Ingest:
     def _busy(self) -> Failed:
         wait_s = self._limits.retry_after_s
         return refusal(429, "busy", "the server has as much to do as it takes at a time", "come again in a moment", retry_after_s=wait_s)
-
-    def _in_http(self, error: StratalError) -> Failed:
-        """Give an error of ours as an answer."""
-        hint = error.hint
-        match error:
-            case Forbidden():
-                return refusal(403, "forbidden", error.message, hint)
-            case OtherOffset():
-                return refusal(409, "offset", error.message, hint, offset=error.offset)
-            case OtherBytes():
-                return refusal(409, "other-bytes", error.message, hint)
-            case Conflict():
-                return refusal(409, "conflict", error.message, hint, retry_after_s=self._limits.retry_after_s)
-            case NotFound():
-                return refusal(404, "not-found", error.message, hint)
-            case StoreDown():
-                return refusal(503, "store-down", error.message, hint, retry_after_s=5)
-            case Misuse():
-                return refusal(422, "refused", error.message, hint)
-            case _:
-                return refusal(422, "damaged", error.message, hint)
 
 
 def _unpack(body: bytes, size: int) -> bytes:

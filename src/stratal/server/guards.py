@@ -1,0 +1,62 @@
+"""Guards: who may come in, and what they may do. Every surface of the server asks one; what it allows is decided nowhere else."""
+
+import re
+from collections.abc import Mapping
+from typing import Protocol
+from urllib.parse import unquote
+
+from stratal.core.errors import Forbidden
+from stratal.core.people import Identity, Role
+from stratal.store.arriving import everybody
+from stratal.store.database import Transaction
+from stratal.store.shipments import USER
+
+
+class Unauthenticated(Forbidden):
+    """Nobody knows yet who this is: who says so may try again."""
+
+
+class Guard(Protocol):
+    """Laws: 1 all raise Forbidden and change nothing. 2 `identify` never blocks the event loop. 3 the others are called in threads."""
+
+    async def identify(self, headers: Mapping[str, str]) -> Identity:
+        """Say who sends a request. Raises Unauthenticated."""
+        ...
+
+    def check(self, tx: Transaction, sender: Identity, needs: Role, on: str) -> None:
+        """Raise Forbidden unless the sender holds the role on an object: '*', 'experiment:NAME' or 'model:NAME'."""
+        ...
+
+    def visible(self, tx: Transaction, sender: Identity, kind: str) -> frozenset[str] | None:
+        """Give the names of the experiments or models that the sender may view; None: all. kind: 'experiment' or 'model'."""
+        ...
+
+    def may_write(self, tx: Transaction, sender: Identity, runs: set[bytes]) -> None:
+        """Raise Forbidden unless the sender may write to each of these runs."""
+        ...
+
+
+class OpenGuard:
+    """For loopback only: a sender is who it says it is, and may do everything. Hosts of other names are refused,
+    so that no web page reaches this server under a name of its own."""
+
+    async def identify(self, headers: Mapping[str, str]) -> Identity:
+        """Give the asserted identity."""
+        host = re.sub(r":[0-9]+$", "", headers.get("host", ""))
+        if host not in ("localhost", "[::1]") and not re.fullmatch(r"127(\.[0-9]{1,3}){3}", host):
+            raise Forbidden(f"{host[:80]!r} is not this machine", hint="use http://127.0.0.1:PORT")
+        name = unquote(headers.get(USER, "")) or "unknown"
+        if not 0 < len(name) <= 200 or not name.isprintable():
+            raise Forbidden("the name of the sender cannot be a name", hint="set STRATAL_USER")
+        return Identity(name=name)
+
+    def check(self, tx: Transaction, sender: Identity, needs: Role, on: str) -> None:
+        """Let everybody."""
+
+    def visible(self, tx: Transaction, sender: Identity, kind: str) -> frozenset[str] | None:
+        """Show all."""
+        return None
+
+    def may_write(self, tx: Transaction, sender: Identity, runs: set[bytes]) -> None:
+        """Let everybody."""
+        everybody(tx, sender, runs)
