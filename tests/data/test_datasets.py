@@ -401,6 +401,9 @@ def test_operations_can_be_served():
     assert {name: (op.needs.name, op.on, op.is_command) for name, op in found.items()} == {
         "add_version": ("CONTRIBUTOR", "name", True),
         "judge": ("CONTRIBUTOR", "name", True),
+        "delete": ("CONTRIBUTOR", "name", True),
+        "restore": ("CONTRIBUTOR", "name", True),
+        "purge": ("ADMIN", "name", True),
         "versions": ("VIEWER", "name", False),
         "find": ("VIEWER", "name", False),
         "find_digest": ("VIEWER", "name", False),

@@ -1,23 +1,26 @@
 """`stratal data`: look at tables, infer schemas, validate, find drift, list versions."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from stratal.cli.options import Json
+from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import cell, moment, print_json, print_out, table
 from stratal.core.errors import Misuse
 from stratal.core.records import number_from_json
 from stratal.data import (
     ColumnDrift,
+    Dataset,
     DatasetStore,
     DatasetVersion,
     Schema,
     Validation,
     compare,
     infer_schema,
+    open_dataset,
     profile_frame,
     profile_table,
     read_table,
@@ -43,8 +46,9 @@ def register(app: typer.Typer) -> None:
 
 
 @commands.command()
-def profile(paths: Tables, as_json: Json = False) -> None:
+def profile(paths: Tables, as_json: Json = False, url: StoreUrl = None) -> None:
     """Show what each column holds."""
+    use(url)
     found = profile_table(paths)
     if as_json:
         print_json(found)
@@ -61,8 +65,10 @@ def infer(
     paths: Tables,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the schema to this file.")] = None,
     as_json: Json = False,
+    url: StoreUrl = None,
 ) -> None:
     """Infer a first schema, as TOML."""
+    use(url)
     schema = infer_schema(read_table(paths))
     if output is not None:
         schema.save(output)
@@ -75,8 +81,9 @@ def infer(
 
 
 @commands.command()
-def validate(paths: Tables, schema: SchemaFile, against: Against = None, as_json: Json = False) -> None:
+def validate(paths: Tables, schema: SchemaFile, against: Against = None, as_json: Json = False, url: StoreUrl = None) -> None:
     """Check a table against a schema. Exits with 1 if a finding is an error."""
+    use(url)
     frame = read_table(paths)
     reference = None if against is None else Reference(ref=against, profile=profile_table([against]))
     found = validate_frame(frame, Schema.load(schema), profile=profile_frame(frame), reference=reference)
@@ -93,8 +100,10 @@ def drift(
     current: Annotated[str, typer.Argument(help="File, pattern or dataset ref that may have moved.")],
     skip: Annotated[list[str] | None, typer.Option("--skip", help="A column to leave out; may be repeated.")] = None,
     as_json: Json = False,
+    url: StoreUrl = None,
 ) -> None:
     """Show which columns have moved since a reference."""
+    use(url)
     before, now = profile_table([reference]), profile_table([current])
     for name in skip or ():
         if name not in before.columns and name not in now.columns:
@@ -117,8 +126,9 @@ def drift(
 
 
 @commands.command()
-def versions(name: str, as_json: Json = False) -> None:
+def versions(name: str, as_json: Json = False, url: StoreUrl = None) -> None:
     """List the versions of a dataset."""
+    use(url)
     found = DatasetStore(current_store()).versions(name=name.removeprefix("dataset:"))
     if as_json:
         print_json(found)
@@ -128,6 +138,46 @@ def versions(name: str, as_json: Json = False) -> None:
     for version in found:
         shown.add_row(*(cell(figure) for figure in _version_row(version)))
     print_out(shown)
+
+
+VersionRef = Annotated[str, typer.Argument(metavar="REF", help="A version: dataset:churn@3.")]
+
+
+@commands.command()
+def delete(ref: VersionRef, as_json: Json = False, url: StoreUrl = None) -> None:
+    """Hide a version from latest and previous; restore brings it back."""
+    use(url)
+    _change(ref, "deleted", Dataset.delete, as_json=as_json)
+
+
+@commands.command()
+def restore(ref: VersionRef, as_json: Json = False, url: StoreUrl = None) -> None:
+    """Bring a deleted version back."""
+    use(url)
+    _change(ref, "restored", Dataset.restore, as_json=as_json)
+
+
+@commands.command()
+def purge(
+    ref: VersionRef,
+    needed: Annotated[bool, typer.Option("--needed", help="Also if parts or runs need it: those cannot be reproduced then.")] = False,
+    as_json: Json = False,
+    url: StoreUrl = None,
+) -> None:
+    """Give up the rows of a deleted version for good; stratal gc frees the files."""
+    use(url)
+    _change(ref, "purged", lambda version: version.purge(needed=needed), as_json=as_json)
+
+
+def _change(ref: str, what: str, change: Callable[[Dataset], None], *, as_json: bool) -> None:
+    version = open_dataset(ref)
+    if "@" not in ref:
+        raise Misuse(f"{ref} names no version", hint=f"name one by its number: {version.ref}")
+    change(version)
+    if as_json:
+        print_json(version.record)
+    else:
+        print_out(f"{version.ref} {what}")
 
 
 def _figures(column: ColumnProfile) -> tuple[str, ...]:
@@ -164,7 +214,7 @@ def _version_row(version: DatasetVersion) -> tuple[str, ...]:
         f"{version.version}",
         f"{version.rows:,}",
         f"{len(version.columns):,}",
-        version.status,
+        version.status if version.deletion is None else "deleted" if version.deletion.purged_ns is None else "purged",
         version.author,
         moment(version.at_ns),
         version.source,

@@ -18,7 +18,7 @@ from stratal.data.sources import Source, describe, read_frame
 from stratal.data.splitting import SplitRule, split_frame
 from stratal.data.store import DatasetStore
 from stratal.data.validating import Reference, Validation, refusal, validate_frame
-from stratal.data.versions import ColumnType, DatasetVersion, Part, Side, check_dataset_name, choose
+from stratal.data.versions import ColumnType, DatasetVersion, Part, Side, check_dataset_name, choose, need_content
 from stratal.store.store import Store
 from stratal.tracking import values
 from stratal.tracking.active import OpenRun, active_run
@@ -62,7 +62,7 @@ class Dataset(values.Dataset, frozen=True, kw_only=True, dict=True):
     @cached_property
     def profile(self) -> Profile:
         """The profile of the rows as they were registered."""
-        return Profile.from_json(self.store.blobs.read(self.record.profile))
+        return Profile.from_json(self.store.blobs.read(need_content(self.record).profile))
 
     def infer(self) -> Schema:
         """Infer a first schema from the rows."""
@@ -84,6 +84,21 @@ class Dataset(values.Dataset, frozen=True, kw_only=True, dict=True):
         reference = None if against is None else self._reference(against)
         profile = self.profile if reference is not None else None
         return validate_frame(self.raw(), _schema(schema), profile=profile, reference=reference, drift=drift, limits=limits)
+
+    def delete(self) -> None:
+        """Hide this version from latest, previous and refs without a selector; its number still names it, and `restore` shows it again."""
+        DatasetStore(self.store).delete(name=self.name, version=self.version)
+
+    def restore(self) -> None:
+        """Show a deleted version again. Raises NotFound if its content was purged."""
+        DatasetStore(self.store).restore(name=self.name, version=self.version)
+
+    def purge(self, *, needed: bool = False) -> None:
+        """Give up the rows of a deleted version; `stratal gc` frees the files. Number, digest, schema and verdict stay known.
+
+        Raises Misuse if it is not deleted, Refused if parts or runs need it, unless `needed` says that they are given up, too.
+        """
+        DatasetStore(self.store).purge(name=self.name, version=self.version, needed=needed)
 
     def check(
         self,
@@ -160,7 +175,7 @@ class Dataset(values.Dataset, frozen=True, kw_only=True, dict=True):
             return Reference(ref=str(ref), profile=None, reason="it does not exist yet")
         if found.digest == self.digest:
             return Reference(ref=found.ref, profile=None, reason="it is the same content")
-        return Reference(ref=found.ref, profile=Profile.from_json(self.store.blobs.read(found.profile)))
+        return Reference(ref=found.ref, profile=Profile.from_json(self.store.blobs.read(need_content(found).profile)))
 
 
 def dataset(name: str, source: Source, *, nulls: Sequence[str] = ("",), store: Store | None = None) -> Dataset:
@@ -220,7 +235,7 @@ def _register(store: Store, name: str, frame: pl.DataFrame, *, source: str = "",
     digest = frame_digest(frame)
     datasets = DatasetStore(store)
     found = datasets.find_digest(name=name, digest=digest)
-    if found is None:
+    if found is None or found.deletion is not None:
         found = datasets.add_version(
             name=name,
             digest=digest,
@@ -250,7 +265,7 @@ def _handle(store: Store, version: DatasetVersion) -> Dataset:
 
 
 def _content(store: Store, version: DatasetVersion) -> pl.DataFrame:
-    return frame_from_bytes(store.blobs.read(version.content))
+    return frame_from_bytes(store.blobs.read(need_content(version).content))
 
 
 def _schema(schema: Schema | str | Path) -> Schema:

@@ -4,17 +4,30 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, func, select, update
 
-from stratal.core.errors import NotFound
+from stratal.core.errors import Misuse, NotFound, Refused
+from stratal.core.ids import short
 from stratal.core.people import Role
 from stratal.core.records import from_json, to_json
 from stratal.data.findings import Finding
 from stratal.data.tables import dataset_version as t
-from stratal.data.versions import ColumnType, DatasetVersion, Part, Status, Verdict, check_dataset_name, choose, unknown_name
+from stratal.data.versions import (
+    ColumnType,
+    DatasetVersion,
+    Deletion,
+    Part,
+    Status,
+    Verdict,
+    check_dataset_name,
+    choose,
+    need_content,
+    unknown_name,
+)
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.operations import operation
 from stratal.store.store import Store
-from stratal.store.uses import blob_use
+from stratal.store.uses import blob_use, drop_uses
 from stratal.tracking.refs import parse_selector
+from stratal.tracking.store.lineage import edges_at
 
 _COLUMNS = (
     t.c.name,
@@ -33,6 +46,9 @@ _COLUMNS = (
     t.c.findings,
     t.c.checked_in,
     t.c.checked_ns,
+    t.c.deleted_by,
+    t.c.deleted_ns,
+    t.c.purged_ns,
 )
 _OF_NAME = select(*_COLUMNS).where(t.c.name == bindparam("of_name")).order_by(t.c.version)
 _ONE = select(*_COLUMNS).where(t.c.name == bindparam("of_name"), t.c.version == bindparam("of_version"))
@@ -52,6 +68,18 @@ _JUDGE = (
         checked_ns=bindparam("at"),
     )
 )
+
+_THIS = t.c.name == bindparam("of_name"), t.c.version == bindparam("of_version")
+_DELETE = update(t).where(*_THIS, t.c.deleted_ns.is_(None)).values(deleted_by=bindparam("who"), deleted_ns=bindparam("at"))
+_RESTORE = update(t).where(*_THIS, t.c.purged_ns.is_(None), t.c.deleted_ns.is_not(None)).values(deleted_by=None, deleted_ns=None)
+_PURGE = update(t).where(*_THIS, t.c.purged_ns.is_(None)).values(purged_ns=bindparam("at"))
+# The same content came again: the version is there as it was.
+_REVIVE = (
+    update(t)
+    .where(*_THIS)
+    .values(content=bindparam("new_content"), profile=bindparam("new_profile"), deleted_by=None, deleted_ns=None, purged_ns=None)
+)
+_PARTS = select(t.c.name, t.c.version, t.c.part).where(t.c.name.like(bindparam("below")), t.c.part.is_not(None), t.c.purged_ns.is_(None))
 
 
 class DatasetStore:
@@ -73,7 +101,8 @@ class DatasetStore:
         source: str = "",
         part: Part | None = None,
     ) -> DatasetVersion:
-        """Register a content under the next number; the same content under the same name gives the version it already is.
+        """Register a content under the next number; the same content under the same name gives the version it already is,
+        and brings it back if it was deleted.
 
         content, profile: blobs, which the version keeps from being collected. Raises NotFound if they are not there.
         """
@@ -99,9 +128,13 @@ class DatasetStore:
             )
             version = _version(_required(tx.row(_BY_DIGEST, of_name=name, of_digest=digest), name))
             if added:
-                blob_use(tx, content, version.ref)
-                blob_use(tx, profile, version.ref)
+                _hold(tx, version)
                 tx.emit("dataset", version.ref)
+            elif version.deletion is not None:
+                tx.run(_REVIVE, of_name=name, of_version=version.version, new_content=content, new_profile=profile)
+                version = _one(tx, name, version.version)
+                _hold(tx, version)
+                tx.emit("restored", version.ref)
             return version
 
     def plant(self, *, version: DatasetVersion) -> None:
@@ -149,6 +182,43 @@ class DatasetStore:
             tx.emit("dataset", judged.ref, to_json({"status": status}))
             return judged
 
+    @operation(needs=Role.CONTRIBUTOR, on="name")
+    def delete(self, *, name: str, version: int) -> DatasetVersion:
+        """Hide a version from latest, previous and refs without a selector. Idempotent. Raises NotFound."""
+        with self._store.command() as tx:
+            if tx.run(_DELETE, of_name=name, of_version=version, who=tx.actor.name, at=tx.now_ns):
+                tx.emit("deleted", f"dataset:{name}@{version}")
+            return _one(tx, name, version)
+
+    @operation(needs=Role.CONTRIBUTOR, on="name")
+    def restore(self, *, name: str, version: int) -> DatasetVersion:
+        """Bring a deleted version back. Idempotent. Raises NotFound, also for one whose content was purged."""
+        with self._store.command() as tx:
+            if tx.run(_RESTORE, of_name=name, of_version=version):
+                tx.emit("restored", f"dataset:{name}@{version}")
+            return need_content(_one(tx, name, version))
+
+    @operation(needs=Role.ADMIN, on="name")
+    def purge(self, *, name: str, version: int, needed: bool = False) -> DatasetVersion:
+        """Give up the content of a deleted version; its number, digest, schema and verdict stay. Idempotent.
+
+        Raises Misuse for one that is not deleted, Refused if parts or runs need it; `needed` purges it all the same.
+        """
+        with self._store.command() as tx:
+            found = _one(tx, name, version)
+            if found.deletion is None:
+                raise Misuse(f"{found.ref} is not deleted", hint="delete it first, and purge when nobody missed it")
+            if not needed and (reasons := _needed_by(tx, found)):
+                more = f", and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+                raise Refused(
+                    f"{found.ref} is needed: {'; '.join(reasons[:3])}{more}",
+                    hint="nothing was purged; --needed (needed=True) gives its content up all the same, and those cannot be reproduced",
+                )
+            if tx.run(_PURGE, of_name=name, of_version=version, at=tx.now_ns):
+                drop_uses(tx, found.ref)
+                tx.emit("purged", found.ref)
+            return _one(tx, name, version)
+
     @operation(needs=Role.VIEWER, on="name")
     def versions(self, *, name: str) -> list[DatasetVersion]:
         """List all versions, the oldest first, refused ones among them. Raises NotFound, with the nearest name."""
@@ -187,8 +257,26 @@ def _required(row: Row | None, what: str) -> Row:
     return row
 
 
+def _one(tx: Transaction, name: str, version: int) -> DatasetVersion:
+    return _version(_required(tx.row(_ONE, of_name=name, of_version=version), f"{name}@{version}"))
+
+
+def _hold(tx: Transaction, version: DatasetVersion) -> None:
+    blob_use(tx, version.content, version.ref)
+    blob_use(tx, version.profile, version.ref)
+
+
+def _needed_by(tx: Transaction, version: DatasetVersion) -> list[str]:
+    """Say what would lose its ground: parts whose parent this is, and runs that used it."""
+    below = f"{version.name}/%"
+    parts = [f"{name}@{number}" for name, number, part in tx.rows(_PARTS, below=below) if from_json(part, Part).parent == version.ref]
+    users = [f"run:{short(edge.run)}" for edge in edges_at(tx, version.ref) if edge.verb == "used"]
+    return [f"dataset:{part} is a part of it" for part in parts] + [f"{user} used it" for user in dict.fromkeys(users)]
+
+
 def _version(row: Sequence[object]) -> DatasetVersion:
-    name, number, digest, rows, columns, content, profile, source, part, author, at_ns, status, schema, findings, run, checked_ns = row
+    name, number, digest, rows, columns, content, profile, source, part, author, at_ns, status, schema, findings, run, checked_ns = row[:16]
+    deleted_by, deleted_ns, purged_ns = row[16:]
     verdict = None
     if checked_ns is not None:
         verdict = Verdict(
@@ -208,6 +296,9 @@ def _version(row: Sequence[object]) -> DatasetVersion:
         at_ns=int(str(at_ns)),
         status=_STATUSES[str(status)],
         verdict=verdict,
+        deletion=None
+        if deleted_ns is None
+        else Deletion(by=str(deleted_by), at_ns=int(str(deleted_ns)), purged_ns=None if purged_ns is None else int(str(purged_ns))),
     )
 
 

@@ -24,6 +24,10 @@ dataset_version = Table(
     Column("findings", Text),  # JSON
     Column("checked_in", Text),  # id of the run that states the verdict
     Column("checked_ns", BigInteger),
+    # Who hid it, and when; and when its content was given up. Number, digest, schema and verdict stay for good.
+    Column("deleted_by", Text),
+    Column("deleted_ns", BigInteger),
+    Column("purged_ns", BigInteger),
     UniqueConstraint("name", "digest"),
     Index(None, "digest"),
     sqlite_with_rowid=False,

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Literal
 
+from stratal.core.clock import to_utc
 from stratal.core.errors import Misuse, NotFound
 from stratal.core.records import Record
 from stratal.data.findings import Finding
@@ -40,8 +41,16 @@ class Verdict(Record, frozen=True, kw_only=True):
     at_ns: int
 
 
+class Deletion(Record, frozen=True, kw_only=True):
+    """Who hid a version and when, and when its content was purged; None: it can still be read, and restored."""
+
+    by: str
+    at_ns: int
+    purged_ns: int | None = None
+
+
 class DatasetVersion(Record, frozen=True, kw_only=True):
-    """One immutable content under a name and a number; only its status and verdict follow the last check.
+    """One immutable content under a name and a number; only its status and verdict follow the last check, and it can be deleted.
 
     digest: of the content. content, profile: digests of the blobs that hold them.
     """
@@ -59,6 +68,7 @@ class DatasetVersion(Record, frozen=True, kw_only=True):
     at_ns: int
     status: Status = "unchecked"
     verdict: Verdict | None = None
+    deletion: Deletion | None = None
 
     @property
     def ref(self) -> str:
@@ -67,11 +77,11 @@ class DatasetVersion(Record, frozen=True, kw_only=True):
 
 
 def choose(name: str, versions: Sequence[DatasetVersion], selector: Selector | None) -> DatasetVersion:
-    """Give the version that a selector means; without one, the latest. Refused ones are met by number and digest only.
+    """Give the version that a selector means; without one, the latest. Refused and deleted ones are met by number and digest only.
 
     Raises NotFound with what there is, Misuse for selectors that datasets do not have.
     """
-    usable = sorted((v for v in versions if v.status != "refused"), key=lambda v: v.version)
+    usable = sorted((v for v in versions if v.status != "refused" and v.deletion is None), key=lambda v: v.version)
     match selector:
         case None | Relative(word="latest"):
             found = usable[-1:]
@@ -89,6 +99,17 @@ def choose(name: str, versions: Sequence[DatasetVersion], selector: Selector | N
         "version" if selector is None else str(getattr(selector, "word", "") or f"version {getattr(selector, 'value', 'of that digest')}")
     )
     raise NotFound(f"dataset {name!r} has no {wanted}", hint=_present(versions))
+
+
+def need_content(version: DatasetVersion) -> DatasetVersion:
+    """Give the version if its rows are still there. Raises NotFound that says who gave them up, and when."""
+    if version.deletion is not None and version.deletion.purged_ns is not None:
+        day = to_utc(version.deletion.purged_ns).date()
+        raise NotFound(
+            f"the content of {version.ref} was deleted by {version.deletion.by} and purged on {day}",
+            hint="registering the same content again brings it back; its digest and schema are still known",
+        )
+    return version
 
 
 def check_dataset_name(name: str) -> str:
@@ -114,5 +135,9 @@ def unknown_name(name: str, names: Sequence[str]) -> NotFound:
 
 
 def _present(versions: Sequence[DatasetVersion]) -> str:
-    shown = [f"{v.version}{' (refused)' if v.status == 'refused' else ''}" for v in sorted(versions, key=lambda v: v.version)[-10:]]
+    shown = [f"{v.version}{_standing(v)}" for v in sorted(versions, key=lambda v: v.version)[-10:]]
     return f"there are: {', '.join(shown)}"
+
+
+def _standing(version: DatasetVersion) -> str:
+    return " (deleted)" if version.deletion is not None else " (refused)" if version.status == "refused" else ""

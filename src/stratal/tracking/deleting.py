@@ -23,6 +23,10 @@ from stratal.tracking.store import runs as rows
 
 # Runs of these kinds are rows of a room, too: a study without its trials, or a pipeline without its steps, would not add up.
 _OF_ROOMS = {"trial": "a study", "study": "a study", "step": "a pipeline", "pipeline": "a pipeline", "job": "its checkpoints"}
+_ELSEWHERE = {
+    "dataset": 'a version can: st.get("dataset:churn@3").delete(), stratal data delete dataset:churn@3',
+    "model": "versions of models are archived: stratal promote model:churn@3 Archived",
+}
 _DAY_NS = 86_400 * SECOND_NS
 
 
@@ -109,7 +113,7 @@ def _named(store: Store, tx: Transaction, ref: str, *, children: bool) -> list[R
         if not ids:
             raise NotFound(f"there is no experiment {parsed.name!r} in this store", hint="`stratal runs` shows the experiments of all runs")
     else:
-        raise Misuse(f"a {parsed.kind} cannot be deleted", hint="runs and experiments can; versions of models are archived")
+        raise Misuse(f"a {parsed.kind} cannot be deleted", hint=_ELSEWHERE.get(parsed.kind, "runs and experiments can"))
     return stored.with_descendants(tx, ids) if children else ids
 
 

@@ -1,0 +1,13 @@
+"""Dataset versions that were deleted, and those whose content was purged."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0021"
+down_revision = "0013"
+
+
+def upgrade() -> None:
+    op.add_column("dataset_version", sa.Column("deleted_by", sa.Text()))
+    op.add_column("dataset_version", sa.Column("deleted_ns", sa.BigInteger()))
+    op.add_column("dataset_version", sa.Column("purged_ns", sa.BigInteger()))
