@@ -12,7 +12,7 @@ import pytest
 import typer
 from rich.console import Console
 
-from stratal.cli.app import COMMANDS, main
+from stratal.cli.app import COMMANDS, build, main
 from stratal.cli.printing import lasted, plain, shown, signed, span, sparkline
 from stratal.cli.tracking_pages import run_page, runs_table, value_page
 from stratal.core.errors import Misuse
@@ -328,3 +328,20 @@ def test_the_page_of_a_run_breaks_no_number_into_lines(default_store: Store, wid
     assert "29.0123" in printed.get()
     assert len([line for line in printed.get().split("\n") if line.startswith(("loss", "system/"))]) == 2
     assert all("98.7654" in line for line in printed.get().split("\n") if line.startswith("system/"))
+
+
+# Commands that speak of no store of ours, or choose one in a way of their own.
+STORELESS = {"autolog", "sync", "train"}
+
+
+def test_every_command_can_be_told_which_store_it_speaks_of():
+    app = typer.main.get_command(build(list(COMMANDS)))
+    without = []
+    waiting = [((), app)]
+    while waiting:
+        path, command = waiting.pop()
+        if subcommands := getattr(command, "commands", None):
+            waiting += [((*path, name), sub) for name, sub in subcommands.items()]
+        elif path[-1] not in STORELESS and not any("--store" in option.opts for option in command.params):
+            without.append(" ".join(path))
+    assert without == []

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stratal.cli.options import Json
+from stratal.cli.options import Json, StoreUrl, use
 from stratal.core.errors import Misuse
 from stratal.core.ids import short
 from stratal.core.records import to_json
@@ -43,8 +43,10 @@ def evaluate_model(
     confidence: Annotated[float, typer.Option(help="Confidence of intervals.")] = 0.95,
     seed: Annotated[int, typer.Option(help="Seed of resamples.")] = 0,
     as_json: Json = False,
+    url: StoreUrl = None,
 ) -> None:
     """Judge a model on rows that it has not seen; record it, and write the report."""
+    use(url)
     found = evaluate(
         model,
         data,
@@ -70,8 +72,10 @@ def report(
     ref: Annotated[str, typer.Argument(metavar="REF", help="An evaluation's run, or a model: then its newest evaluation.")],
     out: Annotated[Path | None, typer.Option(help="The file to write; by default one in the store's folder reports.")] = None,
     as_json: Json = False,
+    url: StoreUrl = None,
 ) -> None:
     """Write the HTML report of an evaluation, and print the path of the file."""
+    use(url)
     place = write_report(ref, out)
     typer.echo(to_json({"report": str(place.absolute())}) if as_json else str(place))
 

@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from stratal.cli.options import Json
+from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import cell, moment, pairs, print_json, print_out, section, table
 from stratal.core.errors import Misuse, Refused
 from stratal.features import FeatureStore, Parity, find_features, view_of
@@ -23,8 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 @commands.command("list")
-def list_views(as_json: Json = False) -> None:
+def list_views(as_json: Json = False, url: StoreUrl = None) -> None:
     """List the feature views of the store, each with its latest version."""
+    use(url)
     found = FeatureStore(current_store()).views()
     if as_json:
         print_json(
@@ -41,8 +42,9 @@ def list_views(as_json: Json = False) -> None:
 
 
 @commands.command()
-def show(view: View, as_json: Json = False) -> None:
+def show(view: View, as_json: Json = False, url: StoreUrl = None) -> None:
     """Show a feature view: its features, and what serves them."""
+    use(url)
     store = current_store()
     version = find_features(store, view)
     definition = view_of(version).definition
@@ -65,8 +67,14 @@ def show(view: View, as_json: Json = False) -> None:
 
 
 @commands.command()
-def get(view: View, entity: Annotated[str, typer.Argument(help="The entity, as C0001.", metavar="ENTITY")], as_json: Json = False) -> None:
+def get(
+    view: View,
+    entity: Annotated[str, typer.Argument(help="The entity, as C0001.", metavar="ENTITY")],
+    as_json: Json = False,
+    url: StoreUrl = None,
+) -> None:
     """Read the features of one entity from the online store."""
+    use(url)
     store = current_store()
     found = view_of(find_features(store, view))
     row = found.online(_entity(entity, found.reader(store=store).schema()[found.definition.entity].is_integer()), store=store)
@@ -85,8 +93,10 @@ def parity(
     data: Annotated[str | None, typer.Option("--data", help="Ref of the data; default: the latest version of the view's source.")] = None,
     sample: Annotated[int, typer.Option("--sample", "-n", help="At most so many entities.", min=1)] = 500,
     as_json: Json = False,
+    url: StoreUrl = None,
 ) -> None:
     """Compare the online store and single rows with the frame, value by value. Exit code 1 if anything differs."""
+    use(url)
     store = current_store()
     found = view_of(find_features(store, view))
     outcome = found.parity(data or found.definition.source, sample=sample, store=store)

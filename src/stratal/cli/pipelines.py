@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from stratal.cli.options import Json
+from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import STATUS_COLOURS, cell, moment, print_json, print_out, span, table
 from stratal.core.ids import short
 from stratal.pipelines.progress import LinePrinter, StepEvent
@@ -34,8 +34,9 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="pipeline")
 
 
-def show(run: RunName, as_json: Json = False) -> None:
+def show(run: RunName, as_json: Json = False, url: StoreUrl = None) -> None:
     """Show a run's steps as a tree: state, duration, and what came from the cache."""
+    use(url)
     row, last = read_pipeline(run, current_store())
     if as_json:
         print_json({"run": row.run, "pipeline": row.pipeline, "steps": _steps_document(row, last)})
@@ -48,8 +49,10 @@ def why(
     step: Annotated[str, typer.Argument(help="The step's path, as `stratal pipeline show` prints it.", show_default=False)],
     parts: Annotated[bool, typer.Option("--parts", help="List all that its result depends on.")] = False,
     as_json: Json = False,
+    url: StoreUrl = None,
 ) -> None:
     """Explain why a step was run, or why its result came from the cache."""
+    use(url)
     found = explain_step(run, step, current_store())
     if as_json:
         print_json(found)
@@ -64,8 +67,11 @@ def why(
         print_out(_parts(found))
 
 
-def resume(run: RunName, workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None, as_json: Json = False) -> None:
+def resume(
+    run: RunName, workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None, as_json: Json = False, url: StoreUrl = None
+) -> None:
     """Go on with a run that was killed, stopped or failed: what it finished and is unchanged is not run again."""
+    use(url)
     store = current_store()
     row = PipelineStore(store).pipeline_run(run=find_pipeline_run(run, store))
     found = find_pipeline(row.entry)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stratal.cli.options import Json
+from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import cell, moment, print_json, print_out, table
 from stratal.registry import registering
 from stratal.registry.assessing import Assessment, TransitionRefused
@@ -34,8 +34,13 @@ def register(app: typer.Typer) -> None:
     app.add_typer(audit, name="audit")
 
 
-def models(name: Annotated[str | None, typer.Argument(help="Name of one model: list its versions.")] = None, as_json: Json = False) -> None:
+def models(
+    name: Annotated[str | None, typer.Argument(help="Name of one model: list its versions.")] = None,
+    as_json: Json = False,
+    url: StoreUrl = None,
+) -> None:
     """List models, or the versions of one."""
+    use(url)
     store = ModelStore(current_store())
     if name is None:
         found = store.models()
@@ -73,8 +78,10 @@ def register_model(
     model: Annotated[str, typer.Argument(help="The run that logged it, or artifact:RUN/PATH.", metavar="RUN_OR_ARTIFACT")],
     name: Annotated[str, typer.Option("--name", help="Name of the model.")],
     as_json: Json = False,
+    url: StoreUrl = None,
 ) -> None:
     """Make a version of a model that a run logged."""
+    use(url)
     store = current_store()
     version = registering.register(name, find_logged_model(store, model), store=store)
     if as_json:
@@ -87,8 +94,10 @@ def promote(
     stage: ToStage,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the log.")] = "",
     as_json: Json = False,
+    url: StoreUrl = None,
 ) -> None:
     """Move a version up, if its gates and approvals let it."""
+    use(url)
     try:
         done = registering.promote(version, stage, reason=reason)
     except TransitionRefused as refused:
@@ -105,16 +114,19 @@ def approve(
     stage: Annotated[str, typer.Argument(help="A stage, or `policy` for the policy that was asked for.", metavar="STAGE")],
     note: Annotated[str, typer.Option("--note", help="What you looked at.")] = "",
     as_json: Json = False,
+    url: StoreUrl = None,
 ) -> None:
     """Approve what somebody else asked for, on the evidence that is there now."""
+    use(url)
     given = registering.approve(version, stage, note=note)
     if as_json:
         return print_json(given)
     return print_out(cell(f"{given.person} approved {version} for {stage}, on evidence {given.evidence[:12]}"))
 
 
-def gates(version: Version, stage: ToStage, as_json: Json = False) -> None:
+def gates(version: Version, stage: ToStage, as_json: Json = False, url: StoreUrl = None) -> None:
     """Show what stands between a version and a stage. Exits with 1 if something does."""
+    use(url)
     seen = registering.assess(version, stage)
     if as_json:
         print_json(seen)
@@ -123,16 +135,20 @@ def gates(version: Version, stage: ToStage, as_json: Json = False) -> None:
     raise typer.Exit(0 if seen.is_ready else 1)
 
 
-def rollback(name: Name, reason: Annotated[str, typer.Option("--reason", help="Why, for the log.")], as_json: Json = False) -> None:
+def rollback(
+    name: Name, reason: Annotated[str, typer.Option("--reason", help="Why, for the log.")], as_json: Json = False, url: StoreUrl = None
+) -> None:
     """Bring the predecessor back into Production."""
+    use(url)
     done = registering.rollback(name, reason=reason)
     if as_json:
         return print_json(done)
     return print_out(cell(done.said))
 
 
-def history(name: Name, as_json: Json = False) -> None:
+def history(name: Name, as_json: Json = False, url: StoreUrl = None) -> None:
     """Show who changed what, when, and why."""
+    use(url)
     entries = registering.history(name)
     if as_json:
         return print_json(entries)
@@ -149,8 +165,10 @@ def policy(
     file: Annotated[Path | None, typer.Option("--set", help="TOML or JSON file of the policy to bring into force.")] = None,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the log.")] = "",
     as_json: Json = False,
+    url: StoreUrl = None,
 ) -> None:
     """Show the policy in force, or set another one."""
+    use(url)
     if file is not None:
         text = file.read_text(encoding="utf-8")
         wanted = policy_from_json(text) if file.suffix == ".json" else policy_from_toml(text)
@@ -168,8 +186,10 @@ def policy(
 def verify(
     checkpoint: Annotated[str | None, typer.Option("--checkpoint", help="SEQ:HASH that was kept outside of the store.")] = None,
     as_json: Json = False,
+    url: StoreUrl = None,
 ) -> None:
     """Check the chain of the log, and that it gives the standings that are there. Exits with 1 if something is wrong."""
+    use(url)
     report = registering.verify_audit(checkpoint=checkpoint)
     if as_json:
         print_json(report)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stratal.cli.options import Json
+from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import moment, print_json, print_out, table
 from stratal.tracking.opening import current_store
 from stratal.tracking.runs import find_id
@@ -35,8 +35,9 @@ def train(script: Script, arguments: Arguments = None, workers: Workers = 2, res
         raise typer.Exit(error.exit_code) from None
 
 
-def checkpoints(run: RunRef, json: Json = False) -> None:
+def checkpoints(run: RunRef, json: Json = False, url: StoreUrl = None) -> None:
     """List the checkpoints of a job's run, the last first."""
+    use(url)
     store = current_store()
     found = CheckpointStore(store).checkpoints(run=find_id(store, run))
     if json:
