@@ -55,6 +55,14 @@ def test_a_long_series_keeps_its_extremes_in_a_thousand_buckets(store: Store) ->
     assert by_samples.x[-1] > 32 * 5900
 
 
+def test_a_metric_may_be_named_as_filters_name_it(store: Store) -> None:
+    id = make(store, "a", [1.0, 2.0])
+    assert plot([id], "metrics.loss", store=store).metric == "loss"
+    with run("churn", store=store) as odd:
+        odd.log({"metrics.loss": 3.0})
+    assert plot([odd.id], "metrics.loss", store=store).curves[0].high.tolist() == [3.0]
+
+
 def test_smoothing_is_the_corrected_exponential_mean_and_passes_over_what_is_odd() -> None:
     values = np.array([2.0, 4.0, math.nan, 6.0])
 

@@ -87,6 +87,8 @@ def plot(runs: Sequence[str | ReadRun], metric: str, *, x: str = "step", smooth:
         raise Misuse(f"smooth = {smooth:g} is no weight", hint="give 0 to below 1, for example 0.9")
     store = store or current_store()
     read = [run if isinstance(run, ReadRun) else get_run(run, store=store) for run in runs]
+    if not any(metric in run.metrics for run in read):
+        metric = metric.removeprefix("metrics.")  # as filters call it
     having = [run for run in read if metric in run.metrics]
     if not having:
         known = sorted({name for run in read for name in run.metrics})
