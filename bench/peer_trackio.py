@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import os
 import sys
 import tempfile
@@ -32,7 +33,7 @@ def ingest(points: int) -> float:
     run = trackio.init(project="bench")
     start = time.perf_counter()
     for step in range(points):
-        run.log({"m": step * 0.5}, step=step)
+        run.log({"m": math.sin(step)}, step=step)
     trackio.finish()
     return time.perf_counter() - start
 

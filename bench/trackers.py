@@ -3,6 +3,7 @@
 Ours survives kill -9 after each call. W&B, trackio and Aim hand over to a thread or process and lose what that had not written.
 """
 
+import math
 import shutil
 import statistics
 import tempfile
@@ -14,7 +15,7 @@ from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
 
-ROUNDS, CALLS, POINTS = 5, 500, 5_000
+ROUNDS, CALLS, POINTS, MANY = 5, 500, 5_000, 20_000
 PEERS = {"wandb": "wandb==0.31.0", "trackio": "trackio==0.43.0", "aim": "aim==3.29.1"}
 
 
@@ -35,7 +36,7 @@ def main() -> None:
         _say(f"a log call of {width} metrics", found, lambda took: f"{1e6 * took / CALLS:.1f} us")
     found = interleaved(ROUNDS, ours=lambda: ours(folder), **{n: _ask(p, what="ingest", points=POINTS) for n, p in peers.items()})
     _say("first call to all stored (ours: read back)", found, lambda took: f"{POINTS / took:,.0f} points/s")
-    found = interleaved(ROUNDS, ours=lambda: size(folder), **{n: _ask(p, what="size", points=POINTS) for n, p in peers.items()})
+    found = interleaved(ROUNDS, ours=lambda: size(folder), **{n: _ask(p, what="size", points=MANY) for n, p in peers.items()})
     _say("bytes a point", found, lambda bytes: f"{bytes:.1f}")
     for peer in peers.values():
         peer.close()
@@ -51,7 +52,7 @@ def ours(folder: Path) -> float:
     def everything() -> None:
         with run("bench", store=store) as logging:
             for step in range(POINTS):
-                logging.log({"m": step * 0.5}, step=step)
+                logging.log({"m": math.sin(step)}, step=step)
         assert len(get_run(logging.id, store=store).series("m").values) == POINTS
 
     took = seconds(everything)
@@ -66,11 +67,11 @@ def size(folder: Path) -> float:
     store.database.connect().execute("pragma wal_checkpoint(truncate)")  # the empty schema is no part of it
     before = store.database.path.stat().st_size
     with run("bench", store=store) as logging:
-        for step in range(POINTS):
-            logging.log({"m": step * 0.5}, step=step)
+        for step in range(MANY):
+            logging.log({"m": math.sin(step)}, step=step)
     store.settle()
     store.database.connect().execute("pragma wal_checkpoint(truncate)")
-    grown = (store.database.path.stat().st_size - before) / POINTS
+    grown = (store.database.path.stat().st_size - before) / MANY
     store.close()
     return grown
 
