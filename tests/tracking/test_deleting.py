@@ -269,6 +269,7 @@ def test_the_commands_delete_restore_and_purge(store: Store, capsys: pytest.Capt
         return capsys.readouterr().out
 
     assert json.loads(ask("delete", made.short, "--json")) == {"deleted": [made.id]}
+    assert "nothing to do: deleted before" in ask("delete", made.short)
     assert "stratal restore" in ask("show", made.short)
     assert json.loads(ask("runs", "--json")) == []
     assert json.loads(ask("runs", "-q", "deleted is not null", "--json"))[0]["id"] == made.id

@@ -151,7 +151,10 @@ def _print_changed(what: str, changed: list[RunId], *, json: bool) -> None:
     if json:
         print_json({what: changed})
     else:
-        print_out(f"{_runs(len(changed))} {what}")
+        print_out(f"{_runs(len(changed))} {what}" if changed else f"nothing to do: {_NOTHING[what]}")
+
+
+_NOTHING = {"deleted": "deleted before, all of it", "restored": "nothing of it is deleted"}
 
 
 def _runs(count: int) -> str:
