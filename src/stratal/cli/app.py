@@ -70,6 +70,9 @@ COMMANDS = {
     "features": Command("features", "Feature views: list, show, read from the online store, prove parity."),
     "pipeline": Command("pipelines", "Show, explain and resume runs of pipelines."),
     "server": Command("server", "Take what other processes ship to a store. Loopback only; no pages and no queries yet."),
+    "user": Command("access", "People and services that may sign in to a server of this store."),
+    "token": Command("access", "Tokens, by which programs sign in: make, list, revoke."),
+    "grant": Command("access", "Who holds which role on what: add, list, remove."),
     "sync": Command(
         "syncing", "Ship what was logged here to a server. Goes on where it was broken off; exits with 1 if something was refused."
     ),
