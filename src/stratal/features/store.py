@@ -174,7 +174,7 @@ class FeatureStore:
     def served_row(self, *, name: str, version: int, entity: str) -> ServedRow | None:
         """Give the packed row of an entity, None if it has none. Microseconds: what serving calls."""
         # Not `query`, which settles the journals first: these rows come from commands only.
-        with self._store.database.read(self._store.actor()) as tx:
+        with self._store.glance() as tx:
             found = tx.row(_ROW, of=name, by=version, key=entity)
         return None if found is None else ServedRow(materialisation=found[0], body=found[1])
 

@@ -203,7 +203,7 @@ class PipelineStore:
 
     def _read(self) -> AbstractContextManager[Transaction]:
         # Not `query`, which settles all journals first: the rows of this room are written by commands only.
-        return self._store.database.read(self._store.actor())
+        return self._store.glance()
 
 
 def _is_gone(holder: str, alive: set[str], us: str) -> bool:

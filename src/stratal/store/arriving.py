@@ -9,6 +9,7 @@ often, in whatever cuts and from however many senders it arrives. 3 a repeat wit
 cannot be compared is not acknowledged but answered with the offset. 4 what is refused leaves nothing behind.
 """
 
+import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
@@ -123,7 +124,18 @@ class Arrivals:
         if owner is None and not may_be_new:
             raise NotFound(f"writer {writer} has sent nothing to this store")
         if owner not in (None, sender.name):
-            raise Forbidden(f"writer {writer} belongs to {owner}, not to {sender.name}", hint=f"ship it as {owner} (STRATAL_USER)")
+            raise _not_yours(writer, owner, sender)
+
+
+def greet(tx: Transaction, writer: str, sender: Identity) -> None:
+    """Note that a writer elsewhere is about to send something: it is alive. Raises Misuse for what is no writer's id, Forbidden if it
+    belongs to somebody else."""
+    if re.fullmatch(r"[0-9a-f]{16}", writer) is None:
+        raise Misuse(f"{writer[:80]!r} is no writer", hint="a writer's id has 16 hex digits")
+    tx.run(_OPEN, writer=writer, owner=sender.name, opened_ns=tx.now_ns)
+    if (owner := tx.value(_OWNER, id=writer)) != sender.name:
+        raise _not_yours(writer, owner, sender)
+    tx.run(_SEEN, id=writer, sender=sender.name, now=tx.now_ns)
 
 
 def alive_elsewhere(tx: Transaction) -> set[str]:
@@ -133,6 +145,10 @@ def alive_elsewhere(tx: Transaction) -> set[str]:
 
 def everybody(_tx: Transaction, _sender: Identity, _runs: set[bytes]) -> None:
     """Let everybody write to every run."""
+
+
+def _not_yours(writer: str, owner: str, sender: Identity) -> Forbidden:
+    return Forbidden(f"writer {writer} belongs to {owner}, not to {sender.name}", hint=f"ship it as {owner} (STRATAL_USER)")
 
 
 def frames_of(data: bytes, salt: int, damage: Sequence[tuple[int, int]]) -> list[Frame]:

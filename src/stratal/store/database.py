@@ -88,6 +88,9 @@ _ADD_EVENT = insert(event)
 class Transaction:
     """What a room's store gets to read and write with. Values are bound by name: `tx.row(stmt, name="churn")`."""
 
+    # The experiments whose runs may be seen, where a server asks for somebody; None: all.
+    sees: frozenset[str] | None = None
+
     def __init__(self, connection: sqlite3.Connection, *, now_ns: int, actor: Identity, is_write: bool) -> None:
         self._connection = connection
         self.now_ns = now_ns

@@ -1,6 +1,8 @@
 """Operations: what a room's store can do, as typed queries and commands that a server can expose without a route by hand.
 
 An operation is a method with keyword-only, annotated arguments. The actor comes from the context, never from an argument.
+What it speaks of is said by `on`: the argument that names an experiment, a model, a run or several runs (`run`, `runs`: whole ids,
+of which the experiments count). Operations that are scoped need no role on one object: they give what their reader may see.
 """
 
 import inspect
@@ -20,18 +22,20 @@ _MARK = "__stratal_operation__"
 
 
 class Operation(Record, frozen=True, kw_only=True):
-    """name; needs: the role; on: the argument that names the experiment or model; is_command: it may change the store."""
+    """name; needs: the role; on: the argument that names what the role is needed on, None: the whole store; is_scoped: it leaves out
+    what its reader may not see, by `Transaction.sees`, so the role is needed on what is shown only; is_command: it may change the store."""
 
     name: str
     needs: Role
     on: str | None
+    is_scoped: bool
     is_command: bool
     arguments: dict[str, typing.Any]
     returns: typing.Any
     doc: str
 
 
-def operation(*, needs: Role, on: str | None = None) -> Callable[[F], F]:
+def operation(*, needs: Role, on: str | None = None, is_scoped: bool = False) -> Callable[[F], F]:
     """Mark a method as an operation. What needs more than VIEWER is a command. Raises Bug for a signature that cannot be served."""
 
     def mark(method: F) -> F:
@@ -40,7 +44,9 @@ def operation(*, needs: Role, on: str | None = None) -> Callable[[F], F]:
             raise Bug(f"operation {method.__qualname__} has arguments that are not keyword-only")
         if on is not None and on not in {argument.name for argument in arguments}:
             raise Bug(f"operation {method.__qualname__} has no argument {on!r}")
-        setattr(method, _MARK, (needs, on))
+        if is_scoped and (on is not None or needs is not Role.VIEWER):
+            raise Bug(f"operation {method.__qualname__} is scoped, but decides, or names what it is about")
+        setattr(method, _MARK, (needs, on, is_scoped))
         return method
 
     return mark
@@ -52,7 +58,7 @@ def operations_of(store: type) -> dict[str, Operation]:
     for name, method in inspect.getmembers(store, inspect.isfunction):
         if (marked := getattr(method, _MARK, None)) is None:
             continue
-        needs, on = marked
+        needs, on, is_scoped = marked
         hints = typing.get_type_hints(method)
         returns = hints.pop("return", type(None))
         for hint in (*hints.values(), returns):
@@ -61,6 +67,7 @@ def operations_of(store: type) -> dict[str, Operation]:
             name=name,
             needs=needs,
             on=on,
+            is_scoped=is_scoped,
             is_command=needs > Role.VIEWER,
             arguments=hints,
             returns=returns,

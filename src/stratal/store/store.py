@@ -20,7 +20,9 @@ from stratal.core.ids import to_bytes
 from stratal.core.people import Identity, current_actor
 from stratal.core.settings import Settings, load_settings
 from stratal.core.threads import start_aside
+from stratal.store.admitting import admitted
 from stratal.store.blobs import Blobs
+from stratal.store.callers import current_caller
 from stratal.store.journal import Writer, living_writers
 from stratal.store.locating import locate
 from stratal.store.marks import mark_spool, remote_url, spool_folder
@@ -86,8 +88,15 @@ class Store:
 
     @property
     def holder(self) -> str:
-        """How this process signs leases."""
-        return f"{socket.gethostname()}:{os.getpid()}:{self.writer.id}"
+        """How this process signs leases, or the one elsewhere that calls."""
+        caller = current_caller()
+        return caller.holder if caller is not None else f"{socket.gethostname()}:{os.getpid()}:{self.writer.id}"
+
+    @property
+    def writer_id(self) -> str:
+        """The writer that joins the runs of this process, or of the one elsewhere that calls."""
+        caller = current_caller()
+        return caller.writer if caller is not None else self.writer.id
 
     def actor(self) -> Identity:
         """Give who acts now."""
@@ -101,15 +110,21 @@ class Store:
         """
         ids = [to_bytes(run) for run in runs]
         with self.settler.transaction(self.actor()) as tx:
-            self.settler.drain(tx, {self.writer.id} | self.settler.participants(tx, ids))
-            yield tx
+            self.settler.drain(tx, {self.writer_id} | self.settler.participants(tx, ids))
+            yield admitted(tx)
 
     @contextlib.contextmanager
     def query(self) -> Iterator["Transaction"]:
         """Open one read snapshot of what is settled; settles first, so that it holds all that was logged before."""
         self.settle()
-        with self.database.read(self.actor()) as tx:
+        with self.glance() as tx:
             yield tx
+
+    @contextlib.contextmanager
+    def glance(self) -> Iterator["Transaction"]:
+        """Open one read snapshot of what was settled before."""
+        with self.database.read(self.actor()) as tx:
+            yield admitted(tx)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator["Snapshot"]:
@@ -117,6 +132,7 @@ class Store:
         from stratal.store.reading import snapshot  # as above: not for processes that only log
 
         with snapshot(self.journals, self.database, self.actor()) as found:
+            admitted(found.tx)
             yield found
 
     def living(self) -> set[str]:

@@ -11,6 +11,7 @@ from stratal.store.database import Transaction
 from stratal.store.tables import deletion, run
 from stratal.tracking.facts import ALERT, Alert
 from stratal.tracking.store.dialects import json_text
+from stratal.tracking.store.seeing import seen
 from stratal.tracking.tables import statement
 
 
@@ -34,12 +35,13 @@ class ToldAlert(Record, frozen=True, kw_only=True):
 
 def alerts_of(tx: Transaction, *, levels: Collection[str], experiment: str | None, run_id: str | None, limit: int) -> list[ToldAlert]:
     """List at most `limit` alerts of some levels, the newest first; without a run, none of runs that were deleted."""
-    found = (
+    found = seen(
+        tx,
         select(run.c.id, run.c.experiment, json_text(run.c.doc, "name"), statement.c.at_ns, statement.c.body)
         .join_from(statement, run, run.c.no == statement.c.run)
         .where(statement.c.kind == ALERT, json_text(statement.c.body, "level").in_(sorted(levels)))
         .order_by(statement.c.at_ns.desc(), statement.c.id.desc())
-        .limit(limit)
+        .limit(limit),
     )
     if experiment is not None:
         found = found.where(run.c.experiment == experiment)

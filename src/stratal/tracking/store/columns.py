@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import FromClause, Select, bindparam, exists, select
+from sqlalchemy import ColumnElement, FromClause, Select, bindparam, exists, select
 
 from stratal.core.records import to_json
 from stratal.store.database import Row, Transaction
@@ -13,6 +13,7 @@ from stratal.tracking.search import Key
 from stratal.tracking.search.evaluation import Value
 from stratal.tracking.store.dialects import among, json_text
 from stratal.tracking.store.search import PART_COLUMNS, Searching
+from stratal.tracking.store.seeing import seen, seen_among
 from stratal.tracking.tables import param, tag
 
 _TABLES: dict[str, FromClause] = {"params": param, "metrics": metric, "tags": tag}
@@ -40,14 +41,11 @@ def _of_all(entity: str) -> Select[Any]:
 
 _OF_KEY = {entity: _of_key(entity) for entity in _TABLES}
 _OF_ALL = {entity: _of_all(entity) for entity in _TABLES}
-_KNOWN = {
-    entity: select(key.c.name).where(exists().where(table.c.key == key.c.id)).order_by(key.c.name).limit(5000)
-    for entity, table in _TABLES.items()
-}
-_IS_KNOWN = {
-    entity: select(key.c.id).where(key.c.name == bindparam("key_name"), exists().where(table.c.key == key.c.id))
-    for entity, table in _TABLES.items()
-}
+_KEYS = select(key.c.name).order_by(key.c.name).limit(5000)
+_NAMED = select(key.c.id).where(key.c.name == bindparam("key_name"))
+_USED = {entity: exists().where(table.c.key == key.c.id) for entity, table in _TABLES.items()}
+_KNOWN = {entity: _KEYS.where(used) for entity, used in _USED.items()}
+_IS_KNOWN = {entity: _NAMED.where(used) for entity, used in _USED.items()}
 _KEY = select(key.c.id).where(key.c.name == bindparam("key_name"))
 # The newest runs are asked: what a metric means is said anew by each, and a store may hold a hundred thousand.
 _MOST_DEFINING = 1000
@@ -56,17 +54,21 @@ _IDS = select(run.c.no, run.c.id).where(among(run.c.no, bindparam("numbers")))
 
 def known_keys(tx: Transaction) -> list[str]:
     """List the keys that runs have, as params.lr, metrics.auc, tags.team; at most 5,000 of each."""
-    return [f"{entity}.{name}" for entity, statement in _KNOWN.items() for (name,) in tx.rows(statement)]
+    found = _KNOWN if tx.sees is None else {entity: _KEYS.where(_seen_in(tx, entity)) for entity in _TABLES}
+    return [f"{entity}.{name}" for entity, statement in found.items() for (name,) in tx.rows(statement)]
 
 
 def is_known(tx: Transaction, asked: Key) -> bool:
     """Tell whether any run has a key."""
-    return asked.entity == "attributes" or tx.value(_IS_KNOWN[asked.entity], key_name=asked.name) is not None
+    if asked.entity == "attributes":
+        return True
+    found = _IS_KNOWN[asked.entity] if tx.sees is None else _NAMED.where(_seen_in(tx, asked.entity))
+    return tx.value(found, key_name=asked.name) is not None
 
 
 def definitions_of(tx: Transaction, name: str, experiments: Collection[str] | None) -> list[str]:
     """Give the definitions of metrics, as JSON, of the newest thousand runs that have a metric; deleted ones are left out."""
-    id = tx.value(_KEY, key_name=name)
+    id, experiments = tx.value(_KEY, key_name=name), seen_among(tx, experiments)
     newest = select(metric.c.run).where(metric.c.key == id, metric.c.run.not_in(select(deletion.c.run)))
     if experiments is not None:
         newest = newest.where(metric.c.experiment.in_(sorted(experiments)))
@@ -107,6 +109,12 @@ def all_columns(tx: Transaction, numbers: Sequence[int], entity: str) -> dict[st
             column = found[name] = [None] * len(numbers)
         column[at[no]] = _value(entity, "last", values)
     return {name: found[name] for name in sorted(found)}
+
+
+def _seen_in(tx: Transaction, entity: str) -> ColumnElement[bool]:
+    """A run that may be seen has the key."""
+    table = _TABLES[entity]
+    return exists(seen(tx, select(run.c.no).where(run.c.no == table.c.run, table.c.key == key.c.id)))
 
 
 def _rows_of(tx: Transaction, numbers: Sequence[int], asked: Key) -> Iterable[Row]:

@@ -5,12 +5,11 @@ from sqlalchemy import bindparam, update
 from stratal.core.ids import RunId, new_id, to_bytes
 from stratal.store.database import Transaction
 from stratal.store.latest import rebuild
-from stratal.store.leases import join
 from stratal.store.names import ensure_run, find_run
 from stratal.store.store import Store
 from stratal.store.tables import run
 from stratal.tracking.facts import EdgeFact, Scalar, Start, params_from_json, to_params
-from stratal.tracking.store.runs import RunRecord, get_record
+from stratal.tracking.store.runs import RunRecord, get_record, join
 from stratal.tracking.store.settling import TrunkFacts, add_edge, merge_doc
 
 # The role of the edge from a fork to the run that it goes on from.
@@ -42,7 +41,7 @@ def insert_fork(tx: Transaction, store: Store, start: Start, of: RunId, step: in
         merge_doc(tx, made.no, "definitions", {name: {**said, "epoch": 0, "at_ns": 0} for name, said in definitions.items()})
     add_edge(tx, made.no, EdgeFact(verb="used", target=f"run:{of}", role=ROLE), at_ns=tx.now_ns)
     if is_open:
-        join(tx, id, store.writer.id)
+        join(tx, store, id)
     else:
         tx.run(_WAIT, run_no=made.no, at_ns=tx.now_ns)
     row = find_run(tx, made.id)

@@ -6,6 +6,7 @@ from stratal.core.ids import RunId
 from stratal.store.database import Transaction
 from stratal.store.tables import run
 from stratal.tracking.lineage import Edge
+from stratal.tracking.store.seeing import seen
 from stratal.tracking.tables import artifact, edge
 
 _EDGES = select(run.c.id, edge.c.verb, edge.c.target, edge.c.role).join_from(edge, run, run.c.no == edge.c.run)
@@ -38,30 +39,30 @@ _FOLDERS_USED = (
 
 def edges_of_run(tx: Transaction, run_id: str) -> list[Edge]:
     """List what a run used and produced, in order of time."""
-    return [_edge(row) for row in tx.rows(_OF_RUN, run_id=bytes.fromhex(run_id))]
+    return [_edge(row) for row in tx.rows(seen(tx, _OF_RUN), run_id=bytes.fromhex(run_id))]
 
 
 def used_artifacts_of(tx: Transaction, run_id: str) -> list[Edge]:
     """List, as produced by this run, those of its files and folders that other runs use."""
-    files = [(f"sha256:{digest}", path) for digest, path in tx.rows(_FILES_USED, run_id=bytes.fromhex(run_id))]
+    files = [(f"sha256:{digest}", path) for digest, path in tx.rows(seen(tx, _FILES_USED), run_id=bytes.fromhex(run_id))]
     folders = [(target, "folder") for (target,) in tx.rows(_FOLDERS_USED, first=f"artifact:{run_id}/", past=f"artifact:{run_id}0")]
     return [Edge(run=run_id, verb="produced", target=target, role=f"artifact {path}") for target, path in files + folders]
 
 
 def parent_of(tx: Transaction, run_id: str) -> RunId | None:
     """Give the run that a run is part of."""
-    parent = tx.value(_PARENT, run_id=bytes.fromhex(run_id))
+    parent = tx.value(seen(tx, _PARENT), run_id=bytes.fromhex(run_id))
     return RunId(bytes(parent).hex()) if parent else None
 
 
 def edges_at(tx: Transaction, target: str) -> list[Edge]:
     """List the edges that name a target, as it is written."""
-    return [_edge(row) for row in tx.rows(_AT_TARGET, at=target)]
+    return [_edge(row) for row in tx.rows(seen(tx, _AT_TARGET), at=target)]
 
 
 def runs_holding(tx: Transaction, digest: str) -> list[tuple[RunId, str]]:
     """List at most 20 (run, path) of artifacts with that content, the oldest first."""
-    return [(RunId(bytes(id).hex()), path) for id, path in tx.rows(_HOLDING, of_digest=digest)]
+    return [(RunId(bytes(id).hex()), path) for id, path in tx.rows(seen(tx, _HOLDING), of_digest=digest)]
 
 
 def _edge(row: tuple[bytes, str, str, str]) -> Edge:

@@ -9,11 +9,14 @@ from stratal.core.errors import NotFound
 from stratal.core.ids import SHORT, RunId, new_id, short, to_bytes
 from stratal.core.records import Record, from_json
 from stratal.store import leases
+from stratal.store.arriving import greet
+from stratal.store.callers import current_caller
 from stratal.store.database import Row, Transaction
 from stratal.store.names import add_run, ensure_run
 from stratal.store.store import Store
 from stratal.store.tables import deletion, key, metric, participant, run
 from stratal.tracking.facts import Start
+from stratal.tracking.store.seeing import seen
 from stratal.tracking.store.settling import TrunkFacts, say_error
 from stratal.tracking.tables import artifact, edge, note, statement
 
@@ -24,6 +27,7 @@ _COLUMNS = (
 )  # fmt: skip
 SELECT_RUNS = select(*_COLUMNS)
 _RUN = SELECT_RUNS.where(run.c.id == bindparam("run_id"))
+_NUMBER = select(run.c.no).where(run.c.id == bindparam("run_id"))
 _BY_SHORT = select(run.c.id).where(run.c.short == bindparam("short_id")).order_by(run.c.no.desc()).limit(9)
 _LIKE_SHORT = select(run.c.id).where(run.c.short.like(bindparam("pattern"))).order_by(run.c.no.desc()).limit(9)
 _CHILDREN = select(run.c.id).where(run.c.parent == bindparam("run_id")).order_by(run.c.no)
@@ -152,7 +156,7 @@ def to_record(row: Row) -> RunRecord:
 
 def find_record(tx: Transaction, run_id: str) -> RunRecord | None:
     """Give a run by whole id, None if it was never seen."""
-    row = tx.row(_RUN, run_id=to_bytes(run_id))
+    row = tx.row(seen(tx, _RUN), run_id=to_bytes(run_id))
     return to_record(row) if row else None
 
 
@@ -160,22 +164,40 @@ def get_record(tx: Transaction, run_id: str) -> RunRecord:
     """Give a run by whole id. Raises NotFound."""
     found = find_record(tx, run_id)
     if found is None:
-        raise NotFound(f"there is no run {short(run_id)} in this store", hint="list runs with `stratal runs`")
+        raise missing(run_id)
     return found
+
+
+def number_of(tx: Transaction, run_id: str) -> int:
+    """Give the number of a run's row by whole id. Raises NotFound."""
+    found = tx.value(seen(tx, _NUMBER), run_id=to_bytes(run_id))
+    if found is None:
+        raise missing(run_id)
+    return int(found)
+
+
+def may_be_lost(record: RunRecord, now_ns: int) -> bool:
+    """Tell whether a run's process may be gone: it never ended, and nobody holds a lease that runs."""
+    return record.status == "running" and (record.expires_ns or 0) <= now_ns
+
+
+def missing(run_id: str) -> NotFound:
+    """Make the error for a run that is not there."""
+    return NotFound(f"there is no run {short(run_id)} in this store", hint="list runs with `stratal runs`")
 
 
 def ids_ending_with(tx: Transaction, suffix: str) -> list[RunId]:
     """List at most nine ids that end with a short form, newest first. suffix: hex digits."""
     if len(suffix) >= SHORT:
-        rows = tx.rows(_BY_SHORT, short_id=suffix[-SHORT:])
+        rows = tx.rows(seen(tx, _BY_SHORT), short_id=suffix[-SHORT:])
     else:
-        rows = tx.rows(_LIKE_SHORT, pattern=f"%{suffix}")
+        rows = tx.rows(seen(tx, _LIKE_SHORT), pattern=f"%{suffix}")
     return [id for id in (RunId(bytes(row[0]).hex()) for row in rows) if id.endswith(suffix)]
 
 
 def children_of(tx: Transaction, run_id: str) -> list[RunId]:
     """List the runs that are part of this one, in order of birth."""
-    return [RunId(bytes(id).hex()) for (id,) in tx.rows(_CHILDREN, run_id=to_bytes(run_id))]
+    return [RunId(bytes(id).hex()) for (id,) in tx.rows(seen(tx, _CHILDREN), run_id=to_bytes(run_id))]
 
 
 def writers_of(tx: Transaction, run_id: str) -> list[str]:
@@ -203,7 +225,7 @@ def edges_of(tx: Transaction, record: RunRecord) -> list[Edge]:
 
 def runs_at(tx: Transaction, target: str) -> list[tuple[RunId, str, str]]:
     """List (run, verb, role) of all edges to a target."""
-    return [(RunId(bytes(id).hex()), verb, role) for id, verb, role in tx.rows(_RUNS_AT, target=target)]
+    return [(RunId(bytes(id).hex()), verb, role) for id, verb, role in tx.rows(seen(tx, _RUNS_AT), target=target)]
 
 
 def notes_of(tx: Transaction, record: RunRecord) -> list[NoteRecord]:
@@ -213,13 +235,14 @@ def notes_of(tx: Transaction, record: RunRecord) -> list[NoteRecord]:
 
 def find_statements(tx: Transaction, *, kind: str, subject: str | None = None) -> list[Statement]:
     """List statements of a kind, about one subject if given, oldest first."""
-    rows = tx.rows(_STATED_BY_KIND, of_kind=kind) if subject is None else tx.rows(_STATED_ABOUT, of_kind=kind, about=subject)
-    return _statements(rows)
+    if subject is None:
+        return _statements(tx.rows(seen(tx, _STATED_BY_KIND), of_kind=kind))
+    return _statements(tx.rows(seen(tx, _STATED_ABOUT), of_kind=kind, about=subject))
 
 
 def statements_of(tx: Transaction, run_id: str) -> list[Statement]:
     """List what a run stated, oldest first."""
-    return _statements(tx.rows(_STATED_IN, run_id=to_bytes(run_id)))
+    return _statements(tx.rows(seen(tx, _STATED_IN), run_id=to_bytes(run_id)))
 
 
 def insert_leased(tx: Transaction, store: Store, start: Start, *, ttl_s: float, run_id: RunId | None = None) -> tuple[RunId, int]:
@@ -231,7 +254,7 @@ def insert_leased(tx: Transaction, store: Store, start: Start, *, ttl_s: float, 
     else:
         token = leases.claim(tx, id, store.holder, ttl_s=ttl_s)
     TrunkFacts().start(tx, row, start, at_ns=tx.now_ns, epoch=token, names=store.settler.names)
-    leases.join(tx, id, store.writer.id)
+    join(tx, store, id)
     tx.emit("run", id)
     return id, token
 
@@ -248,7 +271,7 @@ def end_leased(tx: Transaction, run_id: str, token: int, status: str, *, error: 
 def take_over(tx: Transaction, store: Store, run_id: str, *, ttl_s: float, from_step: int | None) -> int:
     """Take over a run whose lease is free or has run out, and give the new token. Raises Conflict if it is held."""
     token = leases.claim(tx, run_id, store.holder, ttl_s=ttl_s, from_step=from_step)
-    leases.join(tx, run_id, store.writer.id)
+    join(tx, store, run_id)
     tx.run(_REOPEN, run_id=to_bytes(run_id))
     say_error(tx, ensure_run(tx, to_bytes(run_id)).no, "")
     tx.emit("run", run_id)
@@ -262,13 +285,15 @@ def renew(tx: Transaction, run_id: str, token: int, ttl_s: float) -> None:
 
 def join(tx: Transaction, store: Store, run_id: str) -> None:
     """Write to a run beside others, in its present epoch."""
-    leases.join(tx, run_id, store.writer.id)
+    leases.join(tx, run_id, store.writer_id)
+    if current_caller() is not None:  # its frames come over the network, maybe only in a moment
+        greet(tx, store.writer_id, tx.actor)
 
 
 def resume(tx: Transaction, store: Store, run_id: str) -> int:
     """Go on with a run that has ended or lost its process: raises its epoch, hides nothing. Gives the epoch."""
     epoch = leases.take_over(tx, run_id, store.holder, from_step=None)
-    leases.join(tx, run_id, store.writer.id)
+    join(tx, store, run_id)
     tx.run(_RESUME, run_id=to_bytes(run_id))
     say_error(tx, ensure_run(tx, to_bytes(run_id)).no, "")
     tx.emit("run", run_id)

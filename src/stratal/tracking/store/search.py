@@ -46,6 +46,7 @@ from stratal.tracking.search.tree import Literal, speaks_of
 from stratal.tracking.search.words import words_of
 from stratal.tracking.store.dialects import among, bytewise, hex_text, json_text, matches
 from stratal.tracking.store.runs import SELECT_RUNS, RunRecord, to_record
+from stratal.tracking.store.seeing import seen_among
 from stratal.tracking.tables import param, tag, word
 
 MOST = 10_000  # runs of one page
@@ -108,7 +109,7 @@ def pick_runs(
     """Find runs as `search_runs`, without reading them: out of the indexes alone where they give it. limit: None for all."""
     if limit is not None and limit < 1:
         raise Misuse(f"limit = {limit} is not possible", hint="give 1 or more, or None for all")
-    searching = Searching(tx.now_ns, living, experiments)
+    searching = Searching(tx.now_ns, living, seen_among(tx, experiments))
     token = None if page is None else _read_token(page, order)
     searching.plan(tx, condition, is_whole=limit is None)
     if limit is None:
@@ -125,6 +126,7 @@ def pick_runs(
 
 def count_runs(tx: Transaction, condition: Condition, *, experiments: Collection[str] | None = None, living: Collection[str] = ()) -> int:
     """Count the runs that a filter lets pass."""
+    experiments = seen_among(tx, experiments)
     searching = Searching(tx.now_ns, living, experiments)
     return int(tx.value(select(func.count()).select_from(run).where(searching.shown(condition), *_of(experiments))))
 
