@@ -76,8 +76,15 @@ def operations_of(store: type) -> dict[str, Operation]:
     return found
 
 
+def schema_of_anything(kind: type) -> dict[str, object]:
+    """Give the schema of what may be any document: parts of records that JSON holds as they are. Raises TypeError for other types."""
+    if kind is object:
+        return {"description": "Any JSON."}
+    raise TypeError(f"{kind.__name__} has no form in JSON")
+
+
 def _check_type(name: str, hint: object) -> None:
     try:
-        msgspec.json.schema(hint)
+        msgspec.json.schema(hint, schema_hook=schema_of_anything)
     except (TypeError, RuntimeError) as error:
         raise Bug(f"operation {name} uses {hint!r}, which cannot cross a wire: {error}") from error

@@ -6,8 +6,9 @@ from stratal.core.errors import Misuse
 from stratal.store.store import Store
 from stratal.tracking.alerting import LEVELS
 from stratal.tracking.opening import current_store
+from stratal.tracking.operations.searching import RunSearch
 from stratal.tracking.runs import find_id
-from stratal.tracking.store.alerts import ToldAlert, alerts_of
+from stratal.tracking.store.alerts import ToldAlert
 
 
 def find_alerts(
@@ -20,8 +21,7 @@ def find_alerts(
         raise Misuse(f"limit = {limit} is not possible", hint="give 1 or more")
     store = store or current_store()
     id = None if run is None else find_id(store, run)
-    with store.query() as tx:
-        return alerts_of(tx, levels=LEVELS[LEVELS.index(level) :], experiment=experiment, run_id=id, limit=limit)
+    return RunSearch(store).alerts(levels=list(LEVELS[LEVELS.index(level) :]), experiment=experiment, run=id, limit=limit)
 
 
 alerts = find_alerts  # as users call it: st.alerts(level="warning")

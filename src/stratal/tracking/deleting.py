@@ -15,7 +15,6 @@ from stratal.store.database import Transaction
 from stratal.store.store import Store
 from stratal.tracking.opening import current_store
 from stratal.tracking.output import remove_files
-from stratal.tracking.reading import may_be_lost
 from stratal.tracking.refs import parse_ref
 from stratal.tracking.runs import find_id
 from stratal.tracking.store import deleting as stored
@@ -140,7 +139,7 @@ def _needed(store: Store, tx: Transaction, ids: Sequence[RunId]) -> dict[RunId, 
 
 def _reason(tx: Transaction, id: RunId, going: set[RunId], living: set[str]) -> str:
     record = rows.get_record(tx, id)
-    if record.status == "running" and (not may_be_lost(record, tx.now_ns) or living.intersection(rows.writers_of(tx, id))):
+    if record.status == "running" and (not rows.may_be_lost(record, tx.now_ns) or living.intersection(rows.writers_of(tx, id))):
         return "it is still running"
     if record.kind in _OF_ROOMS:
         return f"it is a {record.kind}: {_OF_ROOMS[record.kind]} would not add up without it"

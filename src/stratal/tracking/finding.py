@@ -1,19 +1,16 @@
 """Finding runs: a filter, an order and a limit in; runs, or a table of them, out."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, overload
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, overload
 
 from stratal.core.errors import Misuse
-from stratal.core.ids import RunId
-from stratal.store.database import Transaction
 from stratal.store.store import Store
+from stratal.tracking.answering import listed, table_of, texts
 from stratal.tracking.opening import current_store
-from stratal.tracking.reading import ReadRun, may_be_lost, read
-from stratal.tracking.search import Condition, OrderKey, Searchable, Summary, parse_columns, parse_filter, parse_order
-from stratal.tracking.search.grammar import Names
-from stratal.tracking.selecting import names_in, read_table, remarks_on
-from stratal.tracking.store import runs as rows
-from stratal.tracking.store.search import MOST, count_runs, pick_runs, search_runs
+from stratal.tracking.operations.searching import RunSearch
+from stratal.tracking.reading import ReadRun
+from stratal.tracking.search import Searchable, Summary
+from stratal.tracking.store.search import MOST
 from stratal.tracking.table import Framed, RunTable
 
 if TYPE_CHECKING:  # as in stratal.tracking.table
@@ -91,67 +88,28 @@ def find_runs(
     store = store or current_store()
     if limit is not None and (type(limit) is not int or limit < 1):
         raise Misuse(f"limit = {limit!r:.60} is not possible", hint="give 1 or more, or None for all")
-    living = store.living()
-    with store.query() as tx:
-        asked = ask(tx, where, experiment=experiment, order_by=order_by, living=living)
-        if select is not None:
-            columns = parse_columns(select, names=asked.names)
-            if not columns:
-                raise Misuse("no column is selected", hint='name some: select=["name", "params.lr", "metrics.auc"]')
-            numbers, following = asked.numbers(tx, limit, after)
-            table = read_table(tx, store, numbers, columns, living)
-            return RunTable(table, next=following, remarks=remarks_on(tx, asked.names.places))
-        found, following = _found(tx, store, asked, limit, after)
-        return Runs(found, following, remarks_on(tx, asked.names.places))
+    search, experiments, order = RunSearch(store), listed(experiment), texts(order_by)
+    if select is not None:
+        return table_of(
+            search.table(select=texts(select), where=where, experiments=experiments, order_by=order, limit=limit, after=after)
+        )  # fmt: skip
+    found: list[ReadRun] = []
+    most = _PAGE if store.remote else MOST  # here few large pages, of one moment each; a server is asked for smaller ones
+    while True:
+        size = most if limit is None else min(most, limit - len(found))
+        page = search.page(where=where, experiments=experiments, order_by=order, limit=size, after=after)
+        found.extend(ReadRun(store, each.record, is_lost=each.is_lost) for each in page.runs)
+        after = page.next
+        if after is None or len(found) == limit:
+            return Runs(found, after, page.remarks)
 
 
 runs = find_runs  # as users call it: st.runs("metrics.auc > 0.9")
 
 
-class Asked(NamedTuple):
-    """What was asked, read: and how it is asked of the store."""
-
-    condition: Condition
-    order: Sequence[OrderKey]
-    experiments: Collection[str] | None
-    living: Collection[str]
-    names: Names
-
-    def numbers(self, tx: Transaction, limit: int | None, after: str | None = None) -> tuple[list[int], str | None]:
-        """Give the numbers of the runs in order, and the token of what comes after them."""
-        got = pick_runs(
-            tx, self.condition, self.order, experiments=self.experiments, living=self.living, limit=limit, page=after
-        )  # fmt: skip
-        return list(got.numbers), got.next
-
-
-def ask(
-    tx: Transaction,
-    where: str,
-    *,
-    experiment: str | Sequence[str] | None = None,
-    order_by: str | Sequence[str] = "",
-    living: Collection[str] = (),
-) -> Asked:
-    """Read a filter and an order, told of the names and goals that the store has. Raises Misuse, with the place."""
-    experiments = listed(experiment)
-    names = names_in(tx, experiments)
-    order = parse_order(order_by, names=names)
-    return Asked(parse_filter(where, now_ns=tx.now_ns, names=names), order, experiments, living, names)
-
-
-def listed(experiment: str | Sequence[str] | None) -> Sequence[str] | None:
-    """Give experiments as a list; None stays: all."""
-    return [experiment] if isinstance(experiment, str) else experiment
-
-
 def count(where: str = "", *, experiment: str | Sequence[str] | None = None, store: Store | None = None) -> int:
     """Count the runs that a filter lets pass."""
-    store = store or current_store()
-    living = store.living()
-    with store.query() as tx:
-        asked = ask(tx, where, experiment=experiment)
-        return count_runs(tx, asked.condition, experiments=asked.experiments, living=living)
+    return RunSearch(store or current_store()).count(where=where, experiments=listed(experiment))
 
 
 def searchable(run: ReadRun) -> Searchable:
@@ -180,20 +138,6 @@ def searchable(run: ReadRun) -> Searchable:
 def plain_params(run: ReadRun) -> dict[str, bool | int | float | str | None]:
     """Give the params that filters and comparisons see."""
     return {name: value for name, value in run.params.items() if value is None or isinstance(value, bool | int | float | str)}
-
-
-def _found(tx: Transaction, store: Store, asked: Asked, limit: int | None, after: str | None) -> tuple[list[ReadRun], str | None]:
-    found: list[ReadRun] = []
-    while True:
-        size = min(_PAGE, MOST) if limit is None else min(_PAGE, limit - len(found))
-        got = search_runs(
-            tx, asked.condition, asked.order, experiments=asked.experiments, living=asked.living, limit=size, page=after
-        )  # fmt: skip
-        after = got.next
-        doubtful: dict[RunId, list[str]] = {run.id: rows.writers_of(tx, run.id) for run in got.runs if may_be_lost(run, tx.now_ns)}
-        found.extend(read(store, list(got.runs), doubtful))
-        if after is None or len(found) == limit:
-            return found, after
 
 
 _ATTRIBUTES: dict[str, Callable[[ReadRun], object]] = {

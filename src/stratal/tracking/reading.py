@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 
 from stratal.core.clock import to_utc
 from stratal.core.errors import Misuse, NotFound
-from stratal.core.ids import RunId, short, to_bytes
+from stratal.core.ids import RunId, short
 from stratal.core.records import from_json, number_from_json
 from stratal.store.store import Store
 from stratal.tracking.definitions import STEP, TIME, Curve, SummaryValue, align, definition_of, summarize
 from stratal.tracking.facts import MetricDefinition, params_from_json
 from stratal.tracking.opening import current_store
+from stratal.tracking.operations.reading import RunReads, floats, ints
 from stratal.tracking.output import OUTPUT, files_of, in_order
-from stratal.tracking.runs import find_id
-from stratal.tracking.store import runs as rows
 from stratal.tracking.store.runs import Artifact, Edge, MetricRecord, NoteRecord, RunRecord, Statement
 
 if TYPE_CHECKING:
@@ -76,6 +75,7 @@ class ReadRun:
 
     def __init__(self, store: Store, record: RunRecord, *, is_lost: bool = False) -> None:
         self._store = store
+        self._reads = RunReads(store)
         self.record = record
         self._is_lost = is_lost
 
@@ -187,8 +187,7 @@ class ReadRun:
     @cached_property
     def summaries(self) -> list[MetricRecord]:
         """What is known of each series: last, step, low, high, number of points."""
-        with self._store.query() as tx:
-            return rows.metrics_of(tx, self.record)
+        return self._reads.summaries(run=self.id)
 
     @property
     def definitions(self) -> dict[str, MetricDefinition]:
@@ -212,23 +211,19 @@ class ReadRun:
 
     @cached_property
     def artifacts(self) -> list[Artifact]:
-        with self._store.query() as tx:
-            return rows.artifacts_of(tx, self.record)
+        return self._reads.artifacts(run=self.id)
 
     @cached_property
     def edges(self) -> list[Edge]:
-        with self._store.query() as tx:
-            return rows.edges_of(tx, self.record)
+        return self._reads.edges(run=self.id)
 
     @cached_property
     def notes(self) -> list[NoteRecord]:
-        with self._store.query() as tx:
-            return rows.notes_of(tx, self.record)
+        return self._reads.notes(run=self.id)
 
     @cached_property
     def children(self) -> list[RunId]:
-        with self._store.query() as tx:
-            return rows.children_of(tx, self.id)
+        return self._reads.children(run=self.id)
 
     @cached_property
     def alerts(self) -> "Sequence[ToldAlert]":
@@ -239,16 +234,13 @@ class ReadRun:
 
     def statements(self, kind: str | None = None) -> list[Statement]:
         """List what the run stated, of one kind if given, oldest first."""
-        with self._store.query() as tx:
-            return [s for s in rows.statements_of(tx, self.id) if kind is None or s.kind == kind]
+        return self._reads.statements(run=self.id, kind=kind)
 
     def media(self, name: str | None = None) -> "list[MediaItem]":
         """List what was logged beside numbers, in order of step: of one name, or of all. Raises NotFound for a name that has none."""
         from stratal.tracking.media.reading import MediaItem  # only for runs that have some
-        from stratal.tracking.store.media import media_of
 
-        with self._store.query() as tx:
-            found = media_of(tx, self.id, name)
+        found = self._reads.media(run=self.id, name=name)
         if name is not None and not found:
             known = ", ".join(summary.name for summary in self.media_summaries) or "none"
             raise NotFound(f"run {self.short} has no media {name!r}", hint=f"it has: {known}")
@@ -257,26 +249,23 @@ class ReadRun:
     @cached_property
     def media_summaries(self) -> "list[MediaSummary]":
         """What is known of each name that has media: kinds, number of items, first and last step."""
-        from stratal.tracking.store.media import media_summaries  # as above
-
-        with self._store.query() as tx:
-            return media_summaries(tx, self.id)
+        return self._reads.media_summaries(run=self.id)
 
     def series(self, name: str, *, superseded: bool = False) -> Series:
         """Give a metric's points. superseded: those that a takeover hid, instead. Raises NotFound if there is no such metric."""
-        with self._store.snapshot() as snapshot:
-            points = snapshot.series(to_bytes(self.id), name, superseded=superseded)
-        if not points.n and not superseded and name not in self.record.metrics:
+        points = self._reads.series(run=self.id, name=name, superseded=superseded)
+        steps = ints(points.steps)
+        if not len(steps) and not superseded and name not in self.record.metrics:
             raise NotFound(f"run {self.short} has no metric {name!r}", hint=f"it has: {', '.join(sorted(self.record.metrics)) or 'none'}")
-        found = Series(points.steps, points.times.view("datetime64[ns]"), points.values)
+        found = Series(steps, ints(points.times).view("datetime64[ns]"), floats(points.values))
         definition = definition_of(name, self.definitions)
         found._run, found._x = self, definition.x if definition else None
         return found
 
     def envelope(self, name: str, buckets: int) -> Bucketed:
         """Give a metric in at most `buckets` buckets, keeping min, max and last of each."""
-        with self._store.snapshot() as snapshot:
-            return Bucketed(*snapshot.envelope(to_bytes(self.id), name, buckets))
+        found = self._reads.envelope(run=self.id, name=name, buckets=buckets)
+        return Bucketed(ints(found.steps), floats(found.low), floats(found.high), floats(found.last))
 
     def read_artifact(self, path: str) -> bytes:
         """Give an artifact's bytes, verified. Raises NotFound."""
@@ -300,21 +289,8 @@ class ReadRun:
 def get_run(run: str, *, store: Store | None = None) -> ReadRun:
     """Read a run by id, short form or ref. Raises NotFound."""
     store = store or current_store()
-    id = find_id(store, run)
-    with store.query() as tx:
-        record = rows.get_record(tx, id)
-        return read(store, [record], {id: rows.writers_of(tx, id)} if may_be_lost(record, tx.now_ns) else {})[0]
-
-
-def read(store: Store, records: list[RunRecord], writers: dict[RunId, list[str]]) -> list[ReadRun]:
-    """Wrap records; `writers` are those of runs that may be lost: they are if none of these lives."""
-    living = store.living() if writers else set()
-    return [ReadRun(store, record, is_lost=record.id in writers and not living.intersection(writers[record.id])) for record in records]
-
-
-def may_be_lost(record: RunRecord, now_ns: int) -> bool:
-    """Tell whether a run's process may be gone: it never ended, and nobody holds a lease that runs."""
-    return record.status == "running" and (record.expires_ns or 0) <= now_ns
+    found = RunReads(store).get(text=run)
+    return ReadRun(store, found.record, is_lost=found.is_lost)
 
 
 def _part(record: RunRecord, part: str) -> dict[str, object]:

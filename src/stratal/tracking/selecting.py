@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
-from stratal.core.clock import to_utc
 from stratal.core.ids import to_bytes
 from stratal.core.records import from_json
 from stratal.store.database import Transaction
@@ -16,12 +15,18 @@ from stratal.tracking.directions import MAXIMIZE, MINIMIZE
 from stratal.tracking.facts import MetricDefinition
 from stratal.tracking.search import ATTRIBUTES
 from stratal.tracking.search.errors import nearest_stored
+from stratal.tracking.search.evaluation import Value
 from stratal.tracking.search.grammar import Column, Names, Place
 from stratal.tracking.search.tree import TIME
 from stratal.tracking.store import columns as stored
-from stratal.tracking.table import Cell
 
-Columns = dict[str, list[Cell]]
+# Times are nanoseconds here; whoever shows them makes them datetimes.
+Columns = dict[str, list[Value]]
+
+
+def times_among(columns: Sequence[Column]) -> list[str]:
+    """Give the names of the columns that hold times."""
+    return [column.name for column in columns if column.key.entity == "attributes" and ATTRIBUTES[column.key.name] == TIME]
 
 
 def read_table(tx: Transaction, store: Store, numbers: Sequence[int], columns: Sequence[Column], living: Collection[str]) -> Columns:
@@ -32,9 +37,7 @@ def read_table(tx: Transaction, store: Store, numbers: Sequence[int], columns: S
     for column in columns:
         key = column.key
         if key.entity == "attributes":
-            values = attributes[key.name]
-            is_time = ATTRIBUTES[key.name] == TIME
-            table[column.name] = [to_utc(value) if is_time and isinstance(value, int) else value for value in values]
+            table[column.name] = attributes[key.name]
         elif column.is_all:
             table.update({f"{key.entity}.{name}": list(values) for name, values in stored.all_columns(tx, numbers, key.entity).items()})
         elif key.part.endswith("_step"):

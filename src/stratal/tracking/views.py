@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from stratal.core.errors import Misuse, NotFound
 from stratal.core.records import Record
 from stratal.store.store import Store
+from stratal.tracking.answering import listed
 from stratal.tracking.facts import check_name
-from stratal.tracking.finding import Runs, ask, find_runs, listed
+from stratal.tracking.finding import Runs, find_runs
 from stratal.tracking.opening import current_store
-from stratal.tracking.search import parse_columns
+from stratal.tracking.operations.views import SavedView, ViewStore
 from stratal.tracking.search.errors import nearest
-from stratal.tracking.store import views as stored
 from stratal.tracking.store.views import ViewQuery
 from stratal.tracking.table import RunTable
 
@@ -55,9 +55,6 @@ def save_view(
     if limit is not None and limit < 1:
         raise Misuse(f"limit = {limit} is not possible", hint="give 1 or more, or None for all")
     experiments = listed(experiment)
-    with store.query() as tx:
-        asked = ask(tx, where, experiment=experiment, order_by=order_by)
-        parse_columns(select, names=asked.names)
     query = ViewQuery(
         where=where,
         experiments=None if experiments is None else tuple(experiments),
@@ -65,16 +62,12 @@ def save_view(
         select=tuple([select] if isinstance(select, str) else select),
         limit=limit,
     )
-    with store.command() as tx:
-        author, at_ns = stored.save(tx, name, query)
-    return View(name=name, query=query, author=author, at_ns=at_ns)
+    return _view(ViewStore(store).save_view(name=name, query=query))
 
 
 def views(*, store: Store | None = None) -> list[View]:
     """List the saved views by name."""
-    store = store or current_store()
-    with store.query() as tx:
-        return [View(name=name, query=query, author=author, at_ns=at_ns) for name, query, author, at_ns in stored.all_views(tx)]
+    return [_view(saved) for saved in ViewStore(store or current_store()).views()]
 
 
 def view(name: str, *, store: Store | None = None) -> View:
@@ -90,8 +83,11 @@ def remove_view(name: str, *, store: Store | None = None) -> None:
     """Forget a saved view. Raises NotFound."""
     store = store or current_store()
     view(name, store=store)
-    with store.command() as tx:
-        stored.remove(tx, name)
+    ViewStore(store).remove_view(name=name)
+
+
+def _view(saved: SavedView) -> View:
+    return View(name=saved.name, query=saved.query, author=saved.author, at_ns=saved.at_ns)
 
 
 def _experiments(query: ViewQuery) -> list[str] | None:

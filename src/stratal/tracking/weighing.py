@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from stratal.core.errors import Misuse
 from stratal.store.store import Store
-from stratal.tracking.finding import find_runs, listed
+from stratal.tracking.answering import listed
+from stratal.tracking.finding import find_runs
 from stratal.tracking.importance import Importance, Value, importance_of
 from stratal.tracking.opening import current_store
-from stratal.tracking.search import parse_columns
-from stratal.tracking.selecting import names_in
+from stratal.tracking.operations.searching import RunSearch
 from stratal.tracking.table import RunTable
 
 
@@ -26,13 +26,10 @@ def importance(
     metric: "metrics.auc", "max(metrics.auc)". params: those that are looked at. The same runs and seed give the same answer.
     Raises Misuse for fewer than 20 runs that have the metric, or where nothing varies."""
     store = store or current_store()
-    with store.query() as tx:
-        measured = parse_columns(metric, names=names_in(tx, listed(experiment)))
-    if len(measured) != 1 or measured[0].is_all or measured[0].key.entity != "metrics":
-        raise Misuse(f"{metric!r} is not one metric", hint='for example "metrics.auc" or "max(metrics.auc)"')
+    measured = RunSearch(store).name_metric(metric=metric, experiments=listed(experiment))
     table = find_runs(where, experiment=experiment, select=[metric, *([params] if isinstance(params, str) else params)], store=store)
     try:
-        return importance_in(table, measured[0].name, seed=seed)
+        return importance_in(table, measured, seed=seed)
     except Misuse as error:
         if not table.remarks:
             raise

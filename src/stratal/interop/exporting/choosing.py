@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from stratal.store.database import Transaction
 from stratal.store.store import Store
-from stratal.tracking.reading import ReadRun, may_be_lost, read
+from stratal.tracking.operations.reading import found_of
+from stratal.tracking.reading import ReadRun
 from stratal.tracking.search import parse_filter, parse_order
 from stratal.tracking.selecting import names_in
-from stratal.tracking.store import runs as rows
 from stratal.tracking.store.search import count_runs, search_runs
 
 PAGE = 500  # runs that are in memory at once; a run's row is some kilobytes
@@ -29,8 +29,7 @@ class Chosen:
         order, page = parse_order("started"), None
         while True:
             found = search_runs(self.tx, self._condition, order, experiments=self._experiments, living=self._living, limit=size, page=page)
-            doubtful = {run.id: rows.writers_of(self.tx, run.id) for run in found.runs if may_be_lost(run, self.tx.now_ns)}
-            yield read(self.store, list(found.runs), doubtful)
+            yield [ReadRun(self.store, each.record, is_lost=each.is_lost) for each in found_of(self.store, self.tx, found.runs)]
             page = found.next
             if page is None:
                 return

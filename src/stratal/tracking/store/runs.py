@@ -27,7 +27,6 @@ _COLUMNS = (
 )  # fmt: skip
 SELECT_RUNS = select(*_COLUMNS)
 _RUN = SELECT_RUNS.where(run.c.id == bindparam("run_id"))
-_NUMBER = select(run.c.no).where(run.c.id == bindparam("run_id"))
 _BY_SHORT = select(run.c.id).where(run.c.short == bindparam("short_id")).order_by(run.c.no.desc()).limit(9)
 _LIKE_SHORT = select(run.c.id).where(run.c.short.like(bindparam("pattern"))).order_by(run.c.no.desc()).limit(9)
 _CHILDREN = select(run.c.id).where(run.c.parent == bindparam("run_id")).order_by(run.c.no)
@@ -164,26 +163,13 @@ def get_record(tx: Transaction, run_id: str) -> RunRecord:
     """Give a run by whole id. Raises NotFound."""
     found = find_record(tx, run_id)
     if found is None:
-        raise missing(run_id)
+        raise NotFound(f"there is no run {short(run_id)} in this store", hint="list runs with `stratal runs`")
     return found
-
-
-def number_of(tx: Transaction, run_id: str) -> int:
-    """Give the number of a run's row by whole id. Raises NotFound."""
-    found = tx.value(seen(tx, _NUMBER), run_id=to_bytes(run_id))
-    if found is None:
-        raise missing(run_id)
-    return int(found)
 
 
 def may_be_lost(record: RunRecord, now_ns: int) -> bool:
     """Tell whether a run's process may be gone: it never ended, and nobody holds a lease that runs."""
     return record.status == "running" and (record.expires_ns or 0) <= now_ns
-
-
-def missing(run_id: str) -> NotFound:
-    """Make the error for a run that is not there."""
-    return NotFound(f"there is no run {short(run_id)} in this store", hint="list runs with `stratal runs`")
 
 
 def ids_ending_with(tx: Transaction, suffix: str) -> list[RunId]:

@@ -1,0 +1,163 @@
+"""Reading one run: its row, its series, and everything that was said about it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stratal.core.ids import RunId, to_bytes
+from stratal.core.people import Role
+from stratal.core.records import Record
+from stratal.store.database import Transaction
+from stratal.store.operations import operation
+from stratal.store.store import Store
+from stratal.tracking.operations.naming import id_of
+from stratal.tracking.store import media as media_rows
+from stratal.tracking.store import runs as rows
+from stratal.tracking.store.media import MediaRecord, MediaSummary
+from stratal.tracking.store.runs import Artifact, Edge, MetricRecord, NoteRecord, RunRecord, Statement
+
+
+class Found(Record, frozen=True, kw_only=True):
+    """A run's row at one moment. is_lost: it never ended, and its process is gone."""
+
+    record: RunRecord
+    is_lost: bool = False
+
+
+class SeriesColumns(Record, frozen=True, kw_only=True):
+    """A series in order of step: int64, int64 (ns, UTC), float64; packed, little-endian."""
+
+    steps: memoryview
+    times: memoryview
+    values: memoryview
+
+
+class EnvelopeColumns(Record, frozen=True, kw_only=True):
+    """Buckets of a series: first step int64, min, max and last value float64; packed, little-endian."""
+
+    steps: memoryview
+    low: memoryview
+    high: memoryview
+    last: memoryview
+
+
+class RunReads:
+    """Reads runs by their whole ids. One that may not be seen is not there."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def find(self, *, text: str) -> RunId:
+        """Give the whole id of a run by its id, short form or ref. Raises NotFound, or Misuse if several match."""
+        with self._store.query() as tx:
+            return id_of(tx, text)
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def get(self, *, text: str) -> Found:
+        """Read a run by id, short form or ref. Raises NotFound, or Misuse if several match."""
+        with self._store.query() as tx:
+            return found_of(self._store, tx, [rows.get_record(tx, id_of(tx, text))])[0]
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def summaries(self, *, run: RunId) -> list[MetricRecord]:
+        """List what is known of each series: last, step, low, high, number of points."""
+        with self._store.query() as tx:
+            return rows.metrics_of(tx, rows.get_record(tx, run))
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def artifacts(self, *, run: RunId) -> list[Artifact]:
+        """List a run's artifacts by path."""
+        with self._store.query() as tx:
+            return rows.artifacts_of(tx, rows.get_record(tx, run))
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def edges(self, *, run: RunId) -> list[Edge]:
+        """List what a run used and produced."""
+        with self._store.query() as tx:
+            return rows.edges_of(tx, rows.get_record(tx, run))
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def notes(self, *, run: RunId) -> list[NoteRecord]:
+        """List a run's notes, oldest first."""
+        with self._store.query() as tx:
+            return rows.notes_of(tx, rows.get_record(tx, run))
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def children(self, *, run: RunId) -> list[RunId]:
+        """List the runs that are part of this one, in order of birth."""
+        with self._store.query() as tx:
+            return rows.children_of(tx, run)
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def statements(self, *, run: RunId, kind: str | None = None) -> list[Statement]:
+        """List what a run stated, of one kind if given, oldest first."""
+        with self._store.query() as tx:
+            return [stated for stated in rows.statements_of(tx, run) if kind is None or stated.kind == kind]
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def stated(self, *, kind: str, subject: str | None = None) -> list[Statement]:
+        """List what runs stated of a kind, about one subject if given, oldest first."""
+        with self._store.query() as tx:
+            return rows.find_statements(tx, kind=kind, subject=subject)
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def media(self, *, run: RunId, name: str | None = None) -> list[MediaRecord]:
+        """List what a run logged beside numbers, in order of step: of one name, or of all."""
+        with self._store.query() as tx:
+            rows.get_record(tx, run)
+            return media_rows.media_of(tx, run, name)
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def media_summaries(self, *, run: RunId) -> list[MediaSummary]:
+        """List the names under which a run has media."""
+        with self._store.query() as tx:
+            rows.get_record(tx, run)
+            return media_rows.media_summaries(tx, run)
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def series(self, *, run: RunId, name: str, superseded: bool = False) -> SeriesColumns:
+        """Give a metric's points; superseded: those that a takeover hid, instead. No points, if there is no such metric."""
+        with self._store.snapshot() as snapshot:
+            _check_seen(snapshot.tx, run)
+            points = snapshot.series(to_bytes(run), name, superseded=superseded)
+        return SeriesColumns(steps=_packed(points.steps), times=_packed(points.times), values=_packed(points.values))
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def envelope(self, *, run: RunId, name: str, buckets: int) -> EnvelopeColumns:
+        """Give a metric in at most `buckets` buckets, keeping min, max and last of each."""
+        with self._store.snapshot() as snapshot:
+            _check_seen(snapshot.tx, run)
+            found = snapshot.envelope(to_bytes(run), name, buckets)
+        return EnvelopeColumns(steps=_packed(found.steps), low=_packed(found.low), high=_packed(found.high), last=_packed(found.last))
+
+
+def found_of(store: Store, tx: Transaction, records: Sequence[RunRecord]) -> list[Found]:
+    """Say of runs whether they are lost: they never ended, nobody holds a lease that runs, and no writer of theirs lives."""
+    writers = {record.id: rows.writers_of(tx, record.id) for record in records if rows.may_be_lost(record, tx.now_ns)}
+    living = store.living() if writers else set()
+    return [Found(record=record, is_lost=record.id in writers and not living.intersection(writers[record.id])) for record in records]
+
+
+def ints(column: memoryview) -> NDArray[np.int64]:
+    """Give a packed column of whole numbers: without a copy, but of bytes that cannot be written."""
+    found = np.frombuffer(column, "<i8").astype(np.int64, copy=False)
+    return found if found.flags.writeable else found.copy()
+
+
+def floats(column: memoryview) -> NDArray[np.float64]:
+    """Give a packed column of numbers, as `ints` does."""
+    found = np.frombuffer(column, "<f8").astype(np.float64, copy=False)
+    return found if found.flags.writeable else found.copy()
+
+
+def _check_seen(tx: Transaction, run: RunId) -> None:
+    """Raise NotFound for a run that may not be seen. Its points may be there before its row is."""
+    if tx.sees is not None:
+        rows.get_record(tx, run)
+
+
+def _packed(column: NDArray[np.int64] | NDArray[np.float64]) -> memoryview:
+    flat = np.ascontiguousarray(column, column.dtype.newbyteorder("<"))
+    return flat.view(np.uint8).data if len(flat) else memoryview(b"")
