@@ -76,6 +76,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.deleting import purge as purge
     from stratal.tracking.deleting import restore as restore
     from stratal.tracking.finding import runs as runs
+    from stratal.tracking.following import follow as follow
     from stratal.tracking.forking import fork as fork
     from stratal.tracking.grouping import spread as spread
     from stratal.tracking.grouping import top as top
@@ -133,6 +134,7 @@ _HOMES = {
     "get": "stratal.tracking.resolving",
     "runs": "stratal.tracking.finding",
     "fork": "stratal.tracking.forking",
+    "follow": "stratal.tracking.following",
     "plot": "stratal.tracking.plotting",
     "comparison_html": "stratal.tracking.comparing_page",
     "importance": "stratal.tracking.weighing",

@@ -37,6 +37,7 @@ COMMANDS = {
     "watch": Command(
         "plotting", "Watch runs go on, until all have ended or Ctrl-C. Without a terminal, or with --json: a line for each change."
     ),
+    "events": Command("events", "Follow what happens in the store, until Ctrl-C: a line for each event. --json: a document per line."),
     "why": Command("tracking", "Show where something came from, and what came of it."),
     "export": Command("exporting", "Export runs into a folder, as tables or as a store of MLflow."),
     "fork": Command("life", "Make a run that goes on from another one's points; resume it by its id."),

@@ -12,7 +12,7 @@ from stratal.cli.tracking_pages import whole
 from stratal.core.errors import Misuse
 from stratal.core.ids import RunId, short
 from stratal.tracking.artifacts import ArtifactFile, choose
-from stratal.tracking.collecting import EVENTS_DAYS, GRACE_HOURS
+from stratal.tracking.collecting import EVENTS_DAYS, EVENTS_KEPT, GRACE_HOURS
 from stratal.tracking.collecting import gc as collect_garbage
 from stratal.tracking.deleting import delete as delete_runs
 from stratal.tracking.deleting import purge as purge_runs
@@ -129,12 +129,13 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     grace_hours: Annotated[float, typer.Option(help="Take nothing that was saved or used within so many hours.")] = GRACE_HOURS,
     events_days: Annotated[float, typer.Option(help="Drop events that are older.")] = EVENTS_DAYS,
+    events_kept: Annotated[int, typer.Option(help="Drop all events but so many, the newest.")] = EVENTS_KEPT,
     json: Json = False,
     store: StoreUrl = None,
 ) -> None:
     """Free files that nobody needs, leftovers of dead processes, and old events."""
     use(store)
-    done = collect_garbage(dry_run=dry_run, grace_hours=grace_hours, events_days=events_days)
+    done = collect_garbage(dry_run=dry_run, grace_hours=grace_hours, events_days=events_days, events_kept=events_kept)
     if json:
         print_json(done)
         return

@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterator
 import uvicorn
 
 from stratal.core.errors import Misuse, StoreDown
-from stratal.server.asgi import App
+from stratal.server.asgi import App, Receive, Scope, Send, live
 from stratal.server.ingest import Ingest, Limits
+from stratal.server.live import PATH as EVENTS
+from stratal.server.live import Live
 from stratal.store.receiving import drop_old_parts
 from stratal.store.store import Store
 
 HOST, PORT = "127.0.0.1", 4117
+# How long a peer may acknowledge nothing. Longer than a laptop's hiccup, shorter than what holds memory for nothing.
+_STALLED_MS = 60_000
 
 
 def serve(store: Store, *, host: str = HOST, port: int = PORT, listens: Callable[[str], None]) -> None:
@@ -22,7 +26,7 @@ def serve(store: Store, *, host: str = HOST, port: int = PORT, listens: Callable
 
     Raises Misuse for other hosts than loopback, StoreDown for a port that is taken."""
     with _bound(host, port) as bound:
-        server = _server(_handler(store, None))
+        server = _server(Surfaces(store))
         listens(_url(bound))
         server.run(sockets=[bound])
 
@@ -30,7 +34,7 @@ def serve(store: Store, *, host: str = HOST, port: int = PORT, listens: Callable
 @contextlib.contextmanager
 def serving(store: Store, *, host: str = HOST, port: int = 0, limits: Limits | None = None) -> Iterator[str]:
     """Serve beside a block, from a thread of this process, and give the URL. For notebooks, examples and tests."""
-    with listening(_handler(store, limits), host=host, port=port) as url:
+    with listening(Surfaces(store, limits), host=host, port=port) as url:
         yield url
 
 
@@ -60,13 +64,42 @@ def check_loopback(host: str) -> None:
         )
 
 
-def _handler(store: Store, limits: Limits | None) -> Ingest:
-    drop_old_parts(store.blobs)
-    return Ingest(store, limits=limits)  # opens the database: what is wrong with the store is said before anybody connects
+class Surfaces:
+    """All that is served of a store, by path."""
+
+    def __init__(self, store: Store, limits: Limits | None = None) -> None:
+        drop_old_parts(store.blobs)
+        self._ingest = Ingest(store, limits=limits)  # opens the database: what is wrong with the store is said before anybody connects
+        self._live = Live(store)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request to whom it is for."""
+        if scope["type"] == "lifespan":
+            return await live(receive, send, self._close)
+        is_live = str(scope.get("path", "")).startswith(EVENTS)
+        return await (self._live if is_live else self._ingest)(scope, receive, send)
+
+    def end(self) -> None:
+        """End what would never end by itself."""
+        self._live.end()
+
+    def _close(self) -> None:
+        self._live.close()
+        self._ingest.close()
+
+
+class _Server(uvicorn.Server):
+    """Ends streams before it waits for connections, which would wait for the streams."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, gracefully."""
+        if (end := getattr(self.config.app, "end", None)) is not None:
+            end()
+        await super().shutdown(sockets)
 
 
 def _server(app: App) -> uvicorn.Server:
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             app,
             log_level="warning",
@@ -85,6 +118,8 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as bound:  # without it asyncio leaves Nagle on: 40 ms a request
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: who takes nothing any more is forgotten, with what waits for it
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
         try:
             bound.bind((host, port))
             bound.listen(128)

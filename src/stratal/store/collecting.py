@@ -11,17 +11,20 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import bindparam, select
 
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Misuse
 from stratal.core.records import Record, to_json
 from stratal.store.blobs import Blobs, Digest, is_digest
 from stratal.store.database import Transaction
+from stratal.store.events import count_old_events, drop_old_events
 from stratal.store.journal import try_lock
 from stratal.store.store import Store
-from stratal.store.tables import blob_use, event, kept_fact
+from stratal.store.tables import blob_use, kept_fact
 
+# Events are for who follows them, and for webhooks; the registry's log is elsewhere. A million rows is some 150 MB: a guess.
+EVENTS_KEPT = 1_000_000
 # Blobs that are looked at again and unlinked while nobody can save one: a millisecond or two.
 _BATCH = 200
 _DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}")  # whatever follows: in a list that may be a number, whose byte is a digit
@@ -29,9 +32,6 @@ _DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}")  # whatever follows: in a li
 _USED = select(blob_use.c.digest).distinct()
 _IS_USED = select(blob_use.c.digest).where(blob_use.c.digest == bindparam("one")).limit(1)
 _KEPT = select(kept_fact.c.body)
-_OLD_EVENTS = event.c.at_ns < bindparam("before"), event.c.seq < select(func.max(event.c.seq)).scalar_subquery()
-_COUNT_EVENTS = select(func.count()).select_from(event).where(*_OLD_EVENTS)
-_DROP_EVENTS = delete(event).where(*_OLD_EVENTS)
 
 
 class Collected(Record, frozen=True, kw_only=True):
@@ -45,19 +45,20 @@ class Collected(Record, frozen=True, kw_only=True):
     events: int
 
 
-def collect(store: Store, *, grace_s: float, events_s: float, dry_run: bool) -> Collected:
-    """Collect what nobody needs and is older than `grace_s`, and events older than `events_s`. dry_run: only say what would go.
+def collect(store: Store, *, grace_s: float, events_s: float, events_kept: int = EVENTS_KEPT, dry_run: bool) -> Collected:
+    """Collect what nobody needs and is older than `grace_s`, events older than `events_s`,
+    and all but the newest `events_kept`. dry_run: only say what would go.
 
     grace_s: longer than the time between the saving of a file and the fact or row that names it, anywhere.
     Raises StoreDown if the store cannot be written.
     """
-    if not (grace_s >= 0 and events_s >= 0):
-        raise Misuse("an age below zero is none", hint="give 0 or more")
+    if not (grace_s >= 0 and events_s >= 0 and events_kept >= 0):
+        raise Misuse("an age or a number below zero is none", hint="give 0 or more")
     now_ns = store.clock.now_ns()
     cutoff_ns, events_ns = now_ns - int(grace_s * SECOND_NS), now_ns - int(events_s * SECOND_NS)
     with store.query() as tx:  # settles first: what journals name is needed
         used = _needed(tx)
-        events = int(tx.value(_COUNT_EVENTS, before=events_ns))
+        events = count_old_events(tx, before_ns=events_ns, keep=events_kept)
     unused = [(digest, size) for digest, size in _old_blobs(store.blobs, cutoff_ns) if digest not in used]
     left = list(_leftovers(store, cutoff_ns))
     journals = 0
@@ -76,7 +77,7 @@ def collect(store: Store, *, grace_s: float, events_s: float, dry_run: bool) -> 
     )
     if not dry_run:
         with store.command() as tx:
-            tx.run(_DROP_EVENTS, before=events_ns)
+            drop_old_events(tx, before_ns=events_ns, keep=events_kept)
             tx.emit("collected", "store", to_json({"blobs": len(done.blobs), "size_bytes": done.size_bytes, "events": events}))
     return done
 

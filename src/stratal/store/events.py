@@ -1,10 +1,22 @@
-"""The sequence of events: what live readers follow. An event stands in the transaction of the change that it tells."""
+"""The sequence of events: what live readers follow. An event stands in the transaction of the change that it tells.
 
-from sqlalchemy import bindparam, func, select
+Laws (tested): 1 `seq` rises without end, and no reader that goes on from the last one that it saw misses or doubles any. 2 the newest
+event is never dropped, so that a reader who is too late is told so.
+"""
 
+import re
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import bindparam, delete, func, select
+
+from stratal.core.ids import is_id
 from stratal.core.records import Record
 from stratal.store.database import Transaction
 from stratal.store.tables import event as t
+from stratal.store.tables import run
+
+_MODEL = re.compile(r"model:(.+?)(?:@[^@]*)?")
 
 
 class Event(Record, frozen=True, kw_only=True):
@@ -18,6 +30,18 @@ class Event(Record, frozen=True, kw_only=True):
     body: str
 
 
+class Told(Record, frozen=True, kw_only=True):
+    """An event as live readers get it. on: the experiment or model that it belongs to ('experiment:x', 'model:x'), '' for none."""
+
+    seq: int
+    at_ns: int
+    kind: str
+    subject: str
+    actor: str
+    on: str
+    body: dict[str, object]
+
+
 _SINCE = (
     select(t.c.seq, t.c.at_ns, t.c.kind, t.c.subject, t.c.actor, t.c.body)
     .where(t.c.seq > bindparam("seq"))
@@ -25,6 +49,11 @@ _SINCE = (
     .limit(bindparam("limit"))
 )
 _LATEST = select(func.coalesce(func.max(t.c.seq), 0))
+_OLDEST = select(func.coalesce(func.min(t.c.seq), 0))
+_EXPERIMENT = select(run.c.experiment).where(run.c.id == bindparam("run_id"))
+_OLD = (t.c.at_ns < bindparam("before")) | (t.c.seq <= bindparam("up_to")), t.c.seq < select(func.max(t.c.seq)).scalar_subquery()
+_COUNT_OLD = select(func.count()).select_from(t).where(*_OLD)
+_DROP_OLD = delete(t).where(*_OLD)
 
 
 def events_since(tx: Transaction, seq: int, *, limit: int = 1000) -> list[Event]:
@@ -36,3 +65,47 @@ def events_since(tx: Transaction, seq: int, *, limit: int = 1000) -> list[Event]
 def latest_seq(tx: Transaction) -> int:
     """Give the newest event's number, 0 if there is none."""
     return int(tx.value(_LATEST))
+
+
+def oldest_seq(tx: Transaction) -> int:
+    """Give the oldest event's number, 0 if there is none: those before it were dropped."""
+    return int(tx.value(_OLDEST))
+
+
+def told(tx: Transaction, events: Sequence[Event]) -> list[Told]:
+    """Give events as live readers get them: subjects as refs, and what each belongs to."""
+    homes: dict[str, str] = {}
+    found = []
+    for event in events:
+        subject = f"run:{event.subject}" if is_id(event.subject) else event.subject
+        if subject not in homes:
+            homes[subject] = _home(tx, subject)
+        body = msgspec.json.decode(event.body)
+        found.append(
+            Told(
+                seq=event.seq, at_ns=event.at_ns, kind=event.kind, subject=subject, actor=event.actor, on=homes[subject],
+                body=body if isinstance(body, dict) else {},
+            )
+        )  # fmt: skip
+    return found
+
+
+def count_old_events(tx: Transaction, *, before_ns: int, keep: int) -> int:
+    """Count what `drop_old_events` would drop."""
+    return int(tx.value(_COUNT_OLD, before=before_ns, up_to=latest_seq(tx) - keep))
+
+
+def drop_old_events(tx: Transaction, *, before_ns: int, keep: int) -> int:
+    """Drop events from before a time, and all but the newest `keep`; the newest one stays. Gives how many went."""
+    return tx.run(_DROP_OLD, before=before_ns, up_to=latest_seq(tx) - keep)
+
+
+def _home(tx: Transaction, subject: str) -> str:
+    kind, _, name = subject.partition(":")
+    if kind == "run" and is_id(name):
+        experiment = tx.value(_EXPERIMENT, run_id=bytes.fromhex(name))
+        return f"experiment:{experiment}" if experiment else ""
+    if kind == "study" and name:  # a study's trials are runs of the experiment of its name
+        return f"experiment:{name.partition('@')[0]}"
+    found = _MODEL.fullmatch(subject)
+    return f"model:{found[1]}" if found else ""

@@ -11,6 +11,7 @@ applied, the database file itself holds the outcome, and the server that the sto
 
 import contextlib
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -152,8 +153,11 @@ class Settler:
             assert row is not None
             self._apply_points(tx, row, epoch, rows)
         join_runs(tx, {(fact.run, fact.writer) for fact in facts} | {(run, writer) for run, _, writer in points})
-        for id in runs:
-            tx.emit("run", id.hex())
+        came = Counter[bytes]()
+        for (id, _, _), groups in points.items():
+            came[id] += sum(group.values.size for group in groups)
+        for id in runs:  # one event a tick and run, however much of it came
+            tx.emit("run", id.hex(), f'{{"points":{came[id]}}}' if came[id] else "{}")
         self._database.fault("after points")
         return {id for id, _, _ in points}
 

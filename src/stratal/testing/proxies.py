@@ -89,22 +89,47 @@ def bad_network(target: str, script: Script = lambda: "pass", *, seed: int = 0) 
         def handle(self) -> None:
             network.serve(self.request)
 
-    class Proxy(socketserver.ThreadingTCPServer):
-        daemon_threads, allow_reuse_address, request_queue_size = True, True, 64
+    with _running(Handler) as url:
+        yield url, network
 
-    with Proxy(("127.0.0.1", 0), Handler) as proxy:
-        thread = threading.Thread(target=lambda: proxy.serve_forever(poll_interval=0.02), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{proxy.server_address[1]}", network
-        finally:
-            proxy.shutdown()
-            thread.join()
+
+@contextlib.contextmanager
+def cutting_network(target: str, after_bytes: Callable[[], int]) -> Iterator[str]:
+    """Give the URL of a proxy that passes streams on as they come, and cuts each connection after so many bytes of its answer."""
+    place = (urlsplit(target).hostname or "", urlsplit(target).port or 0)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            left = after_bytes()
+            with contextlib.suppress(OSError), socket.create_connection(place, timeout=30) as server:
+                server.sendall(_read_message(self.request))
+                while left > 0 and (piece := server.recv(min(left, 65536))):
+                    self.request.sendall(piece)
+                    left -= len(piece)
+            _reset(self.request)
+
+    with _running(Handler) as url:
+        yield url
 
 
 def dice_script(dice: random.Random, faults: tuple[str, ...] = FAULTS, *, good: float = 0.5) -> Script:
     """Give a script that passes a share of the requests, and spoils the others at random."""
     return lambda: "pass" if dice.random() < good else dice.choice(faults)
+
+
+@contextlib.contextmanager
+def _running(handler: type[socketserver.BaseRequestHandler]) -> Iterator[str]:
+    class Proxy(socketserver.ThreadingTCPServer):
+        daemon_threads, allow_reuse_address, request_queue_size = True, True, 64
+
+    with Proxy(("127.0.0.1", 0), handler) as proxy:
+        thread = threading.Thread(target=lambda: proxy.serve_forever(poll_interval=0.02), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{proxy.server_address[1]}"
+        finally:
+            proxy.shutdown()
+            thread.join()
 
 
 def _read_message(peer: socket.socket, *, has_body: bool = True) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from stratal.core.errors import Misuse
 from stratal.core.ids import new_id
+from stratal.core.records import to_json
 from stratal.registry.approving import Approval, People, Request, RequestState, Ruling, check_may_approve, is_same_person, rule
 from stratal.registry.assessing import Assessment, TransitionRefused
 from stratal.registry.facts import collect
@@ -82,6 +83,11 @@ def ask(tx: Transaction, name: str, number: int, target: str, evidence: str, *, 
     )
     logs.add_request(tx, request)
     logs.append(tx, "request", name, {"request": request.id, "of": number, "target": target, "evidence": evidence, "by": by})
+    tx.emit(
+        "approval asked",
+        f"model:{name}@{number}" if number else f"model:{name}",
+        to_json({"request": request.id, "target": target, "by": by}),
+    )
     return request
 
 
@@ -123,6 +129,8 @@ def say_yes(tx: Transaction, request: Request, note: str, shown: dict[str, objec
     logs.add_approval(tx, approval)
     body: dict[str, object] = {"request": request.id, "of": request.number, "target": request.target, "evidence": request.evidence, **shown}
     logs.append(tx, "approve", request.model, {**body, "reason": note})
+    of = f"model:{request.model}@{request.number}" if request.number else f"model:{request.model}"
+    tx.emit("approved", of, to_json({"request": request.id, "target": request.target, "by": approval.person}))
     return approval
 
 

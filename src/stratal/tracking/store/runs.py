@@ -17,7 +17,7 @@ from stratal.store.store import Store
 from stratal.store.tables import deletion, key, metric, participant, run
 from stratal.tracking.facts import Start
 from stratal.tracking.store.seeing import seen
-from stratal.tracking.store.settling import TrunkFacts, say_error
+from stratal.tracking.store.settling import TrunkFacts, say_error, tell_end
 from stratal.tracking.tables import artifact, edge, note, statement
 
 _COLUMNS = (
@@ -251,7 +251,7 @@ def end_leased(tx: Transaction, run_id: str, token: int, status: str, *, error: 
     if no is None:
         raise leases.stale(run_id, token)
     say_error(tx, no, error)
-    tx.emit("run", run_id)
+    tell_end(tx, run_id, status, error)
 
 
 def take_over(tx: Transaction, store: Store, run_id: str, *, ttl_s: float, from_step: int | None) -> int:

@@ -155,6 +155,7 @@ class TrunkFacts:
             return  # how an epoch ended says nothing about the one that took over
         if tx.run(_END, run_no=placed.run.no, new_status=end.status, new_ended_ns=placed.fact.at_ns):
             say_error(tx, placed.run.no, end.error)
+            tell_end(tx, placed.run.id.hex(), end.status, end.error)
         if end.lost_calls:
             lost = msgspec.json.decode(str(tx.value(_DOC, run_no=placed.run.no))).get("lost_calls", 0)
             _change_doc(tx, placed.run.no, {"lost_calls": lost + end.lost_calls})
@@ -269,6 +270,11 @@ def say_error(tx: Transaction, no: int, error: str) -> None:
     """Say of what a run failed; '' takes it back."""
     if msgspec.json.decode(str(tx.value(_DOC, run_no=no))).get("error", "") != error:
         _change_doc(tx, no, {"error": error})
+
+
+def tell_end(tx: Transaction, id: str, status: str, error: str) -> None:
+    """Tell who follows that a run has ended, and how."""
+    tx.emit("run ended", id, _json({"status": status, "error": error[:500]}))
 
 
 def _body(value: object, type: type[T]) -> T:
