@@ -6,10 +6,12 @@ from pathlib import Path
 import httpx
 import pytest
 import zstandard
+from mlflow_wire import Wire
 
 from stratal.core.ids import new_id, to_bytes
 from stratal.server.asgi import live
 from stratal.server.ingest import Ingest
+from stratal.server.mlflow.surface import Mlflow
 from stratal.server.serving import listening
 from stratal.store.journal import Writer, segments
 from stratal.store.shipments import digest_of_shipment
@@ -57,7 +59,7 @@ class Segment:
 class Stage:
     """Passes requests to the handler of the test that runs: one server for all tests, since each takes 0.2 s to stop."""
 
-    handler: Ingest
+    handler: Ingest | Mlflow
 
     async def __call__(self, scope, receive, send) -> None:
         await (live(receive, send, lambda: None) if scope["type"] == "lifespan" else self.handler(scope, receive, send))
@@ -77,6 +79,16 @@ def team(store, stage):
     sender = Sender(stage[1])
     yield sender
     sender.http.close()
+    stage[0].handler.close()
+
+
+@pytest.fixture
+def wire(store, stage):
+    """A store served by MLflow's protocol, and a client by hand."""
+    stage[0].handler = Mlflow(store)
+    client = Wire(stage[1])
+    yield client
+    client.http.close()
     stage[0].handler.close()
 
 

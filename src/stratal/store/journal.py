@@ -16,7 +16,7 @@ import struct
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,6 +108,33 @@ class Writer:
             finally:
                 self._is_writing = False
 
+    def log_many(self, run: bytes, epoch: int, rows: "Sequence[tuple[Mapping[str, float], int, int]]") -> None:
+        """Write rows of (metrics, step, at_ns) by one call of the system: all of them, or none.
+
+        Raises Misuse for names, values or steps that cannot be, StoreDown if the bytes cannot be written.
+        """
+        if any(step == NO_STEP for _, step, _ in rows):
+            raise _bad_value({}, NO_STEP)
+        with self._lock:
+            if self._is_writing:
+                raise _inside_another()
+            shapes = [self._shapes.get(tuple(metrics)) or self._new_shape(metrics) for metrics, _, _ in rows]
+            bodies = []
+            for shape, (metrics, step, at_ns) in zip(shapes, rows, strict=True):
+                try:
+                    bodies.append(shape.body(shape.id, step, at_ns, *metrics.values()))
+                except struct.error as error:
+                    raise _bad_value(metrics, step) from error
+            try:
+                self._is_writing = True
+                if self._fd < 0 or self._size > SEGMENT_BYTES:
+                    self._open_segment()
+                self._write(self._frames_of(run, epoch, shapes, bodies), len(bodies))
+                for shape in shapes:
+                    shape.uses += 1
+            finally:
+                self._is_writing = False
+
     def fact(self, run: bytes, epoch: int, what: str, value: object, at_ns: int | None = None) -> None:
         """Write a fact. value: what msgpack holds; at_ns: None for now. Raises Misuse if it does not, StoreDown if it cannot be written."""
         try:
@@ -147,33 +174,46 @@ class Writer:
             self._close_segment()
 
     def _append(self, kind: int, run: bytes, epoch: int, body: bytes) -> None:
-        frame = pack(kind, epoch, self._sequence, run, body, self._salt)
+        self._write(pack(kind, epoch, self._sequence, run, body, self._salt), 1)
+
+    def _frames_of(self, run: bytes, epoch: int, shapes: "list[_Shape]", bodies: list[bytes]) -> bytes:
+        frames = []
+        uses = {shape.id: shape.uses for shape in shapes}  # the shapes' own counters move when the frames are written
+        for number, (shape, body) in enumerate(zip(shapes, bodies, strict=True), self._sequence):
+            if uses[shape.id] < 2 or uses[shape.id] % NAME_AGAIN == 0:
+                frames.append(pack(NAMED, epoch, number, run, SIZE.pack(len(shape.names)) + shape.names + body, self._salt))
+            else:
+                frames.append(pack(POINTS, epoch, number, run, body, self._salt))
+            uses[shape.id] += 1
+        return b"".join(frames)
+
+    def _write(self, frames: bytes, count: int) -> None:
         before, sequence = self._size, self._sequence
         try:
-            if os.write(self._fd, frame) != len(frame):
+            if os.write(self._fd, frames) != len(frames):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self._size = before + len(frame)
-            self._sequence = sequence + 1
+            self._size = before + len(frames)
+            self._sequence = sequence + count
             if self.power:
                 os.fdatasync(self._fd)
         except BaseException as error:  # also KeyboardInterrupt between the write and its count
-            self._recover(before, sequence, len(frame))
+            self._recover(before, sequence, len(frames), count)
             if isinstance(error, OSError):
                 raise _cannot_write(self.folder, error) from error
             raise
 
-    def _recover(self, before: int, sequence: int, width: int) -> None:
-        """Make file and counters agree after a call that was broken off: the frame is whole, or gone."""
+    def _recover(self, before: int, sequence: int, width: int, count: int) -> None:
+        """Make file and counters agree after a call that was broken off: its frames are whole, or gone."""
         try:
             if os.fstat(self._fd).st_size == before + width:
                 if self.power:  # after a failed sync nobody knows what the disk holds
                     raise OSError
-                self._size, self._sequence = before + width, sequence + 1
+                self._size, self._sequence = before + width, sequence + count
                 return
             os.ftruncate(self._fd, before)
             self._size, self._sequence = before, sequence
         except OSError:
-            self._sequence = sequence + 1
+            self._sequence = sequence + count
             self._close_segment()
 
     def _new_shape(self, metrics: Mapping[str, float]) -> _Shape:

@@ -1,0 +1,170 @@
+"""Calls: a function of the protocol, how it opens the store, and what it is told beside its request.
+
+Laws: 1 a command's writes are one transaction, or none. 2 what was answered is durable, and seen by every later call.
+3 rights are checked inside of the transaction that the function reads or writes with, before it runs.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+from stratal.core.errors import NotFound
+from stratal.core.people import Role
+from stratal.core.records import Record
+from stratal.interop.mlflow.service.errors import MISSING, MlflowError, required
+from stratal.interop.mlflow.service.seen import Seen
+from stratal.store.database import Transaction
+from stratal.store.store import Store
+
+R = TypeVar("R", bound="Request")
+A = TypeVar("A", bound="Answer")
+
+
+class Request(Record, frozen=True, kw_only=True):
+    """Base of all requests. Every field may be left out: the functions say which they need."""
+
+
+class Answer(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all answers. What has its default is not sent."""
+
+
+class Empty(Answer, frozen=True, kw_only=True):
+    """Nothing to say."""
+
+
+class OfRun(Request, frozen=True, kw_only=True):
+    """A request about one run. Old clients only know `run_uuid`."""
+
+    run_id: str | None = None
+    run_uuid: str | None = None
+
+    @property
+    def run(self) -> str:
+        """The run's id, as it was sent. Raises MlflowError if there is none."""
+        if not (id := self.run_id or self.run_uuid):
+            raise required("run_id")
+        return id
+
+
+class Rights(Protocol):
+    """What the caller may do, as the surface that it came through knows."""
+
+    def check(self, tx: Transaction, needs: Role, on: str) -> None:
+        """Raise Forbidden unless the caller holds the role on '*', 'experiment:NAME' or 'model:NAME'."""
+        ...
+
+    def visible(self, tx: Transaction, kind: str) -> frozenset[str] | None:
+        """Give the names of the experiments or models that the caller may view; None: all."""
+        ...
+
+
+class Everything:
+    """The rights of who has the store itself."""
+
+    def check(self, tx: Transaction, needs: Role, on: str) -> None:
+        """Let everything be done."""
+
+    def visible(self, tx: Transaction, kind: str) -> frozenset[str] | None:
+        """Show all."""
+        return None
+
+
+class Service:
+    """The protocol over one store; `seen` is what this process remembers of points that it wrote."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.seen = Seen()
+
+
+class Call:
+    """One call under way: its transaction, and who asks."""
+
+    def __init__(self, service: Service, tx: Transaction, rights: Rights) -> None:
+        self.service = service
+        self.store = service.store
+        self.tx = tx
+        self._rights = rights
+
+    def check(self, needs: Role, on: str) -> None:
+        """Raise Forbidden unless the caller holds the role there."""
+        self._rights.check(self.tx, needs, on)
+
+    def visible(self, kind: str) -> frozenset[str] | None:
+        """Give the names of the experiments or models that the caller may view; None: all."""
+        return self._rights.visible(self.tx, kind)
+
+
+class Opens(Enum):
+    """How a function opens the store."""
+
+    READ = "a snapshot in which all that was written before is settled"
+    COMMAND = "one write transaction"
+    LOG = "a snapshot of what is settled, to check what then goes to the journal"
+
+
+@dataclass(frozen=True)
+class Verb(Generic[R, A]):
+    """A function of the protocol. `on` says which objects the caller needs its role on: none if the function filters itself."""
+
+    function: Callable[[Call, R], A]
+    opens: Opens
+
+
+def reads(function: Callable[[Call, R], A]) -> Verb[R, A]:
+    """Mark a function that only reads."""
+    return Verb(function, Opens.READ)
+
+
+def commands(function: Callable[[Call, R], A]) -> Verb[R, A]:
+    """Mark a function that writes in its transaction."""
+    return Verb(function, Opens.COMMAND)
+
+
+def logs(function: Callable[[Call, R], A]) -> Verb[R, A]:
+    """Mark a function that writes to the journal only."""
+    return Verb(function, Opens.LOG)
+
+
+On = Callable[[Call, R], Iterable[str]]
+
+
+def perform(service: Service, verb: Verb[R, A], request: R, *, rights: Rights, needs: Role, on: On[R]) -> A:
+    """Open the store as the verb needs it, check the caller's rights, and run it. Raises MlflowError, or an error of the store."""
+    try:
+        return _once(service, verb, request, rights, needs, on)
+    except (MlflowError, NotFound) as error:
+        if verb.opens is Opens.READ or (isinstance(error, MlflowError) and error.code != MISSING):
+            raise
+        if not service.store.settle():  # it may stand in a journal only
+            raise
+    return _once(service, verb, request, rights, needs, on)
+
+
+def _once(service: Service, verb: Verb[R, A], request: R, rights: Rights, needs: Role, on: On[R]) -> A:
+    with _open(service.store, verb.opens, request) as tx:
+        call = Call(service, tx, rights)
+        for thing in on(call, request):
+            call.check(needs, thing)
+        return verb.function(call, request)
+
+
+@contextlib.contextmanager
+def _open(store: Store, opens: Opens, request: Request) -> Iterator[Transaction]:
+    match opens:
+        case Opens.READ:
+            with store.query() as tx:
+                yield tx
+        case Opens.LOG:
+            with store.database.read(store.actor()) as tx:
+                yield tx
+        case Opens.COMMAND:
+            from_run = [request.run] if isinstance(request, OfRun) and _is_id(request.run) else []
+            with store.command(runs=from_run) as tx:
+                yield tx
+
+
+def _is_id(text: str) -> bool:
+    return len(text) == 32 and all(digit in "0123456789abcdef" for digit in text)

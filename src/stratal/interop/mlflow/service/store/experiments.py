@@ -1,0 +1,149 @@
+"""Rows of experiments: their numbers, what clients say of them, and the runs that they take along."""
+
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import and_, bindparam, delete, exists, select, update
+
+from stratal.core.records import Record, to_json
+from stratal.interop.mlflow.service.tables import experiment as t
+from stratal.interop.mlflow.service.tables import experiment_tag
+from stratal.store.database import Row, Transaction, insert
+from stratal.store.tables import deletion, grant, metric, run
+from stratal.tracking.store.dialects import among
+from stratal.tracking.tables import param
+
+_COLUMNS = (t.c.id, t.c.name, t.c.location, t.c.created_ns, t.c.changed_ns, t.c.deleted_ns)
+_BY_ID = select(*_COLUMNS).where(t.c.id == bindparam("at_id"))
+_BY_NAME = select(*_COLUMNS).where(t.c.name == bindparam("at_name"))
+_FIRST_RUN = select(run.c.started_ns).where(run.c.experiment == bindparam("at_name")).order_by(run.c.started_ns).limit(1)
+# Experiments that runs have and no client has asked for yet.
+_unnamed = (
+    select(run.c.experiment)
+    .where(run.c.experiment != "", ~exists().where(t.c.name == run.c.experiment))
+    .distinct()
+)  # fmt: skip
+_UNNAMED = _unnamed.order_by(run.c.experiment)
+_ADD = insert(t).on_conflict_do_nothing()
+_RENAME = update(t).where(t.c.id == bindparam("at_id")).values(name=bindparam("new_name"), changed_ns=bindparam("now"))
+_MARK = update(t).where(t.c.id == bindparam("at_id")).values(deleted_ns=bindparam("at"), changed_ns=bindparam("now"))
+_TOUCH = update(t).where(t.c.id == bindparam("at_id")).values(changed_ns=bindparam("now"))
+_MOVES = [update(table).where(table.c.experiment == bindparam("old")).values(experiment=bindparam("new")) for table in (run, metric, param)]
+_held = grant.alias("held")
+_DROP_GRANTS = delete(grant).where(
+    grant.c.object == bindparam("new"),
+    exists().where(_held.c.object == bindparam("old"), _held.c.person == grant.c.person, _held.c.role == grant.c.role),
+)
+_MOVE_GRANTS = update(grant).where(grant.c.object == bindparam("old")).values(object=bindparam("new"))
+_RUNS = select(run.c.no).where(run.c.experiment == bindparam("of_experiment"), ~exists().where(deletion.c.run == run.c.no))
+_GONE_WITH_IT = (
+    select(run.c.no)
+    .join_from(run, deletion, deletion.c.run == run.c.no)
+    .where(run.c.experiment == bindparam("of_experiment"), deletion.c.at_ns == bindparam("at"))
+)
+_TAGS = select(experiment_tag.c.experiment, experiment_tag.c.name, experiment_tag.c.value).where(
+    among(experiment_tag.c.experiment, bindparam("numbers"))
+).order_by(experiment_tag.c.experiment, experiment_tag.c.name)  # fmt: skip
+_SET_TAG = insert(experiment_tag)
+_SET_TAG = _SET_TAG.on_conflict_do_update(index_elements=["experiment", "name"], set_={"value": _SET_TAG.excluded.value})
+_DROP_TAG = delete(experiment_tag).where(
+    and_(experiment_tag.c.experiment == bindparam("of_experiment"), experiment_tag.c.name == bindparam("tag_name"))
+)
+
+
+class ExperimentRow(Record, frozen=True, kw_only=True):
+    """An experiment with its number. location: of artifacts, '' for ours."""
+
+    id: int
+    name: str
+    location: str
+    created_ns: int
+    changed_ns: int
+    deleted_ns: int | None
+
+    @property
+    def ref(self) -> str:
+        """What rights are given on."""
+        return f"experiment:{self.name}"
+
+
+def to_experiment(row: Row) -> ExperimentRow:
+    """Turn a row of SELECT_EXPERIMENTS into a record."""
+    return ExperimentRow(**dict(zip(ExperimentRow.__struct_fields__, row, strict=True)))
+
+
+SELECT_EXPERIMENTS = select(*_COLUMNS)
+
+
+def by_id(tx: Transaction, id: int) -> ExperimentRow | None:
+    """Give an experiment by its number, None if there is none."""
+    row = tx.row(_BY_ID, at_id=id)
+    return to_experiment(row) if row else None
+
+
+def by_name(tx: Transaction, name: str) -> ExperimentRow | None:
+    """Give an experiment that has a number by its name, None if there is none."""
+    row = tx.row(_BY_NAME, at_name=name)
+    return to_experiment(row) if row else None
+
+
+def has_runs(tx: Transaction, name: str) -> bool:
+    """Tell whether runs were put under a name."""
+    return tx.row(_FIRST_RUN, at_name=name) is not None
+
+
+def unnumbered(tx: Transaction) -> list[str]:
+    """List the experiments that runs have and that have no number yet."""
+    return [name for (name,) in tx.rows(_UNNAMED)]
+
+
+def number(tx: Transaction, names: Collection[str]) -> None:
+    """Give numbers to experiments that runs have: each is as old as its first run."""
+    for name in names:
+        born = tx.value(_FIRST_RUN, at_name=name) or tx.now_ns
+        tx.run(_ADD, name=name, location="", created_ns=born, changed_ns=born)
+
+
+def add(tx: Transaction, name: str, location: str) -> bool:
+    """Make an experiment; False if its name is taken."""
+    return tx.run(_ADD, name=name, location=location, created_ns=tx.now_ns, changed_ns=tx.now_ns) == 1
+
+
+def rename(tx: Transaction, row: ExperimentRow, name: str) -> None:
+    """Rename an experiment, in each of its runs, and in what people may do."""
+    tx.run(_RENAME, at_id=row.id, new_name=name, now=tx.now_ns)
+    for statement in _MOVES:
+        tx.run(statement, old=row.name, new=name)
+    for statement_ in (_DROP_GRANTS, _MOVE_GRANTS):
+        tx.run(statement_, old=row.ref, new=f"experiment:{name}")
+
+
+def mark_deleted(tx: Transaction, row: ExperimentRow) -> list[int]:
+    """Hide an experiment, and give the numbers of the runs that go with it: those that were not deleted before."""
+    tx.run(_MARK, at_id=row.id, at=tx.now_ns, now=tx.now_ns)
+    return [no for (no,) in tx.rows(_RUNS, of_experiment=row.name)]
+
+
+def unmark_deleted(tx: Transaction, row: ExperimentRow) -> list[int]:
+    """Show an experiment again, and give the numbers of the runs that went with it."""
+    tx.run(_MARK, at_id=row.id, at=None, now=tx.now_ns)
+    return [no for (no,) in tx.rows(_GONE_WITH_IT, of_experiment=row.name, at=row.deleted_ns)]
+
+
+def tags_of(tx: Transaction, ids: Sequence[int]) -> dict[int, dict[str, str]]:
+    """Give the tags of experiments."""
+    found: dict[int, dict[str, str]] = {id: {} for id in ids}
+    for id, name, value in tx.rows(_TAGS, numbers=to_json(list(ids))):
+        found[id][name] = value
+    return found
+
+
+def set_tag(tx: Transaction, id: int, name: str, value: str) -> None:
+    """Set a tag of an experiment."""
+    tx.run(_SET_TAG, experiment=id, name=name, value=value)
+    tx.run(_TOUCH, at_id=id, now=tx.now_ns)
+
+
+def drop_tag(tx: Transaction, id: int, name: str) -> bool:
+    """Take a tag of an experiment away; False if it has none."""
+    tx.run(_TOUCH, at_id=id, now=tx.now_ns)
+    return tx.run(_DROP_TAG, of_experiment=id, tag_name=name) == 1

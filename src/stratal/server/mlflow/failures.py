@@ -1,0 +1,56 @@
+"""Failures: each error, of this protocol or of ours, as MLflow's clients read it.
+
+They repeat what was answered by 408, 429 or 5xx for minutes; so only what is worth repeating is answered so.
+"""
+
+from stratal.core.errors import Bug, Conflict, Damaged, Forbidden, Misuse, NotFound, Refused, StoreDown, StratalError
+from stratal.core.records import Record
+from stratal.interop.mlflow.service import errors as codes
+from stratal.interop.mlflow.service.errors import MlflowError
+from stratal.server.asgi import Answer, json_answer
+from stratal.server.guards import Unauthenticated
+
+STATUS = {
+    codes.INVALID: 400, codes.EXISTS: 400, codes.BAD_REQUEST: 400, codes.STATE: 400, codes.UNAUTHENTICATED: 401, codes.DENIED: 403,
+    codes.MISSING: 404, codes.BUSY: 429, codes.BUG: 500, codes.ABSENT: 501, codes.DOWN: 503,
+}  # fmt: skip
+AGAIN_S = "2"
+
+
+class Complaint(Record, frozen=True, kw_only=True):
+    """What is wrong."""
+
+    error_code: str
+    message: str
+
+
+def failed(error: StratalError, *, status: int | None = None) -> Answer:
+    """Give an error as an answer. status: another than that of its code."""
+    code = _code(error)
+    headers = (("retry-after", AGAIN_S),) if code in (codes.BUSY, codes.DOWN) else ()
+    if code == codes.UNAUTHENTICATED:
+        headers = (("www-authenticate", 'Bearer, Basic realm="stratal"'),)
+    message = f"{error.message} ({error.hint})" if error.hint else error.message
+    return json_answer(status or STATUS.get(code, 400), Complaint(error_code=code, message=message), headers=headers)
+
+
+def _code(error: StratalError) -> str:
+    match error:
+        case MlflowError():
+            return error.code
+        case Unauthenticated():
+            return codes.UNAUTHENTICATED
+        case Forbidden():
+            return codes.DENIED
+        case NotFound():
+            return codes.MISSING
+        case StoreDown() | Conflict():
+            return codes.DOWN
+        case Refused():
+            return codes.STATE
+        case Bug():
+            return codes.BUG
+        case Misuse() | Damaged():
+            return codes.INVALID
+        case _:
+            return codes.INVALID

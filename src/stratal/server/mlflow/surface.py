@@ -1,0 +1,160 @@
+"""The surface: the ASGI handler of all of MLflow's paths. The event loop only moves bytes; the store is touched in a few threads."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from stratal.core.errors import Bug, StratalError
+from stratal.core.people import Identity, Role, acting_as
+from stratal.interop.mlflow.service.calls import Service, perform
+from stratal.interop.mlflow.service.errors import BAD_REQUEST, BUSY, MlflowError, missing
+from stratal.interop.mlflow.service.info import VERSION
+from stratal.server.asgi import Answer, Failed, Gone, Receive, Request, Scope, Send, live, send_answer
+from stratal.server.guards import Guard, OpenGuard
+from stratal.server.mlflow.codec import read_body, read_query, write
+from stratal.server.mlflow.failures import failed
+from stratal.server.mlflow.table import Found, Unknown, find
+from stratal.store.database import Transaction
+from stratal.store.store import Store
+
+log = logging.getLogger(__name__)
+
+# Where it is mounted.
+PREFIXES = (
+    "/api/2.0/mlflow", "/ajax-api/2.0/mlflow", "/api/3.0/mlflow", "/ajax-api/3.0/mlflow", "/api/2.0/mlflow-artifacts",
+    "/ajax-api/2.0/mlflow-artifacts", "/get-artifact", "/model-versions/get-artifact", "/version",
+)  # fmt: skip
+JSON = (("content-type", "application/json"),)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one handler takes at a time."""
+
+    # Bytes of one body. MLflow's largest is a dataset's profile of 16 MiB, and its schema of 1 MiB.
+    body_bytes: int = 32 << 20
+    # Bytes of bodies that may be in memory.
+    waiting_bytes: int = 256 << 20
+    # Requests that may be under way at once; each holds a connection.
+    requests: int = 512
+    # Threads that may wait for the store; one of them writes.
+    threads: int = 8
+    # Seconds until the next piece of a body, and until all of it.
+    piece_s: float = 30.0
+    body_s: float = 120.0
+
+
+class GuardedRights:
+    """What a sender may do, as the server's guard says."""
+
+    def __init__(self, guard: Guard, sender: Identity) -> None:
+        self._guard, self._sender = guard, sender
+
+    def check(self, tx: Transaction, needs: Role, on: str) -> None:
+        """Raise Forbidden unless the sender holds the role."""
+        self._guard.check(tx, self._sender, needs, on)
+
+    def visible(self, tx: Transaction, kind: str) -> frozenset[str] | None:
+        """Give the names that the sender may view; None: all."""
+        return self._guard.visible(tx, self._sender, kind)
+
+
+class Mlflow:
+    """The handler over one store."""
+
+    def __init__(self, store: Store, *, guard: Guard | None = None, limits: Limits | None = None) -> None:
+        self._guard = guard or OpenGuard()
+        self._limits = limits or Limits()
+        self._service = Service(store)
+        self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="stratal-mlflow")
+        self._requests, self._waiting = 0, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's request, as ASGI 3 says."""
+        if scope["type"] == "lifespan":
+            return await live(receive, send, self.close)
+        if scope["type"] != "http":
+            return await send({"type": "websocket.close"})
+        request = Request(scope, receive)
+        self._requests += 1
+        try:
+            answer = await self._answer(request)
+        except Gone:
+            return None
+        finally:
+            self._requests -= 1
+        return await send_answer(answer, send, is_head=request.method == "HEAD")
+
+    def close(self) -> None:
+        """Wait for what is being done, and take nothing more."""
+        self._threads.shutdown(wait=True)
+
+    async def _answer(self, request: Request) -> Answer:
+        try:
+            if self._requests > self._limits.requests:
+                raise MlflowError(BUSY, "the server has as much to do as it takes at a time")
+            sender = await self._guard.identify(request.headers)
+            if request.path == "/version":
+                return Answer(status=200, body=VERSION.encode(), headers=(("content-type", "text/plain"),))
+            return await self._call(request, find(request.method, _behind_prefix(request.path)), sender)
+        except Unknown as unknown:
+            if unknown.verbs:
+                return failed(
+                    MlflowError(BAD_REQUEST, f"{request.method} is not possible here: use {', '.join(unknown.verbs)}"), status=405
+                )
+            return failed(missing(f"There is nothing at {request.path[:200]}"))
+        except Failed as failure:  # a body that is too large, or too slow
+            return failed(MlflowError(BAD_REQUEST, str(failure)), status=failure.answer.status)
+        except StratalError as error:
+            if isinstance(error, Bug):
+                log.error("a rule of ours was broken path=%s error=%s", request.path, error)
+            return failed(error)
+        except Gone:
+            raise
+        except Exception:  # the edge of this handler
+            log.exception("request failed path=%s", request.path)
+            return failed(Bug("the server broke its own rule; its log says how", hint="please report it"))
+
+    async def _call(self, request: Request, found: Found, sender: Identity) -> Answer:
+        route, rights = found.route, GuardedRights(self._guard, sender)
+        size = request.number("content-length", self._limits.body_bytes) if "content-length" in request.headers else 0
+        if self._waiting + size > self._limits.waiting_bytes and self._waiting:
+            raise MlflowError(BUSY, "the server has as much to do as it takes at a time")
+        self._waiting += size
+        try:
+            body = await request.body(self._limits.body_bytes, self._limits.piece_s, self._limits.body_s)
+
+            def call() -> bytes:
+                if request.method == "GET":
+                    asked = read_query(request.query, route.request)
+                else:
+                    asked = read_body(body, request.headers.get("content-type", ""), route.request)
+                if found.fields:
+                    asked = msgspec.structs.replace(asked, **found.fields)
+                answer = perform(self._service, route.function, asked, rights=rights, needs=route.needs, on=route.on)
+                return write(answer)
+
+            return Answer(status=200, body=await self._in_thread(call, sender), headers=JSON)
+        finally:
+            self._waiting -= size
+
+    async def _in_thread(self, call: Callable[[], T], sender: Identity) -> T:
+        def act() -> T:
+            with acting_as(sender):
+                return call()
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, act)
+
+
+def _behind_prefix(path: str) -> str:
+    for prefix in ("/api/", "/ajax-api/"):
+        if path.startswith(prefix):
+            return path.removeprefix(prefix)
+    return path

@@ -1,0 +1,105 @@
+"""The table of routes: verb, path, request, function, and which role on which objects the caller needs.
+
+Paths begin behind `/api/` or `/ajax-api/`, which are alike. `{name}` in a path is a field of the request.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, NamedTuple
+
+from stratal.core.people import Role
+from stratal.interop.mlflow.service import experiments, info
+from stratal.interop.mlflow.service.calls import Answer, Call, On, R, Request, Verb
+from stratal.interop.mlflow.service.errors import ABSENT, MlflowError
+
+V, C, ADMIN = Role.VIEWER, Role.CONTRIBUTOR, Role.ADMIN
+
+
+class Route(NamedTuple):
+    """One route. What it holds agrees in its types: `route` sees to it."""
+
+    verb: str
+    path: str
+    request: type[Request]
+    function: Verb[Any, Answer]
+    needs: Role
+    on: Callable[[Call, Any], Iterable[str]]
+
+
+def route(verb: str, path: str, request: type[R], function: Verb[R, Any], needs: Role, on: On[R]) -> Route:
+    """Make a route of parts that fit each other."""
+    return Route(verb, path, request, function, needs, on)
+
+
+def anything(_call: Call, _request: Request) -> Iterable[str]:
+    """Rights are asked on nothing: the function shows only what the caller may view."""
+    return ()
+
+
+EXPERIMENTS = (
+    route("POST", "2.0/mlflow/experiments/create", experiments.CreateExperiment, experiments.create, C, experiments.at_new),
+    route("GET", "2.0/mlflow/experiments/get", experiments.OfExperiment, experiments.get, V, experiments.at_id),
+    route("GET", "2.0/mlflow/experiments/get-by-name", experiments.ByName, experiments.get_by_name, V, experiments.at_name),
+    route("POST", "2.0/mlflow/experiments/update", experiments.UpdateExperiment, experiments.update, ADMIN, experiments.at_id),
+    route("POST", "2.0/mlflow/experiments/delete", experiments.OfExperiment, experiments.delete, ADMIN, experiments.at_id),
+    route("POST", "2.0/mlflow/experiments/restore", experiments.OfExperiment, experiments.restore, ADMIN, experiments.at_id),
+    route("POST", "2.0/mlflow/experiments/set-experiment-tag", experiments.ExperimentTag, experiments.set_tag, C, experiments.at_id),
+    route("POST", "2.0/mlflow/experiments/delete-experiment-tag", experiments.ExperimentTag, experiments.delete_tag, C, experiments.at_id),
+)
+INFO = (route("GET", "3.0/mlflow/server-info", info.AboutServer, info.about, V, anything),)
+
+ROUTES: tuple[Route, ...] = (*EXPERIMENTS, *INFO)
+
+# What MLflow's server has besides, and this one does not: say so, instead of looking like a typing mistake.
+_ABSENT = {
+    "traces": "traces", "assessments": "traces", "prompts": "prompts", "gateway": "the gateway", "gateway-proxy": "the gateway",
+    "scorers": "scorers", "datasets": "evaluation datasets", "webhooks": "MLflow's webhooks", "workspaces": "workspaces",
+    "issues": "issues", "jobs": "jobs", "labeling-sessions": "labeling sessions", "mcp": "MCP servers", "genai": "GenAI evaluation",
+}  # fmt: skip
+
+
+class Found(NamedTuple):
+    """The route of a request, and the fields that its path holds."""
+
+    route: Route
+    fields: dict[str, str]
+
+
+class Unknown(Exception):
+    """No route has this path; or none has it with this verb. verbs: which it can be asked with."""
+
+    def __init__(self, path: str, verbs: tuple[str, ...] = ()) -> None:
+        super().__init__(path)
+        self.path, self.verbs = path, verbs
+
+
+def find(verb: str, path: str) -> Found:
+    """Give the route of a path behind `/api/`. Raises Unknown, or MlflowError for what this server leaves out."""
+    plain, shaped = _by_path()
+    if (here := plain.get(path)) is not None:
+        if verb in here:
+            return Found(here[verb], {})
+        raise Unknown(path, tuple(here))
+    for pattern, there in shaped:
+        if (match := pattern.fullmatch(path)) is not None:
+            if verb in there:
+                return Found(there[verb], match.groupdict())
+            raise Unknown(path, tuple(there))
+    if (subject := _absent(path)) is not None:
+        raise MlflowError(ABSENT, f"This server does not have {subject}: it serves MLflow's tracking, models, registry and artifacts.")
+    raise Unknown(path)
+
+
+@cache
+def _by_path() -> tuple[dict[str, dict[str, Route]], list[tuple[re.Pattern[str], dict[str, Route]]]]:
+    plain: dict[str, dict[str, Route]] = {}
+    shaped: dict[str, dict[str, Route]] = {}
+    for one in ROUTES:
+        (shaped if "{" in one.path else plain).setdefault(one.path, {})[one.verb] = one
+    return plain, [(re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))), verbs) for path, verbs in shaped.items()]
+
+
+def _absent(path: str) -> str | None:
+    parts = path.split("/")
+    return _ABSENT.get(parts[2]) if len(parts) > 2 and parts[1] == "mlflow" else None
