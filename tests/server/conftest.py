@@ -9,12 +9,16 @@ import zstandard
 from mlflow_wire import Wire
 
 from stratal.core.ids import new_id, to_bytes
-from stratal.server.asgi import live
+from stratal.server.asgi import App, live
+from stratal.server.authenticating import AccessGuard
+from stratal.server.doorway import Doorway
 from stratal.server.ingest import Ingest
 from stratal.server.mlflow.surface import Mlflow
 from stratal.server.serving import listening
+from stratal.store.access.accounts import AccessStore
 from stratal.store.journal import Writer, segments
 from stratal.store.shipments import digest_of_shipment
+from stratal.store.store import Store
 from stratal.tracking.facts import START, Start
 
 
@@ -43,10 +47,10 @@ class Sender:
 class Segment:
     """A segment of a writer that logs `a` = step."""
 
-    def __init__(self, folder: Path, id: str, rows: int) -> None:
+    def __init__(self, folder: Path, id: str, rows: int, *, experiment: str = "shipped") -> None:
         self.id, self.writer = id, Writer(folder)
         self.cuts: list[int] = []
-        self.writer.fact(to_bytes(id), 0, START, Start(experiment="shipped"))
+        self.writer.fact(to_bytes(id), 0, START, Start(experiment=experiment, user="mallory"))
         self.cuts.append(self.writer._size)
         for step in range(rows):
             self.writer.log(to_bytes(id), 0, {"a": float(step)}, step)
@@ -59,7 +63,7 @@ class Segment:
 class Stage:
     """Passes requests to the handler of the test that runs: one server for all tests, since each takes 0.2 s to stop."""
 
-    handler: Ingest | Mlflow
+    handler: App
 
     async def __call__(self, scope, receive, send) -> None:
         await (live(receive, send, lambda: None) if scope["type"] == "lifespan" else self.handler(scope, receive, send))
@@ -96,3 +100,62 @@ def wire(store, stage):
 def segment(tmp_path: Path) -> Segment:
     (tmp_path / "elsewhere").mkdir()
     return Segment(tmp_path / "elsewhere", new_id(), 20)
+
+
+class Team:
+    """A server that asks who comes, over a store with people: ada is admin, bob contributes to churn, vera views it, eve may do nothing."""
+
+    def __init__(self, store: Store, stage: Stage, url: str) -> None:
+        self.store, self.url = store, url
+        self.accounts = AccessStore(store)
+        self.guard = AccessGuard(store)
+        self.ingest = Ingest(store, guard=self.guard)
+        stage.handler = Doorway(self.ingest, self.guard)
+        self.accounts.add_person(name="ada", is_admin=True)
+        for name in ("bob", "vera", "eve"):
+            self.accounts.add_person(name=name)
+        self.accounts.grant(person="bob", role="contributor", on="experiment:churn")
+        self.accounts.grant(person="vera", role="viewer", on="experiment:churn")
+        self._senders: list[Sender] = []
+
+    def sender(self, **headers: str) -> Sender:
+        """Somebody with these headers, who asks who it is at each request."""
+        self._senders.append(Sender(self.url))
+        self._senders[-1].http.headers.update(headers)
+        return self._senders[-1]
+
+    def token_of(self, name: str, **bounds: object) -> str:
+        return self.accounts.create_token(person=name, **bounds).secret
+
+    def having_token(self, name: str, **bounds: object) -> Sender:
+        return self.sender(authorization=f"Bearer {self.token_of(name, **bounds)}")
+
+    def refused(self) -> dict[tuple[str, str, str], int]:
+        """What was refused so far, by who, what and on what."""
+        self.guard.notices.flush()
+        return {(each.person, each.action, each.object): each.count for each in self.accounts.refusals()}
+
+    def close(self) -> None:
+        for sender in self._senders:
+            sender.http.close()
+        self.ingest.close()
+        self.guard.close()
+
+
+@pytest.fixture
+def guarded(store, stage):
+    team = Team(store, *stage)
+    yield team
+    team.close()
+
+
+@pytest.fixture
+def segment_of(tmp_path: Path):
+    """Make segments that hold one run of an experiment."""
+
+    def make(experiment: str, *, id: str = "", rows: int = 3) -> Segment:
+        folder = tmp_path / new_id()
+        folder.mkdir()
+        return Segment(folder, id or new_id(), rows, experiment=experiment)
+
+    return make

@@ -1,17 +1,30 @@
 """`stratal server`: take what other processes ship to a store."""
 
+import ssl
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from stratal.cli.options import Json, StoreUrl
 from stratal.cli.printing import print_json, print_out
-from stratal.server.serving import HOST, PORT, serve
+from stratal.core.errors import Misuse
+from stratal.core.people import EVERYTHING
+from stratal.server.authenticating import AccessGuard
+from stratal.server.serving import HOST, PORT, Tls, is_loopback, serve
+from stratal.store.access.accounts import AccessStore
+from stratal.store.store import Store
 from stratal.tracking.opening import current_store, open_store
 
-Host = Annotated[str, typer.Option(help="Where to listen; loopback only.")]
+Host = Annotated[str, typer.Option(help="Where to listen; other than loopback with --auth only.")]
 Port = Annotated[int, typer.Option(help="The port; 0 takes any that is free, and says which.")]
+Auth = Annotated[
+    bool | None,
+    typer.Option("--auth/--no-auth", help="Ask everybody who they are (stratal user, token, grant). Default: STRATAL_SERVER_AUTH."),
+]
+TlsCert = Annotated[Path | None, typer.Option("--tls-cert", help="A certificate with its chain, PEM; where no proxy does TLS.")]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="Its key, PEM.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -19,14 +32,26 @@ def register(app: typer.Typer) -> None:
     app.command("server")(server)
 
 
-def server(host: Host = HOST, port: Port = PORT, store: StoreUrl = None, json: Json = False) -> None:
-    """Take what other processes ship to a store. Loopback only; no pages and no queries yet.
+def server(
+    host: Host = HOST,
+    port: Port = PORT,
+    auth: Auth = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    store: StoreUrl = None,
+    json: Json = False,
+) -> None:
+    """Take what other processes ship to a store. Loopback only, or with --auth; no pages and no queries yet.
 
     Runs with params, metrics, tags, notes, artifacts and lineage arrive, each fact once; read them with `stratal runs --store FOLDER`.
 
-    It asks nobody for a password. Ctrl-C ends it; nothing that it acknowledged is lost, whatever ends it.
+    Without --auth it asks nobody who they are. Ctrl-C ends it; nothing that it acknowledged is lost, whatever ends it.
     """
     opened = open_store(store) if store is not None else current_store()
+    guard = AccessGuard(opened) if (opened.settings.server_auth if auth is None else auth) else None
+    tls = _tls(tls_cert, tls_key)
+    if guard is not None:
+        _say_what_is_missing(opened, is_open=not is_loopback(host) and tls is None)
 
     def listens(url: str) -> None:
         if json:
@@ -35,4 +60,26 @@ def server(host: Host = HOST, port: Port = PORT, store: StoreUrl = None, json: J
             print_out(f"listening on {url}, into {opened.url}")
         sys.stdout.flush()  # who waits for the line may read a pipe
 
-    serve(opened, host=host, port=port, listens=listens)
+    serve(opened, host=host, port=port, guard=guard, tls=tls, listens=listens)
+
+
+def _tls(cert: Path | None, key: Path | None) -> Tls | None:
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise Misuse("TLS needs both a certificate and its key", hint="give --tls-cert and --tls-key")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise Misuse(f"the certificate {cert} and the key {key} cannot be used: {error}", hint="both are files in PEM form") from error
+    return Tls(cert=cert, key=key)
+
+
+def _say_what_is_missing(store: Store, *, is_open: bool) -> None:
+    said = []
+    if not any(each.role == "admin" and each.on == EVERYTHING for each in AccessStore(store).grants()):
+        said.append("there is no admin yet; make one on this machine: stratal user add NAME --admin")
+    if is_open:
+        said.append("no TLS: who listens on the network reads tokens and passwords; put a proxy with TLS before it, or give --tls-cert")
+    for line in said:
+        print(f"warning: {line}", file=sys.stderr)

@@ -8,14 +8,14 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from stratal.core.errors import Misuse
 
 FILE = "stratal.toml"
 FOLDER = ".stratal"
-KEYS = ("store", "user", "durability", "slots", "capture", "system_metrics_s", "cache", "cache_gib", "on_error")
+KEYS = ("store", "user", "token", "durability", "slots", "capture", "system_metrics_s", "cache", "cache_gib", "on_error", "server_auth")
 DURABILITIES = ("process", "power")
 ON_ERROR = ("warn", "raise")
 # As others do it: a curve of some hours has a thousand points, and sampling costs nothing to speak of.
@@ -30,6 +30,10 @@ class Settings:
     store: str | None = None
     # Who acts, asserted. Default: the login name.
     user: str = "unknown"
+    # What this process shows a server that asks who it is: STRATAL_TOKEN. None: nothing. Never printed.
+    token: str | None = field(default=None, repr=False)
+    # Whether `stratal server` asks who somebody is. Off: it listens on loopback only.
+    server_auth: bool = False
     # "process" survives kill -9 of any process; "power" also a power cut, at a sync per call.
     durability: str = "process"
     # What telemetry does that cannot be written: "warn" loses and counts it, and the training goes on; "raise" raises StoreDown.
@@ -83,8 +87,11 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
         found["cache"] = Path(str(found["cache"]))
     elif environ.get("XDG_CACHE_HOME"):
         found["cache"] = Path(environ["XDG_CACHE_HOME"]) / "stratal"
-    if "capture" in found:
-        found["capture"] = _switch("capture", found["capture"])
+    for key in ("capture", "server_auth"):
+        if key in found:
+            found[key] = _switch(key, found[key])
+    if "token" in found:
+        found["token"] = _secret("token", found["token"])
     if "system_metrics_s" in found:
         found["system_metrics_s"] = _seconds("system_metrics_s", found["system_metrics_s"])
     if "XDG_STATE_HOME" in environ:
@@ -190,6 +197,16 @@ def _switch(key: str, value: object) -> bool:
     if word not in words:
         raise Misuse(f"{key} = {value!r} is neither on nor off", hint=f"set STRATAL_{key.upper()} to on or off")
     return words[word]
+
+
+def _secret(key: str, value: object) -> str:
+    """Give what may stand in a header. The message of a wrong one must not hold it."""
+    text = str(value).strip()
+    if not text.isascii() or not text.isprintable() or " " in text or not 0 < len(text) <= 4096:
+        raise Misuse(
+            f"the setting {key} is not the text of a token", hint=f"set STRATAL_{key.upper()} to what stratal token create printed"
+        )
+    return text
 
 
 def _check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:

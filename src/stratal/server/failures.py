@@ -1,8 +1,10 @@
 """Failures: what each error of ours is in HTTP."""
 
+import math
+
 from stratal.core.errors import Bug, Conflict, Damaged, Forbidden, Misuse, NotFound, Refused, StoreDown, StratalError
 from stratal.server.asgi import Failed, refusal
-from stratal.server.guards import Unauthenticated
+from stratal.server.guards import TooManyTries, Unauthenticated
 from stratal.store.shipments import OtherBytes, OtherOffset
 
 # Seconds after which a sender tries again: what somebody else was faster at, and a store that cannot be reached.
@@ -13,6 +15,8 @@ def in_http(error: StratalError) -> Failed:
     """Give an error of ours as an answer: what the caller did is 4xx, only what we or the store did is 5xx."""
     hint = error.hint
     match error:
+        case TooManyTries():
+            return refusal(429, "too-many-tries", error.message, hint, retry_after_s=math.ceil(error.wait_s))
         case Unauthenticated():
             return refusal(401, "unauthenticated", error.message, hint)
         case Forbidden():

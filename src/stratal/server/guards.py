@@ -1,5 +1,6 @@
 """Guards: who may come in, and what they may do. Every surface of the server asks one; what it allows is decided nowhere else."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Protocol
@@ -16,15 +17,26 @@ class Unauthenticated(Forbidden):
     """Nobody knows yet who this is: who says so may try again."""
 
 
+class TooManyTries(Unauthenticated):
+    """Somebody tried to sign in too often; after `wait_s` seconds they may again."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__("too many tries to sign in", hint=f"wait {math.ceil(wait_s)} s; a token is not counted")
+        self.wait_s = wait_s
+
+
 class Guard(Protocol):
-    """Laws: 1 all raise Forbidden and change nothing. 2 `identify` never blocks the event loop. 3 the others are called in threads."""
+    """Laws: 1 all raise Forbidden and change nothing. 2 `identify` never blocks the event loop. 3 the others are called in threads.
+    4 they are asked in the transaction that reads or writes: what was taken away before it began counts."""
 
     async def identify(self, headers: Mapping[str, str]) -> Identity:
         """Say who sends a request. Raises Unauthenticated."""
         ...
 
     def check(self, tx: Transaction, sender: Identity, needs: Role, on: str) -> None:
-        """Raise Forbidden unless the sender holds the role on an object: '*', 'experiment:NAME' or 'model:NAME'."""
+        """Raise Forbidden unless the sender holds the role on an object: '*', 'experiment:NAME' or 'model:NAME'.
+
+        '*' is everything: who holds roles on some experiments only does not hold it. Who lists asks `visible` instead."""
         ...
 
     def visible(self, tx: Transaction, sender: Identity, kind: str) -> frozenset[str] | None:
@@ -32,7 +44,13 @@ class Guard(Protocol):
         ...
 
     def may_write(self, tx: Transaction, sender: Identity, runs: set[bytes]) -> None:
-        """Raise Forbidden unless the sender may write to each of these runs."""
+        """Raise Forbidden unless the sender may write to each of these runs, as they are now; of none, unless they may write at all.
+
+        A run that is not there yet is nobody's: ask again when its experiment is known, before the transaction ends."""
+        ...
+
+    def created(self, tx: Transaction, sender: Identity, on: str) -> None:
+        """Note that the sender, who was checked, has made an experiment or a model in this write transaction."""
         ...
 
 
@@ -60,3 +78,6 @@ class OpenGuard:
     def may_write(self, tx: Transaction, sender: Identity, runs: set[bytes]) -> None:
         """Let everybody."""
         everybody(tx, sender, runs)
+
+    def created(self, tx: Transaction, sender: Identity, on: str) -> None:
+        """Need no note: everybody may do everything."""

@@ -81,7 +81,7 @@ class Ingest:
         self._store = store
         self._guard = guard or OpenGuard()
         self._limits = limits or Limits()
-        self._arrivals = Arrivals(store.settler, self._guard.may_write)
+        self._arrivals = Arrivals(store.settler, self._guard.may_write, self._guard.created)
         self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="stratal-ingest")
         self._requests, self._waiting = 0, 0
         self._routes: tuple[tuple[str, re.Pattern[str], Handler], ...] = (
@@ -192,13 +192,15 @@ class Ingest:
         await self._in_thread(lambda: self._arrivals.beat(writers, sender))
         return Answer(status=204)
 
-    async def _has_blob(self, _request: Request, _sender: Identity, match: re.Match[str]) -> Answer:
+    async def _has_blob(self, _request: Request, sender: Identity, match: re.Match[str]) -> Answer:
+        await self._read(lambda tx: self._guard.may_write(tx, sender, set()), sender)
         digest = match[1]
         if await self._in_thread(lambda: self._store.blobs.renew(digest)):  # young until the facts that name it have come, too
             return Answer(status=200, headers=((SIZE, str(self._store.blobs.size_bytes(digest))),))
         return Answer(status=404, headers=((OFFSET, str(received_bytes(self._store.blobs, digest))),))
 
-    async def _blob(self, request: Request, _sender: Identity, match: re.Match[str]) -> Answer:
+    async def _blob(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
+        await self._read(lambda tx: self._guard.may_write(tx, sender, set()), sender)
         size = request.number(SIZE, MOST_BLOB_BYTES)
         coming = receive_blob(self._store.blobs, match[1], size, request.number(OFFSET, size))
         with ExitStack() as stack:

@@ -1,15 +1,19 @@
-"""Serving: the process that listens. Loopback only: what is open to everybody must not be reached from elsewhere."""
+"""Serving: the process that listens. Without a guard that asks who comes, it is reached from nowhere else."""
 
 import contextlib
 import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import uvicorn
 
 from stratal.core.errors import Misuse, StoreDown
 from stratal.server.asgi import App, Receive, Scope, Send, live
+from stratal.server.authenticating import AccessGuard
+from stratal.server.doorway import Doorway
 from stratal.server.ingest import Ingest, Limits
 from stratal.server.live import PATH as EVENTS
 from stratal.server.live import Live
@@ -21,26 +25,51 @@ HOST, PORT = "127.0.0.1", 4117
 _STALLED_MS = 60_000
 
 
-def serve(store: Store, *, host: str = HOST, port: int = PORT, listens: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM. port: 0 for any that is free; `listens` is told the URL.
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """Files of a certificate, with its chain, and of its key, as PEM."""
 
-    Raises Misuse for other hosts than loopback, StoreDown for a port that is taken."""
+    cert: Path
+    key: Path
+
+
+def serve(
+    store: Store,
+    *,
+    host: str = HOST,
+    port: int = PORT,
+    guard: AccessGuard | None = None,
+    tls: Tls | None = None,
+    listens: Callable[[str], None],
+) -> None:
+    """Serve until SIGINT or SIGTERM. port: 0 for any that is free; `listens` is told the URL. guard: None lets everybody in.
+
+    Raises Misuse for other hosts than loopback without a guard, StoreDown for a port that is taken."""
+    if guard is None:
+        check_loopback(host)
     with _bound(host, port) as bound:
-        server = _server(Surfaces(store))
-        listens(_url(bound))
+        server = _server(Surfaces(store, guard=guard), tls)
+        listens(_url(bound, tls))
         server.run(sockets=[bound])
+        if guard is not None:
+            guard.close()
 
 
 @contextlib.contextmanager
-def serving(store: Store, *, host: str = HOST, port: int = 0, limits: Limits | None = None) -> Iterator[str]:
+def serving(
+    store: Store, *, host: str = HOST, port: int = 0, limits: Limits | None = None, guard: AccessGuard | None = None
+) -> Iterator[str]:
     """Serve beside a block, from a thread of this process, and give the URL. For notebooks, examples and tests."""
-    with listening(Surfaces(store, limits), host=host, port=port) as url:
+    with listening(Surfaces(store, limits, guard), host=host, port=port) as url:
         yield url
+    if guard is not None:
+        guard.close()
 
 
 @contextlib.contextmanager
 def listening(app: App, *, host: str = HOST, port: int = 0) -> Iterator[str]:
     """Run any ASGI app beside a block, from a thread of this process, and give the URL."""
+    check_loopback(host)
     with _bound(host, port) as bound:
         server = _server(app)
         thread = threading.Thread(target=lambda: server.run(sockets=[bound]), name="stratal-server", daemon=True)
@@ -52,30 +81,39 @@ def listening(app: App, *, host: str = HOST, port: int = 0) -> Iterator[str]:
             thread.join()
 
 
-def check_loopback(host: str) -> None:
-    """Refuse hosts that other machines can reach. Raises Misuse."""
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a host."""
     with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(host).is_loopback:
-            return
-    if host != "localhost":
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def check_loopback(host: str) -> None:
+    """Refuse hosts that other machines can reach. Raises Misuse, which names the two ways out."""
+    if not is_loopback(host):
         raise Misuse(
             f"{host!r} can be reached from other machines, and this server asks nobody who they are",
-            hint="listen on 127.0.0.1; from elsewhere, come through a tunnel: ssh -L 4117:127.0.0.1:4117 HOST",
+            hint="listen on 127.0.0.1 and come through a tunnel (ssh -L 4117:127.0.0.1:4117 HOST), or let it ask: --auth",
         )
 
 
 class Surfaces:
     """All that is served of a store, by path."""
 
-    def __init__(self, store: Store, limits: Limits | None = None) -> None:
+    def __init__(self, store: Store, limits: Limits | None = None, guard: AccessGuard | None = None) -> None:
         drop_old_parts(store.blobs)
-        self._ingest = Ingest(store, limits=limits)  # opens the database: what is wrong with the store is said before anybody connects
-        self._live = Live(store)
+        # Opens the database: what is wrong with the store is said before anybody connects.
+        self._ingest = Ingest(store, limits=limits, guard=guard)
+        self._live = Live(store, guard=guard)
+        self._inside: App = self._pass if guard is None else Doorway(self._pass, guard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request to whom it is for."""
+        """Pass a request to whom it is for, through the door."""
         if scope["type"] == "lifespan":
             return await live(receive, send, self._close)
+        return await self._inside(scope, receive, send)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_live = str(scope.get("path", "")).startswith(EVENTS)
         return await (self._live if is_live else self._ingest)(scope, receive, send)
 
@@ -98,7 +136,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _server(app: App) -> uvicorn.Server:
+def _server(app: App, tls: Tls | None = None) -> uvicorn.Server:
     return _Server(
         uvicorn.Config(
             app,
@@ -108,13 +146,14 @@ def _server(app: App) -> uvicorn.Server:
             ws="none",
             http="h11",  # whichever other parser is installed, bounds are those that were tested
             timeout_graceful_shutdown=10,
+            ssl_certfile=tls.cert if tls else None,
+            ssl_keyfile=tls.key if tls else None,
         )
     )
 
 
 @contextlib.contextmanager
 def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    check_loopback(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as bound:  # without it asyncio leaves Nagle on: 40 ms a request
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -130,6 +169,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         yield bound
 
 
-def _url(bound: socket.socket) -> str:
+def _url(bound: socket.socket, tls: Tls | None = None) -> str:
     host, port = bound.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -11,11 +11,12 @@ cannot be compared is not acknowledged but answered with the offset. 4 what is r
 
 import re
 import struct
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 import msgspec
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Forbidden, Misuse, NotFound
@@ -25,7 +26,7 @@ from stratal.store.frames import FACT, NAMED, POINTS, SIZE, Frame, Scan, check_m
 from stratal.store.journal import Tail
 from stratal.store.settling import Settler
 from stratal.store.shipments import ALIVE_S, OtherBytes, OtherOffset, Part, Seal, SegmentParts, SegmentState, WriterState
-from stratal.store.tables import remote_writer, segment, shipment
+from stratal.store.tables import remote_writer, run, segment, shipment
 
 _STATE = select(segment.c.offset, segment.c.state).where(segment.c.name == bindparam("segment_name"))
 _SEGMENTS = (
@@ -48,18 +49,22 @@ _SEEN = (
     .values(seen_ns=bindparam("now"))
 )
 _ALIVE = select(remote_writer.c.writer).where(remote_writer.c.seen_ns > bindparam("since"))
+_EXPERIMENT = select(run.c.experiment).where(run.c.id == bindparam("run_id"))
+_RUNS_IN = select(func.count()).select_from(run).where(run.c.experiment == bindparam("name"))
 _LAST = 2**62
 
-# Raises Forbidden if somebody may not write to one of these runs.
+# Raises Forbidden if somebody may not write to one of these runs, as they are now; of none, if they may write nothing at all.
 MayWrite = Callable[[Transaction, Identity, set[bytes]], None]
+# Is told what somebody has made: experiment:NAME.
+Created = Callable[[Transaction, Identity, str], None]
 
 
 class Arrivals:
     """Takes shipments into one store."""
 
-    def __init__(self, settler: Settler, may_write: MayWrite) -> None:
+    def __init__(self, settler: Settler, may_write: MayWrite, created: Created | None = None) -> None:
         self._settler = settler
-        self._may_write = may_write
+        self._may_write, self._created = may_write, created
 
     def accept(self, name: str, offset: int, data: bytes, damage: Sequence[tuple[int, int]], sender: Identity) -> int:
         """Apply the frames of a shipment, and give the offset before which everything is durable.
@@ -70,7 +75,8 @@ class Arrivals:
         tail = _tail_of(name, offset, data, damage)
         with self._settler.transaction(sender) as tx:
             self._open(tx, tail.writer, sender)
-            self._may_write(tx, sender, {frame.run for frame in tail.read.frames})
+            runs = {frame.run for frame in tail.read.frames}
+            self._may_write(tx, sender, runs)
             known, state = _state(tx, name)
             if offset < known:
                 return _compare(tx, tail, known)
@@ -80,15 +86,21 @@ class Arrivals:
                 raise OtherBytes(
                     f"{name} was sealed at {known}: it has no more frames", hint="a copy of its writer may be running elsewhere"
                 )
-            touched = self._settler.apply(tx, [tail])
+            before = _experiments(tx, runs)
+            touched = self._settler.apply(tx, [tail], sender=sender.name if sender.is_authenticated else "")
+            after = _experiments(tx, runs)
+            if after != before:  # what the frames themselves say of a run must not lead to where its sender may not write
+                self._may_write(tx, sender, runs)
+                self._note_created(tx, sender, after - before)
             tx.run(_ADD_PART, segment=name, start=offset, stop=offset + len(data), digest=sha256(data).digest())
-        for run in touched:
-            self._settler.fold(run)
+        for id in touched:
+            self._settler.fold(id)
         return offset + len(data)
 
     def seal(self, name: str, seal: Seal, sender: Identity) -> int:
         """Note that a segment has ended. Idempotent. Raises OtherOffset if the server is elsewhere, NotFound, Forbidden."""
         with self._settler.transaction(sender) as tx:
+            self._may_write(tx, sender, set())
             self._check_owner(tx, name[:16], sender)
             known, _ = _state(tx, name)
             if known != seal.offset:
@@ -99,21 +111,32 @@ class Arrivals:
     def beat(self, writers: Iterable[str], sender: Identity) -> None:
         """Note that the processes of these writers are alive. Those that never sent anything, or belong to others, are passed over."""
         with self._settler.transaction(sender) as tx:
+            self._may_write(tx, sender, set())
             for writer in writers:
                 tx.run(_SEEN, id=writer, sender=sender.name, now=tx.now_ns)
 
     def writer(self, tx: Transaction, writer: str, sender: Identity) -> WriterState:
         """Give what is here of a writer. Raises Forbidden if it is somebody else's."""
+        self._may_write(tx, sender, set())
         self._check_owner(tx, writer, sender, may_be_new=True)
         rows = tx.rows(_SEGMENTS, first=f"{writer}-", last=f"{writer}.")  # '.' comes after '-'
         return WriterState(writer=writer, segments=[SegmentState(name=name, offset=at, state=state) for name, at, state in rows])
 
     def parts(self, tx: Transaction, name: str, since: int, sender: Identity) -> SegmentParts:
         """Give the parts of a segment that begin at `since` or later. Raises NotFound, Forbidden."""
+        self._may_write(tx, sender, set())
         self._check_owner(tx, name[:16], sender)
         known, state = _state(tx, name)
         rows = tx.rows(_PARTS, segment_name=name, first=since, last=_LAST)
         return SegmentParts(name=name, offset=known, state=state, parts=[_part(row) for row in rows])
+
+    def _note_created(self, tx: Transaction, sender: Identity, placed: set[tuple[bytes, str]]) -> None:
+        """Tell of experiments that hold nothing but runs which this shipment put there."""
+        if self._created is None:
+            return
+        for experiment, runs in Counter(experiment for _, experiment in placed).items():
+            if experiment and tx.value(_RUNS_IN, name=experiment) == runs:
+                self._created(tx, sender, f"experiment:{experiment}")
 
     def _open(self, tx: Transaction, writer: str, sender: Identity) -> None:
         tx.run(_OPEN, writer=writer, owner=sender.name, opened_ns=tx.now_ns)
@@ -212,6 +235,12 @@ def _compare(tx: Transaction, tail: Tail, known: int) -> int:
     if at != stop:
         raise OtherOffset(f"{tail.name} is at {known} here, and was not cut like this before", known)
     return known
+
+
+def _experiments(tx: Transaction, runs: set[bytes]) -> set[tuple[bytes, str]]:
+    """Give runs with their experiments; those that are not there are left out."""
+    found = ((id, tx.value(_EXPERIMENT, run_id=id)) for id in runs)
+    return {(id, str(experiment)) for id, experiment in found if experiment is not None}
 
 
 def _state(tx: Transaction, name: str) -> tuple[int, str]:

@@ -46,11 +46,11 @@ class Busy(StoreDown):
 class Server:
     """A server as one sender sees it. Not for several threads at once."""
 
-    def __init__(self, url: str, user: str) -> None:
+    def __init__(self, url: str, user: str, token: str | None = None) -> None:
         self.url = url
         self._user = quote(user)
         self._http = httpx.Client(
-            headers={USER: self._user},
+            headers={USER: self._user, **({"authorization": f"Bearer {token}"} if token else {})},
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
             trust_env=False,  # proxies of the environment are not for a server that one names
             verify=url.startswith("https:"),  # certificates take 30 ms to load
@@ -137,7 +137,7 @@ class Server:
                 return OtherOffset(said.message, said.offset)
             case 409, "other-bytes":
                 return OtherBytes(said.message, hint=said.hint)
-            case 403, _:
+            case ((401 | 403), _):
                 return Forbidden(said.message, hint=said.hint)
             case 404, "not-found":
                 return NotFound(said.message, hint=said.hint)

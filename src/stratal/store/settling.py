@@ -49,10 +49,11 @@ _KEEP_FACT = insert(kept_fact).on_conflict_do_nothing()
 
 
 class PlacedFact(NamedTuple):
-    """A fact that counts, and the row of its run."""
+    """A fact that counts, and the row of its run. sender: who sent it, as a server has checked; '' where names are only asserted."""
 
     fact: Fact
     run: RunRow
+    sender: str = ""
 
 
 class FactApplier(Protocol):
@@ -137,8 +138,10 @@ class Settler:
         except Conflict:
             return
 
-    def apply(self, tx: Transaction, tails: Sequence[Tail]) -> set[bytes]:
-        """Apply tails whose offset is still what was read; give the ids of the runs that have new points."""
+    def apply(self, tx: Transaction, tails: Sequence[Tail], *, sender: str = "") -> set[bytes]:
+        """Apply tails whose offset is still what was read; give the ids of the runs that have new points.
+
+        sender: the author of all that is in them, whatever they say, as a server has checked; '' where authors are only asserted."""
         claimed = [tail for tail in tails if self._claim(tx, tail)]
         self._define_names(tx, claimed)
         facts = [fact for tail in claimed for fact in self._facts(tx, tail)]
@@ -146,7 +149,7 @@ class Settler:
         runs = ensure_runs(tx, {fact.run for fact in facts} | {run for run, _, _ in points})
         # what is left over is of runs that were purged
         points, facts = {place: rows for place, rows in points.items() if place[0] in runs}, [fact for fact in facts if fact.run in runs]
-        self._apply_facts(tx, facts, runs)
+        self._apply_facts(tx, facts, runs, sender)
         self._database.fault("before points")
         for (id, epoch, _), rows in points.items():
             row = find_run(tx, id)  # again: facts and points before may have changed it, and forks of it
@@ -259,7 +262,7 @@ class Settler:
                 points.setdefault((run, epoch, tail.writer), []).extend(rows)
         return points
 
-    def _apply_facts(self, tx: Transaction, facts: Sequence[Fact], runs: dict[bytes, RunRow]) -> None:
+    def _apply_facts(self, tx: Transaction, facts: Sequence[Fact], runs: dict[bytes, RunRow], sender: str) -> None:
         counted = []
         for fact in facts:
             run = runs[fact.run]
@@ -269,7 +272,7 @@ class Settler:
             elif limit is not None and fact.at_ns >= limit:
                 self._keep(tx, fact, encode_fact(fact.what, fact.at_ns, fact.value), "superseded")
             else:
-                counted.append(PlacedFact(fact, run))
+                counted.append(PlacedFact(fact, run, sender))
         self._database.fault("before facts")
         for fact in self._applier.apply(tx, counted, self.names):
             self._keep(tx, fact, encode_fact(fact.what, fact.at_ns, fact.value), "unreadable")

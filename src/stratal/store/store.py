@@ -81,7 +81,7 @@ class Store:
         place = (self.journals, self.is_power_safe)
         writer = _writers.get(place) or _writers.setdefault(place, Writer(self.journals, power=self.is_power_safe))
         if self.remote:
-            upload_aside(writer, self.remote, self.settings.user)
+            upload_aside(writer, self.remote, self.settings.user, self.settings.token)
         elif writer.on_full is None and self._applier is not None:
             writer.on_full = self._settle_aside
         return writer

@@ -32,8 +32,8 @@ _starting = threading.Lock()
 class Uploader:
     """The thread that ships one spool."""
 
-    def __init__(self, writer: Writer, url: str, user: str) -> None:
-        self._folder, self._url, self._user = writer.folder.parent, url, user
+    def __init__(self, writer: Writer, url: str, user: str, token: str | None) -> None:
+        self._folder, self._url, self._user, self._token = writer.folder.parent, url, user, token
         self._writer = writer
         self._change = threading.Condition()
         self._is_ending, self._has_ended = False, False
@@ -56,7 +56,7 @@ class Uploader:
         from stratal.store.calling import Server  # HTTP is imported in this thread: the program must not wait for it
         from stratal.store.shipping import Shipper
 
-        shipper, wait_s = Shipper(self._folder, Server(self._url, self._user), keeps=False), PASS_S
+        shipper, wait_s = Shipper(self._folder, Server(self._url, self._user, self._token), keeps=False), PASS_S
         while not self._has_ended:
             is_last = self._is_ending
             is_reached = self._pass(shipper)
@@ -87,11 +87,11 @@ class Uploader:
             log.warning("shipping from %s %s", self._folder, text)
 
 
-def upload_aside(writer: Writer, url: str, user: str) -> None:
+def upload_aside(writer: Writer, url: str, user: str, token: str | None = None) -> None:
     """See to it that this process ships the spool that it writes to."""
     with _starting:
         if writer.folder not in _uploaders:
-            _uploaders[writer.folder] = Uploader(writer, url, user)
+            _uploaders[writer.folder] = Uploader(writer, url, user, token)
 
 
 def finish_uploads() -> None:

@@ -78,7 +78,7 @@ def sync(
         if progress is not None:
             progress(Progress(sent_bytes=sent, waiting_bytes=waiting, problem=problem))
 
-    server = Server(url, store.settings.user)
+    server = Server(url, store.settings.user, store.settings.token)
     shipper = Shipper(store.folder, server, keeps=not is_spool, told=told)
     waiting = shipper.waiting_bytes()
     try:

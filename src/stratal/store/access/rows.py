@@ -45,6 +45,7 @@ _GRANT = select(grant.c.person, grant.c.role, grant.c.object, grant.c.given_by, 
 _GRANTS = _GRANT.order_by(grant.c.person, grant.c.object, grant.c.role)
 _GRANTS_OF = select(grant.c.role, grant.c.object).where(grant.c.person == bindparam("who"))
 _GIVEN_TO = _GRANTS.where(grant.c.person == bindparam("who"))
+_GRANTED = select(func.count()).select_from(grant).where(grant.c.object == bindparam("of_object"))
 _ADD_GRANT = insert(grant).on_conflict_do_nothing()
 _TAKE_GRANT = delete(grant).where(
     or_(grant.c.person == bindparam("who"), grant.c.given_by == bindparam("source")),
@@ -181,6 +182,11 @@ def grants(tx: Transaction, person_name: str | None) -> list[GivenGrant]:
 def grants_of(tx: Transaction, person_name: str) -> tuple[Grant, ...]:
     """Give what somebody holds."""
     return tuple(Grant(person=person_name, role=role, on=on) for role, on in tx.rows(_GRANTS_OF, who=person_name))
+
+
+def is_granted(tx: Transaction, on: str) -> bool:
+    """Tell whether anybody holds anything on just that object."""
+    return bool(tx.value(_GRANTED, of_object=on))
 
 
 def add_grant(tx: Transaction, person_name: str, role: str, on: str, *, given_by: str) -> bool:

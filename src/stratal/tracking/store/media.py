@@ -58,7 +58,7 @@ class MediaSummary(Record, frozen=True, kw_only=True):
 
 def add_media(tx: Transaction, placed: PlacedFact, body: MediaFact, names: Names) -> None:
     """Add the items of one fact; without a step each name takes its own next one, the same for all items of the call."""
-    fact, row = placed
+    fact, row, _ = placed
     ids = dict(zip(listed := sorted({entry.name for entry in body.entries}), names.key_ids(tx, listed), strict=True))
     steps = {name: body.step if body.step is not None else _next_step(tx, row, id, fact.epoch) for name, id in ids.items()}
     for entry in body.entries:

@@ -146,8 +146,11 @@ class TrunkFacts:
         tx.run(_SET_DOC, run_no=row.no, new_doc=_json({**earlier, **doc}))
 
     def _start(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
-        fact, row = placed
-        self.start(tx, row, _body(fact.value, Start), at_ns=fact.at_ns, epoch=fact.epoch, names=names)
+        fact, row, sender = placed
+        start = _body(fact.value, Start)
+        if sender:
+            start = msgspec.structs.replace(start, user=sender)
+        self.start(tx, row, start, at_ns=fact.at_ns, epoch=fact.epoch, names=names)
 
     def _end(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         end = _body(placed.fact.value, End)
@@ -161,7 +164,7 @@ class TrunkFacts:
             _change_doc(tx, placed.run.no, {"lost_calls": lost + end.lost_calls})
 
     def _params(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
-        fact, row = placed
+        fact, row, _ = placed
         params = msgspec.convert(fact.value, dict[str, Scalar])
         newer = {name: (epoch, at_ns) for name, epoch, at_ns in tx.rows(_PARAM_TIMES, run_no=row.no)}
         _write_params(tx, row, str(tx.value(_EXPERIMENT, run_no=row.no)), params, _Said(fact.epoch, fact.at_ns, names))
@@ -169,13 +172,13 @@ class TrunkFacts:
         merge_doc(tx, row.no, "params", params_to_json(counting))
 
     def _tags(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
-        fact, row = placed
+        fact, row, _ = placed
         _write_tags(tx, row, msgspec.convert(fact.value, dict[str, str | None]), _Said(fact.epoch, fact.at_ns, names))
         _change_doc(tx, row.no, {"tags": {name: value for name, value in tx.rows(_TAGS, run_no=row.no) if value is not None}})
 
     def _note(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         body = _body(placed.fact.value, Note)
-        tx.run(_NOTE, run=placed.run.no, author=body.author, at_ns=placed.fact.at_ns, text=body.text)
+        tx.run(_NOTE, run=placed.run.no, author=placed.sender or body.author, at_ns=placed.fact.at_ns, text=body.text)
         _write_words(tx, placed.run.no, body.text)
 
     def _artifact(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
@@ -205,12 +208,13 @@ class TrunkFacts:
     def _state(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         body = _body(placed.fact.value, StateFact)
         tx.run(
-            _STATEMENT, run=placed.run.no, kind=body.kind, subject=body.subject, author=body.author, at_ns=placed.fact.at_ns,
-            body=_json(body.body),
+            _STATEMENT, run=placed.run.no, kind=body.kind, subject=body.subject, author=placed.sender or body.author,
+            at_ns=placed.fact.at_ns, body=_json(body.body),
         )  # fmt: skip
 
     def _alert(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
-        body = _json(_body(placed.fact.value, Alert))
+        alert = _body(placed.fact.value, Alert)
+        body = _json(msgspec.structs.replace(alert, author=placed.sender or alert.author))
         tx.run(_STATEMENT, run=placed.run.no, kind=ALERT, subject="", author="", at_ns=placed.fact.at_ns, body=body)
         tx.emit("alert", placed.run.id.hex(), body)
 

@@ -1,0 +1,71 @@
+"""Notices: what the guard has to write down, refusals and uses of tokens, gathered and written by the second, aside of requests."""
+
+import logging
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+from stratal.core.errors import StratalError
+from stratal.store.access.noticing import Refused, note_refusals, note_uses
+from stratal.store.store import Store
+
+log = logging.getLogger(__name__)
+
+# Seconds between two writes; different refusals that are held between them, above which they are counted without names. Guesses.
+EACH_S, MOST_HELD = 1.0, 1000
+_OTHERS: Refused = ("", "others", "")
+
+
+class Notices:
+    """Writes into one store. Safe for threads; what is held when the process is killed is lost."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._change = threading.Lock()
+        self._refused: Counter[Refused] = Counter()
+        self._used: set[str] = set()
+        self._is_waiting = False
+        self._closing = threading.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="stratal-notices")
+
+    def refused(self, person: str, action: str, on: str) -> None:
+        """Note a refusal."""
+        place: Refused = (person[:200], action, on[:500])
+        with self._change:
+            self._refused[place if place in self._refused or len(self._refused) < MOST_HELD else _OTHERS] += 1
+            self._wait()
+
+    def used(self, token_id: str) -> None:
+        """Note that a token was used."""
+        with self._change:
+            self._used.add(token_id)
+            self._wait()
+
+    def flush(self) -> None:
+        """Write all that is held now."""
+        with self._change:
+            refused, used = self._refused, self._used
+            self._refused, self._used, self._is_waiting = Counter(), set(), False
+        if not refused and not used:
+            return
+        try:
+            with self._store.settler.transaction() as tx:
+                note_refusals(tx, refused)
+                note_uses(tx, sorted(used))
+        except StratalError as error:  # requests do not fail because their refusal cannot be written down
+            log.warning("not noted refusals=%d error=%s", refused.total(), error.message)
+
+    def close(self) -> None:
+        """Write what is held, and take nothing more."""
+        self._closing.set()
+        self._thread.shutdown(wait=True)
+        self.flush()
+
+    def _wait(self) -> None:
+        if not self._is_waiting and not self._closing.is_set():
+            self._is_waiting = True
+            self._thread.submit(self._write_later)
+
+    def _write_later(self) -> None:
+        self._closing.wait(EACH_S)
+        self.flush()

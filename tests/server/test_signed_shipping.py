@@ -1,0 +1,97 @@
+"""Our own client with a token: shipping to a server that asks who comes, and where the token must never be. Excludes the guard's rules."""
+
+from dataclasses import replace
+
+import pytest
+
+from stratal.core.errors import Forbidden, Misuse
+from stratal.core.settings import Settings, load_settings
+from stratal.server.serving import check_loopback, is_loopback
+from stratal.tracking.capturing import wait_for_captures
+from stratal.tracking.opening import open_store
+from stratal.tracking.reading import get_run
+from stratal.tracking.runs import run
+from stratal.tracking.syncing import sync
+
+
+@pytest.fixture
+def away(guarded, tmp_path, monkeypatch):
+    """Open stores behind the URL of a server that asks who comes, each with a token."""
+    monkeypatch.setattr("stratal.store.store.upload_aside", lambda *_: None)  # tests ship by hand
+    opened = []
+
+    def open_away(token: str | None):
+        settings = replace(load_settings(), state_home=tmp_path / "state", token=token)
+        opened.append(open_store(guarded.url, settings=settings))
+        return opened[-1]
+
+    yield open_away
+    for store in opened:
+        store.close()
+
+
+def test_a_token_ships_as_its_person(guarded, away):
+    store = away(guarded.token_of("bob"))
+    with run("churn", store=store) as made:
+        made.log({"a": 1.0})
+        made.note("looks fine")
+    assert sync(store=store).refused == []
+    found = get_run(made.id, store=guarded.store)
+    assert (found.user, found.notes[0].author, found.metrics) == ("bob", "bob", {"a": 1.0})
+
+
+def test_who_is_refused_is_told_why_and_loses_nothing(guarded, away):
+    nobody, stranger = away(None), away(guarded.token_of("eve"))
+    with run("churn", store=nobody) as made:
+        made.log({"a": 1.0})
+    for store, why in ((nobody, "asks who you are"), (stranger, "eve may contribute nothing")):
+        done = sync(store=store)
+        assert why in done.refused[0] and done.waiting_bytes > 0
+    assert sync(store=away(guarded.token_of("bob"))).refused == []
+    assert get_run(made.id, store=guarded.store).metrics == {"a": 1.0}
+
+
+def test_a_store_in_a_folder_is_not_marked_for_a_server_that_refuses(guarded, store, away, fresh_store):
+    local = fresh_store()
+    with pytest.raises(Forbidden, match="asks who you are"):
+        sync(guarded.url, store=local)
+    assert not (local.folder / "remote").exists()
+
+
+def test_the_token_is_a_setting_that_is_never_shown(monkeypatch, tmp_path):
+    token = "stratal_" + "s" * 43
+    settings = load_settings(environ={"STRATAL_TOKEN": token, "USER": "x"})
+    assert settings.token == token and token not in repr(settings)
+    (tmp_path / "stratal.toml").write_text(f'token = "{token}"\n')
+    assert load_settings(environ={"USER": "x"}).token == token
+    with pytest.raises(Misuse) as refused:
+        load_settings(environ={"STRATAL_TOKEN": f"{token} and more", "USER": "x"})
+    assert token not in str(refused.value)
+
+
+def test_the_token_is_in_no_capture_and_no_spool(guarded, away, monkeypatch, tmp_path):
+    token = guarded.token_of("bob")
+    monkeypatch.setenv("STRATAL_TOKEN", token)
+    (tmp_path / "stratal.toml").write_text(f'token = "{token}"\n')
+    store = away(token)
+    store.settings = replace(store.settings, capture=True)
+    with run("churn", store=store) as made:
+        made.log({"a": 1.0})
+    wait_for_captures()
+    assert sync(store=store).refused == []
+    for folder in (store.folder, guarded.store.folder):
+        kept = b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+        assert len(kept) > 1000 and token.encode() not in kept
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "example.org", "::"])
+def test_a_host_that_others_reach_needs_a_guard_and_is_refused_with_both_ways_out(host):
+    with pytest.raises(Misuse) as refused:
+        check_loopback(host)
+    assert "ssh -L" in str(refused.value) and "--auth" in str(refused.value)
+    assert not is_loopback(host)
+
+
+def test_settings_say_whether_the_server_asks():
+    assert load_settings(environ={"STRATAL_SERVER_AUTH": "on", "USER": "x"}).server_auth
+    assert not Settings().server_auth
