@@ -10,7 +10,7 @@ import pytest
 from stratal.core.errors import Conflict, Misuse
 from stratal.core.records import from_json
 from stratal.interop.importing import import_runs
-from stratal.interop.registering import _name_of
+from stratal.interop.registering import clean_name
 from stratal.registry import ModelStore, Stage, approvals, archive, history, list_versions, policy, set_policy, verify_audit
 from stratal.registry.names import check_alias, check_model_name
 from stratal.store.store import Store
@@ -171,7 +171,7 @@ def test_an_alias_that_refs_read_themselves_is_reached_as_an_alias(store: Store,
 
 def test_names_that_the_registry_does_not_take_are_made_such(store: Store) -> None:
     names = ["churn", "Größe", "größe", "a//b", "", "x" * 500, "../up", "модель"]
-    made = [_name_of(name) for name in names]
+    made = [clean_name(name) for name in names]
     assert made[0] == "churn" and len(set(made)) == len(names)
     assert all(check_model_name(name) == name for name in made)
 

@@ -43,7 +43,7 @@ class _Registering:
         self._store, self._model, self._tally, self._remarks = store, model, tally, remarks
         self._models = ModelStore(store)
         self._tool = model.home.run.tool
-        self._name = _name_of(model.name)
+        self._name = clean_name(model.name)
         self._numbers: dict[int, int] = {}
         if self._name != model.name:
             remarks.append(Remark(f"the model {model.name!r} is called {self._name!r} here"))
@@ -121,7 +121,7 @@ class _Registering:
         return any(move.source is not None for move in moves)
 
 
-def _name_of(name: str) -> str:
+def clean_name(name: str) -> str:
     """Give a name that the registry takes: the same if it does, else a cleaned one with a digest that keeps it apart."""
     try:
         return check_model_name(name)

@@ -1,6 +1,6 @@
-"""The table of interop: how far each foreign source has been imported."""
+"""Tables of interop: how far each foreign source has been imported, and what MLflow's clients say of models."""
 
-from sqlalchemy import BigInteger, Column, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Table, Text
 
 from stratal.store.tables import metadata
 
@@ -17,5 +17,41 @@ import_mark = Table(
     Column("frames", BigInteger, nullable=False),
     Column("counts", Text, nullable=False),  # what was imported and skipped so far
     Column("at_ns", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What MLflow's clients say of models, beside what the registry knows of them. A model or version without a row here was made by us.
+mlflow_model = Table(
+    "mlflow_model",
+    metadata,
+    Column("model", Text, primary_key=True),  # its name in the registry
+    Column("name", Text, unique=True),  # what clients call it; NULL: they have deleted it
+    Column("description", Text, nullable=False),
+    Column("updated_ns", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+mlflow_version = Table(
+    "mlflow_version",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("description", Text, nullable=False),
+    Column("source", Text, nullable=False),  # '' for what was registered by us
+    Column("run", Text, nullable=False),  # as the client said, '' for none
+    Column("run_link", Text, nullable=False),
+    Column("logged_model", Text, nullable=False),
+    Column("is_deleted", Integer, nullable=False),
+    Column("updated_ns", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+mlflow_tag = Table(
+    "mlflow_tag",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),  # 0: of the model itself
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
     sqlite_with_rowid=False,
 )

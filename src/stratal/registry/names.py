@@ -12,6 +12,8 @@ from stratal.registry.stages import RESERVED, Stage, find_stage
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9 ._-]*[A-Za-z0-9_-])?"
 _MODEL = re.compile(rf"{_PART}(?:/{_PART})*")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+# What other tools take for one; of digits only, it is reached as "@alias:WORD".
+_FOREIGN_ALIAS = re.compile(r"[\w-]{1,255}")
 _MOST = 128
 
 
@@ -32,7 +34,7 @@ def check_alias(alias: str, *, is_foreign: bool = False) -> str:
     if not is_foreign and (alias.lower() in RESERVED or find_stage(alias) is not None):
         words = ", ".join([*sorted(RESERVED), *Stage])
         raise Misuse(f"{alias!r} is a word that refs read themselves", hint=f"choose none of: {words}")
-    if _ALIAS.fullmatch(alias):
+    if _ALIAS.fullmatch(alias) or (is_foreign and _FOREIGN_ALIAS.fullmatch(alias)):
         return alias
     raise Misuse(
         f"{alias[:200]!r} cannot be an alias",

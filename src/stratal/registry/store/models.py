@@ -4,21 +4,19 @@ import re
 
 from stratal.core.errors import Conflict, Misuse, NotFound
 from stratal.core.people import Role
-from stratal.core.records import Record, to_json
+from stratal.core.records import Record
 from stratal.registry.approving import Approval, Request
 from stratal.registry.assessing import Assessment, PolicyChange, Promotion, TransitionRefused, nothing_to_do
 from stratal.registry.audit import AuditReport, Checkpoint, Entry, compare, find_breaks, fold, read_checkpoint
 from stratal.registry.manifests import read_manifest
-from stratal.registry.names import check_alias, check_model_name, folded
+from stratal.registry.names import check_model_name
 from stratal.registry.policies import policy_from_json, policy_to_json
 from stratal.registry.stages import Stage, Verb, find_stage, to_stage
-from stratal.registry.store import deciding, logs, moving, policies, rows
-from stratal.registry.versions import ModelSummary, Move, Standing, Version
+from stratal.registry.store import adding, deciding, logs, moving, policies, rows
+from stratal.registry.versions import ModelSummary, Standing, Version
 from stratal.store.database import Transaction
 from stratal.store.operations import operation
 from stratal.store.store import Store
-from stratal.store.uses import blob_use
-from stratal.tracking.flavors.manifest import Manifest
 
 LARGEST = 2**31 - 1
 
@@ -48,15 +46,11 @@ class ModelStore:
         wanted = None if policy is None else policy_from_json(policy)
         manifest = read_manifest(self._store.blobs, digest)
         with self._store.command(runs=[run]) as tx:
-            _ensure_model(tx, name)
-            found = rows.find_by_digest(tx, name, digest)
-            version = found or _add_version(tx, name, digest, run, path, manifest)
-            for blob in (digest, *(file.digest for file in manifest.files)):
-                blob_use(tx, blob, version.ref)
+            version, is_new = adding.register(tx, name, digest, run, path, manifest)
             outcome = None
             if wanted is not None:
                 outcome = policies.change_policy(tx, rows.need_model(tx, name), wanted, reason=f"given with {version.ref}")
-            return Registered(version=version, is_new=found is None, policy=outcome)
+            return Registered(version=version, is_new=is_new, policy=outcome)
 
     @operation(needs=Role.VIEWER, on="name")
     def assess(self, *, name: str, number: int, stage: str) -> Assessment:
@@ -150,23 +144,14 @@ class ModelStore:
     @operation(needs=Role.CONTRIBUTOR, on="name")
     def set_alias(self, *, name: str, alias: str, number: int, is_foreign: bool = False) -> Version:
         """Let an alias name a version. Key: (name, alias). is_foreign: another tool brought it; it may be a word of refs."""
-        check_alias(alias, is_foreign=is_foreign)
         with self._store.command() as tx:
-            version = rows.need_version(tx, name, number)
-            if rows.find_alias(tx, name, alias) != number:
-                rows.set_alias(tx, name, alias, number)
-                logs.append(tx, "alias", name, {"alias": alias, "number": number})
-            return version
+            return adding.set_alias(tx, name, alias, number, is_foreign=is_foreign)
 
     @operation(needs=Role.CONTRIBUTOR, on="name")
     def drop_alias(self, *, name: str, alias: str) -> bool:
         """Take an alias away; False if there was none."""
         with self._store.command() as tx:
-            rows.need_model(tx, name)
-            dropped = rows.drop_alias(tx, name, alias)
-            if dropped:
-                logs.append(tx, "alias", name, {"alias": alias})
-            return dropped
+            return adding.drop_alias(tx, name, alias)
 
     @operation(needs=Role.VIEWER)
     def models(self) -> list[ModelSummary]:
@@ -248,38 +233,6 @@ class ModelStore:
         with self._store.command() as tx:
             rows.need_version(tx, name, number)
             return moving.move(tx, rows.need_model(tx, name), number, verb, target, reason=reason)
-
-
-def _ensure_model(tx: Transaction, name: str) -> None:
-    if rows.find_model(tx, name) is not None:
-        return
-    alike = rows.find_alike(tx, folded(name))
-    if alike is not None:
-        raise Conflict(f"model:{name} would be mistaken for model:{alike}", hint=f"register as {alike!r}, or choose another name")
-    rows.add_model(tx, name=name, folded=folded(name), owner=tx.actor.name)
-
-
-def _add_version(tx: Transaction, name: str, digest: str, run: str, path: str, manifest: Manifest) -> Version:
-    number = rows.take_number(tx, name)
-    version = Version(
-        name=name,
-        number=number,
-        digest=digest,
-        run=run,
-        path=path,
-        flavor=manifest.flavor,
-        features=None if manifest.features is None else manifest.features.ref,
-        signature=None if manifest.signature is None else to_json(manifest.signature),
-        author=tx.actor.name,
-        is_authenticated=tx.actor.is_authenticated,
-        at_ns=logs.now_ns(tx),
-    )
-    rows.add_version(tx, version)
-    born = Move(number=number, source=None, target=Stage.DEVELOPMENT, slot=number)
-    rows.add_standing(tx, name, born)
-    logs.append(tx, Verb.REGISTER, name, {"moves": [born], "number": number, "digest": digest, "run": run, "path": path})
-    tx.emit("version", version.ref, to_json({"from": None, "to": Stage.DEVELOPMENT}))
-    return version
 
 
 def _select(tx: Transaction, name: str, selector: str) -> int:

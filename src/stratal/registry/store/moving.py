@@ -13,9 +13,14 @@ from stratal.registry.versions import Move, predecessors
 from stratal.store.database import Transaction
 
 
-def promote(tx: Transaction, model: ModelRow, seen: Assessment, *, reason: str, keep_others: bool) -> Promotion:
-    """Move a version that is ready, and archive who stands in its way. `seen` was made in this transaction."""
-    others = [] if keep_others else _in_the_way(tx, model, seen)
+def promote(
+    tx: Transaction, model: ModelRow, seen: Assessment, *, reason: str, keep_others: bool, archive_others: bool = False
+) -> Promotion:
+    """Move a version that is ready, and archive who stands in its way. `seen` was made in this transaction.
+
+    archive_others: all who stand there, also where there is room for several.
+    """
+    others = [] if keep_others else _in_the_way(tx, model, seen, is_all=archive_others)
     moves = [Move(number=number, source=seen.target, target=Stage.ARCHIVED, slot=number) for number in others]
     slot = 1 if model.policy is not None and seen.target in LIMITS else seen.number
     moves.append(Move(number=seen.number, source=seen.stage, target=seen.target, slot=slot))
@@ -127,7 +132,7 @@ def check_limits(tx: Transaction, model: ModelRow) -> None:
             rows.set_slot(tx, model.name, each.number, slot)
 
 
-def _in_the_way(tx: Transaction, model: ModelRow, seen: Assessment) -> list[int]:
-    if seen.target not in LIMITS:
+def _in_the_way(tx: Transaction, model: ModelRow, seen: Assessment, *, is_all: bool) -> list[int]:
+    if seen.target not in LIMITS and not is_all:
         return []
     return [standing.number for standing in rows.in_stage(tx, model.name, seen.target)]

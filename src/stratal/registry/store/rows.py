@@ -189,7 +189,8 @@ def need_version(tx: Transaction, name: str, number: int) -> Version:
         return _version(row)
     need_model(tx, name)
     latest = number_from_latest(tx, name, 0)
-    raise NotFound(f"there is no model:{name}@{number}", hint=f"its versions go from 1 to {latest}")
+    hint = "it has no versions yet" if latest is None else f"its versions go from 1 to {latest}"
+    raise NotFound(f"there is no model:{name}@{number}", hint=hint)
 
 
 def number_from_latest(tx: Transaction, name: str, back: int) -> int | None:

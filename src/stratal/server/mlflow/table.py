@@ -12,8 +12,10 @@ from stratal.core.people import Role
 from stratal.interop.mlflow.service import experiments, info
 from stratal.interop.mlflow.service.calls import Answer, Call, On, R, Request, Verb
 from stratal.interop.mlflow.service.errors import ABSENT, MlflowError
+from stratal.interop.mlflow.service.registry import models, transitions, versions
+from stratal.interop.mlflow.service.registry import searching as model_search
 
-V, C, ADMIN = Role.VIEWER, Role.CONTRIBUTOR, Role.ADMIN
+V, C, A, ADMIN = Role.VIEWER, Role.CONTRIBUTOR, Role.APPROVER, Role.ADMIN
 
 
 class Route(NamedTuple):
@@ -49,7 +51,35 @@ EXPERIMENTS = (
 )
 INFO = (route("GET", "3.0/mlflow/server-info", info.AboutServer, info.about, V, anything),)
 
-ROUTES: tuple[Route, ...] = (*EXPERIMENTS, *INFO)
+# Deleting hides what others build on: who may approve may do that.
+MODELS = (
+    route("POST", "2.0/mlflow/registered-models/create", models.CreateModel, models.create, C, models.at_new),
+    route("GET", "2.0/mlflow/registered-models/get", models.OfModel, models.get, V, models.at_model),
+    route("POST", "2.0/mlflow/registered-models/rename", models.RenameModel, models.rename, A, models.at_model),
+    route("PATCH", "2.0/mlflow/registered-models/update", models.UpdateModel, models.update, C, models.at_model),
+    route("DELETE", "2.0/mlflow/registered-models/delete", models.OfModel, models.delete, A, models.at_model),
+    route("GET", "2.0/mlflow/registered-models/search", model_search.SearchModels, model_search.search_models, V, anything),
+    route("POST", "2.0/mlflow/registered-models/set-tag", models.ModelTag, models.set_tag, C, models.at_model),
+    route("DELETE", "2.0/mlflow/registered-models/delete-tag", models.ModelTag, models.delete_tag, C, models.at_model),
+    route("POST", "2.0/mlflow/registered-models/alias", models.SetAlias, models.set_alias, A, models.at_model),
+    route("DELETE", "2.0/mlflow/registered-models/alias", models.OfAlias, models.delete_alias, A, models.at_model),
+    route("GET", "2.0/mlflow/registered-models/alias", models.OfAlias, models.get_by_alias, V, models.at_model),
+    *(
+        route(verb, "2.0/mlflow/registered-models/get-latest-versions", versions.LatestVersions, versions.latest, V, models.at_model)
+        for verb in ("GET", "POST")
+    ),
+    route("POST", "2.0/mlflow/model-versions/create", versions.CreateVersion, versions.create, C, models.at_model),
+    route("GET", "2.0/mlflow/model-versions/get", versions.OfVersion, versions.get, V, models.at_model),
+    route("PATCH", "2.0/mlflow/model-versions/update", versions.UpdateVersion, versions.update, C, models.at_model),
+    route("POST", "2.0/mlflow/model-versions/transition-stage", transitions.Transition, transitions.transition, C, models.at_model),
+    route("DELETE", "2.0/mlflow/model-versions/delete", versions.OfVersion, versions.delete, A, models.at_model),
+    route("GET", "2.0/mlflow/model-versions/search", model_search.SearchVersions, model_search.search_versions, V, anything),
+    route("GET", "2.0/mlflow/model-versions/get-download-uri", versions.OfVersion, versions.download_uri, V, models.at_model),
+    route("POST", "2.0/mlflow/model-versions/set-tag", versions.VersionTag, versions.set_tag, C, models.at_model),
+    route("DELETE", "2.0/mlflow/model-versions/delete-tag", versions.VersionTag, versions.delete_tag, C, models.at_model),
+)
+
+ROUTES: tuple[Route, ...] = (*MODELS, *EXPERIMENTS, *INFO)
 
 # What MLflow's server has besides, and this one does not: say so, instead of looking like a typing mistake.
 _ABSENT = {

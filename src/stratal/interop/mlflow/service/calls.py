@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
-from stratal.core.errors import NotFound
+from stratal.core.errors import NotFound, StratalError
 from stratal.core.people import Role
 from stratal.core.records import Record
 from stratal.interop.mlflow.service.errors import MISSING, MlflowError, required
@@ -87,6 +87,11 @@ class Call:
         self.store = service.store
         self.tx = tx
         self._rights = rights
+        self.refusal: StratalError | None = None
+
+    def refuse(self, error: StratalError) -> None:
+        """End the call by an error, but keep what it has written: it is raised after the commit."""
+        self.refusal = error
 
     def check(self, needs: Role, on: str) -> None:
         """Raise Forbidden unless the caller holds the role there."""
@@ -148,7 +153,10 @@ def _once(service: Service, verb: Verb[R, A], request: R, rights: Rights, needs:
         call = Call(service, tx, rights)
         for thing in on(call, request):
             call.check(needs, thing)
-        return verb.function(call, request)
+        answer = verb.function(call, request)
+    if call.refusal is not None:
+        raise call.refusal
+    return answer
 
 
 @contextlib.contextmanager

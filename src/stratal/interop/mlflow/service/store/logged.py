@@ -1,0 +1,156 @@
+"""Rows of logged models: they are folded from the statements of the runs that keep their files."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import bindparam, select, update
+
+from stratal.core.ids import new_id, to_bytes
+from stratal.core.records import from_json, number_from_json, to_json
+from stratal.interop.bounds import artifact_path
+from stratal.store.database import Row, Transaction, insert
+from stratal.store.names import add_run
+from stratal.store.store import Store
+from stratal.store.tables import run
+from stratal.tracking.facts import Start
+from stratal.tracking.store.settling import TrunkFacts
+from stratal.tracking.tables import statement
+
+# Kinds of statements; their subject is the logged model's id.
+MODEL, METRICS, INPUT, OUTPUT = "mlflow.logged_model", "mlflow.logged_metrics", "mlflow.model_input", "mlflow.model_output"
+
+_COLUMNS = (statement.c.subject, run.c.id, run.c.experiment, statement.c.author, statement.c.at_ns, statement.c.body)
+_STATED = (
+    select(*_COLUMNS)
+    .join_from(statement, run, run.c.no == statement.c.run)
+    .where(statement.c.kind == bindparam("of_kind"))
+    .order_by(statement.c.at_ns, statement.c.id)
+)
+_OF_MODEL = _STATED.where(statement.c.subject == bindparam("about"))
+_OF_RUN = _STATED.where(run.c.id == bindparam("run_id"))
+_IN_EXPERIMENTS = _STATED.where(run.c.experiment.in_(bindparam("names", expanding=True)))
+
+_SAY = insert(statement)
+_END = update(run).where(run.c.no == bindparam("run_no")).values(status="finished", ended_ns=bindparam("at"))
+
+
+class Logged(NamedTuple):
+    """A logged model, folded. home: the run that keeps its files below `folder`; source_run: the one that logged it, '' if none."""
+
+    id: str
+    home: str
+    source_run: str
+    experiment: str
+    name: str
+    model_type: str
+    status: str
+    author: str
+    created_ns: int
+    updated_ns: int
+    is_deleted: bool
+    params: dict[str, str]
+    tags: dict[str, str]
+
+    @property
+    def folder(self) -> str:
+        """Where its files lie among its home's artifacts."""
+        return folder_of(self.name, self.id)
+
+
+class Point(NamedTuple):
+    """The last value of a metric of a logged model, by run and dataset."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+    run: str
+    dataset_name: str
+    dataset_digest: str
+
+
+def folder_of(name: str, id: str) -> str:
+    """Give the folder of a logged model among its home's artifacts; one name may be logged often."""
+    return artifact_path("models", f"{name or 'model'}-{id}")
+
+
+def say(tx: Transaction, run_no: int, kind: str, id: str, body: Mapping[str, object]) -> None:
+    """State something about a logged model; what is said later counts."""
+    tx.run(_SAY, run=run_no, kind=kind, subject=id, author=tx.actor.name, at_ns=tx.now_ns, body=to_json(body))
+
+
+def add_home(tx: Transaction, store: Store, experiment: str, name: str) -> int:
+    """Make the run that keeps a logged model that no run logged; give its number."""
+    row = add_run(tx, to_bytes(id := new_id(store.clock)))
+    start = Start(experiment=experiment, name=name, kind="job", job_type="logged model", user=tx.actor.name)
+    TrunkFacts().start(tx, row, start, at_ns=tx.now_ns, epoch=0, names=store.settler.names)
+    tx.run(_END, run_no=row.no, at=tx.now_ns)
+    tx.emit("run", id)
+    return row.no
+
+
+def find_logged(tx: Transaction, id: str) -> Logged | None:
+    """Give a logged model, deleted or not; None if there was none."""
+    return next(iter(_fold(tx.rows(_OF_MODEL, of_kind=MODEL, about=id))), None)
+
+
+def logged_in(tx: Transaction, experiments: Sequence[str]) -> list[Logged]:
+    """List the logged models of experiments, deleted ones too."""
+    return _fold(tx.rows(_IN_EXPERIMENTS, of_kind=MODEL, names=list(experiments))) if experiments else []
+
+
+def points_of(tx: Transaction, id: str) -> list[Point]:
+    """List the metrics of a logged model."""
+    return _points(tx.rows(_OF_MODEL, of_kind=METRICS, about=id)).get(id, [])
+
+
+def points_in(tx: Transaction, experiments: Sequence[str]) -> dict[str, list[Point]]:
+    """List the metrics of the logged models that were measured by runs of experiments."""
+    return _points(tx.rows(_IN_EXPERIMENTS, of_kind=METRICS, names=list(experiments))) if experiments else {}
+
+
+def linked_models(tx: Transaction, run_id: bytes, kind: str) -> list[tuple[str, int]]:
+    """List the logged models that a run named as INPUT or OUTPUT, with their steps; each once, the first time."""
+    found: dict[str, int] = {}
+    for id, *_, body in tx.rows(_OF_RUN, of_kind=kind, run_id=run_id):
+        found.setdefault(id, from_json(body, dict[str, int]).get("step", 0))
+    return list(found.items())
+
+
+def _fold(rows: Iterable[Row]) -> list[Logged]:
+    found: dict[str, Logged] = {}
+    for id, home, experiment, author, at_ns, text in rows:
+        body = from_json(text, dict[str, object])
+        known = found.get(id)
+        if known is None:
+            if "name" not in body:  # a change of a model whose start is not here
+                continue
+            known = Logged(
+                id, bytes(home).hex(), str(body.get("source_run", "")), experiment, str(body["name"]), str(body.get("model_type", "")),
+                "", author, at_ns, at_ns, False, {}, {},
+            )  # fmt: skip
+        params, tags, gone = body.get("params"), body.get("tags"), body.get("untagged")
+        found[id] = known._replace(
+            status=str(body.get("status", known.status)),
+            is_deleted=bool(body.get("is_deleted", known.is_deleted)),
+            params=known.params | (params if isinstance(params, dict) else {}),
+            tags={
+                key: value
+                for key, value in (known.tags | (tags if isinstance(tags, dict) else {})).items()
+                if not isinstance(gone, list) or key not in gone
+            },
+            updated_ns=at_ns,
+        )
+    return list(found.values())
+
+
+def _points(rows: Iterable[Row]) -> dict[str, list[Point]]:
+    found: dict[str, dict[tuple[str, str, str, str], Point]] = {}
+    for id, home, _experiment, _author, _at_ns, text in rows:
+        stated = from_json(text, dict[str, list[tuple[str, float | str, int, int, str, str]]])["points"]
+        for key, value, timestamp, step, name, digest in stated:
+            point = Point(key, number_from_json(value), timestamp, step, bytes(home).hex(), name, digest)
+            last = found.setdefault(id, {}).get(place := (key, point.run, name, digest))
+            if last is None or (last.step, last.timestamp) <= (step, timestamp):
+                found[id][place] = point
+    return {id: list(points.values()) for id, points in found.items()}

@@ -1,0 +1,202 @@
+"""Rows of registered models: what clients call them and say of them, beside the registry's own rows."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sqlalchemy import and_, bindparam, case, delete, func, or_, select, update
+
+from stratal.interop.tables import mlflow_model as shown
+from stratal.interop.tables import mlflow_tag as tag
+from stratal.interop.tables import mlflow_version as said
+from stratal.registry import Stage
+from stratal.registry.tables import alias, model, standing, version
+from stratal.store.database import Row, Transaction, insert
+
+# A name that a client gave comes before the registry's own, which may since have been taken by another model.
+_NAMED = case((shown.c.model.is_(None), model.c.name), else_=shown.c.name)
+_HEAD = (
+    select(model.c.name, _NAMED, model.c.owner, model.c.at_ns, shown.c.description, shown.c.updated_ns)
+    .join_from(model, shown, shown.c.model == model.c.name, isouter=True)
+    .where(or_(shown.c.model.is_(None), shown.c.name.is_not(None)))
+    .order_by(shown.c.model.is_(None))
+)
+_FIND_HEAD = _HEAD.where(or_(shown.c.name == bindparam("wanted"), and_(shown.c.model.is_(None), model.c.name == bindparam("wanted"))))
+_CHANGED = select(standing.c.model, func.max(standing.c.since_ns)).group_by(standing.c.model)
+_CHANGED_ONE = _CHANGED.where(standing.c.model == bindparam("of_model"))
+_VERSION = (
+    select(
+        version.c.model, version.c.number, version.c.run, version.c.path, version.c.author, version.c.at_ns, version.c.digest,
+        standing.c.stage, standing.c.since_ns, said.c.description, said.c.source, said.c.run, said.c.run_link, said.c.logged_model,
+        said.c.updated_ns,
+    )
+    .join_from(version, standing, and_(standing.c.model == version.c.model, standing.c.number == version.c.number))
+    .join(said, and_(said.c.model == version.c.model, said.c.number == version.c.number), isouter=True)
+    .where(or_(said.c.is_deleted.is_(None), said.c.is_deleted == 0))
+)  # fmt: skip
+_ONE_VERSION = _VERSION.where(version.c.model == bindparam("of_model"), version.c.number == bindparam("of_number"))
+_VERSIONS_OF = _VERSION.where(version.c.model == bindparam("of_model")).order_by(version.c.number.desc())
+_SHOWN_NUMBERS = (
+    select(standing.c.model, standing.c.stage, func.max(standing.c.number).label("number"))
+    .join_from(standing, said, and_(said.c.model == standing.c.model, said.c.number == standing.c.number), isouter=True)
+    .where(or_(said.c.is_deleted.is_(None), said.c.is_deleted == 0))
+    .group_by(standing.c.model, standing.c.stage)
+)
+_NEWEST_OF = _SHOWN_NUMBERS.where(standing.c.model == bindparam("of_model")).subquery()
+_LATEST = _VERSION.join(_NEWEST_OF, and_(_NEWEST_OF.c.model == version.c.model, _NEWEST_OF.c.number == version.c.number))
+_TAGS = select(tag.c.model, tag.c.number, tag.c.key, tag.c.value).order_by(tag.c.key)
+_TAGS_OF = _TAGS.where(tag.c.model == bindparam("of_model"))
+_ALIASES = select(alias.c.model, alias.c.number, alias.c.alias).order_by(alias.c.alias)
+_ALIASES_OF = _ALIASES.where(alias.c.model == bindparam("of_model"))
+_SHOW = (
+    insert(shown)
+    .values(model=bindparam("model"), name=bindparam("name"), description=bindparam("description"), updated_ns=bindparam("updated_ns"))
+    .on_conflict_do_update(
+        index_elements=[shown.c.model],
+        set_={key: insert(shown).excluded[key] for key in ("name", "description", "updated_ns")},
+    )
+)
+_SAY = insert(said).on_conflict_do_update(
+    index_elements=[said.c.model, said.c.number],
+    set_={key: insert(said).excluded[key] for key in ("description", "is_deleted", "updated_ns")},
+)
+_SET_TAG = (
+    insert(tag)
+    .values(model=bindparam("model"), number=bindparam("number"), key=bindparam("key"), value=bindparam("value"))
+    .on_conflict_do_update(index_elements=[tag.c.model, tag.c.number, tag.c.key], set_={"value": insert(tag).excluded.value})
+)
+_DROP_TAG = delete(tag).where(
+    tag.c.model == bindparam("of_model"), tag.c.number == bindparam("of_number"), tag.c.key == bindparam("of_key")
+)
+_TOUCH_VERSION = (
+    update(said).where(said.c.model == bindparam("of_model"), said.c.number == bindparam("of_number")).values(updated_ns=bindparam("at"))
+)
+
+
+class Head(NamedTuple):
+    """A model: its name in the registry, what clients call it, and what is said of it. description None: nothing ever was."""
+
+    model: str
+    name: str
+    owner: str
+    at_ns: int
+    description: str | None
+    updated_ns: int
+
+
+class VersionRow(NamedTuple):
+    """A version with where it stands and what is said of it. source, run: '' for what was registered by us."""
+
+    model: str
+    number: int
+    home: str
+    path: str
+    author: str
+    at_ns: int
+    digest: str
+    stage: Stage
+    description: str
+    source: str
+    run: str
+    run_link: str
+    logged_model: str
+    updated_ns: int
+
+
+class Words(NamedTuple):
+    """Tags and aliases, by model and number (0: of the model itself)."""
+
+    tags: Mapping[tuple[str, int], dict[str, str]]
+    aliases: Mapping[tuple[str, int], list[str]]
+    of_model: Mapping[str, dict[str, int]]
+
+
+def find_head(tx: Transaction, name: str) -> Head | None:
+    """Give the model that clients call so."""
+    row = tx.row(_FIND_HEAD, wanted=name)
+    return None if row is None else _head(row, dict(tx.rows(_CHANGED_ONE, of_model=row[0])))
+
+
+def heads(tx: Transaction) -> list[Head]:
+    """List all models that clients see, by name."""
+    changed: dict[str, int] = dict(tx.rows(_CHANGED))
+    found: dict[str, Head] = {}
+    for row in tx.rows(_HEAD):
+        found.setdefault(row[1], _head(row, changed))
+    return [found[name] for name in sorted(found)]
+
+
+def show(tx: Transaction, head: Head, *, name: str | None, description: str | None = None) -> None:
+    """Write what a model is called (None: it is deleted) and what is said of it. Key: the model."""
+    text = head.description or "" if description is None else description
+    tx.run(_SHOW, model=head.model, name=name, description=text, updated_ns=tx.now_ns)
+
+
+def find_version(tx: Transaction, model: str, number: int) -> VersionRow | None:
+    """Give a version that is not deleted."""
+    row = tx.row(_ONE_VERSION, of_model=model, of_number=number) if abs(number) < 2**31 else None
+    return None if row is None else _version_row(row)
+
+
+def versions_of(tx: Transaction, model: str) -> list[VersionRow]:
+    """List a model's versions, the newest first."""
+    return [_version_row(row) for row in tx.rows(_VERSIONS_OF, of_model=model)]
+
+
+def all_versions(tx: Transaction) -> list[VersionRow]:
+    """List the versions of all models."""
+    return [_version_row(row) for row in tx.rows(_VERSION)]
+
+
+def newest_by_stage(tx: Transaction, model: str) -> list[VersionRow]:
+    """List the newest version of each stage that has one."""
+    return [_version_row(row) for row in tx.rows(_LATEST, of_model=model)]
+
+
+def say_of_version(
+    tx: Transaction, model: str, number: int, *, description: str = "", is_deleted: bool = False, source: str = "", run: str = "",
+    run_link: str = "", logged_model: str = "",
+) -> None:  # fmt: skip
+    """Write what is said of a version. Key: (model, number); where it came from is written once."""
+    tx.run(
+        _SAY, model=model, number=number, description=description, source=source, run=run, run_link=run_link,
+        logged_model=logged_model, is_deleted=int(is_deleted), updated_ns=tx.now_ns,
+    )  # fmt: skip
+
+
+def touch_version(tx: Transaction, model: str, number: int) -> None:
+    tx.run(_TOUCH_VERSION, of_model=model, of_number=number, at=tx.now_ns)
+
+
+def words(tx: Transaction, model: str | None = None) -> Words:
+    """Give tags and aliases of a model and its versions; None: of all."""
+    tags: dict[tuple[str, int], dict[str, str]] = {}
+    for of, number, key, value in tx.rows(_TAGS) if model is None else tx.rows(_TAGS_OF, of_model=model):
+        tags.setdefault((of, number), {})[key] = value
+    aliases: dict[tuple[str, int], list[str]] = {}
+    of_model: dict[str, dict[str, int]] = {}
+    for of, number, word in tx.rows(_ALIASES) if model is None else tx.rows(_ALIASES_OF, of_model=model):
+        aliases.setdefault((of, number), []).append(word)
+        of_model.setdefault(of, {})[word] = number
+    return Words(tags, aliases, of_model)
+
+
+def set_tag(tx: Transaction, model: str, number: int, key: str, value: str) -> None:
+    """Key: (model, number, key)."""
+    tx.run(_SET_TAG, model=model, number=number, key=key, value=value)
+
+
+def drop_tag(tx: Transaction, model: str, number: int, key: str) -> None:
+    tx.run(_DROP_TAG, of_model=model, of_number=number, of_key=key)
+
+
+def _head(row: Row, changed: Mapping[str, int]) -> Head:
+    of, name, owner, at_ns, description, updated_ns = row
+    return Head(of, name, owner, at_ns, description, max(at_ns, updated_ns or 0, changed.get(of, 0)))
+
+
+def _version_row(row: Row) -> VersionRow:
+    of, number, home, path, author, at_ns, digest, stage, since_ns, description, source, run, link, logged, updated_ns = row
+    return VersionRow(
+        of, number, home, path, author, at_ns, digest, Stage(stage), description or "", source or "", run or "", link or "", logged or "",
+        max(at_ns, since_ns, updated_ns or 0),
+    )  # fmt: skip

@@ -1,0 +1,75 @@
+"""Adding models, versions and aliases inside the caller's transaction."""
+
+from stratal.core.errors import Conflict
+from stratal.core.records import to_json
+from stratal.registry.names import check_alias, folded
+from stratal.registry.stages import Stage, Verb
+from stratal.registry.store import logs, rows
+from stratal.registry.versions import Move, Version
+from stratal.store.database import Transaction
+from stratal.store.uses import blob_use
+from stratal.tracking.flavors.manifest import Manifest
+
+
+def register(tx: Transaction, name: str, digest: str, run: str, path: str, manifest: Manifest) -> tuple[Version, bool]:
+    """Make a version of a manifest whose files are all there, and say whether it is new. Key: (name, digest)."""
+    ensure_model(tx, name)
+    found = rows.find_by_digest(tx, name, digest)
+    version = found or add_version(tx, name, digest, run, path, manifest)
+    for blob in (digest, *(file.digest for file in manifest.files)):
+        blob_use(tx, blob, version.ref)
+    return version, found is None
+
+
+def set_alias(tx: Transaction, name: str, alias: str, number: int, *, is_foreign: bool = False) -> Version:
+    """Let an alias name a version. Key: (name, alias)."""
+    check_alias(alias, is_foreign=is_foreign)
+    version = rows.need_version(tx, name, number)
+    if rows.find_alias(tx, name, alias) != number:
+        rows.set_alias(tx, name, alias, number)
+        logs.append(tx, "alias", name, {"alias": alias, "number": number})
+    return version
+
+
+def drop_alias(tx: Transaction, name: str, alias: str) -> bool:
+    """Take an alias away; False if there was none."""
+    rows.need_model(tx, name)
+    dropped = rows.drop_alias(tx, name, alias)
+    if dropped:
+        logs.append(tx, "alias", name, {"alias": alias})
+    return dropped
+
+
+def ensure_model(tx: Transaction, name: str) -> bool:
+    """Make a model without versions; False if it was there. Raises Conflict for a name too like another one."""
+    if rows.find_model(tx, name) is not None:
+        return False
+    alike = rows.find_alike(tx, folded(name))
+    if alike is not None:
+        raise Conflict(f"model:{name} would be mistaken for model:{alike}", hint=f"register as {alike!r}, or choose another name")
+    rows.add_model(tx, name=name, folded=folded(name), owner=tx.actor.name)
+    return True
+
+
+def add_version(tx: Transaction, name: str, digest: str, run: str, path: str, manifest: Manifest) -> Version:
+    """Make the next version of a model, in Development."""
+    number = rows.take_number(tx, name)
+    version = Version(
+        name=name,
+        number=number,
+        digest=digest,
+        run=run,
+        path=path,
+        flavor=manifest.flavor,
+        features=None if manifest.features is None else manifest.features.ref,
+        signature=None if manifest.signature is None else to_json(manifest.signature),
+        author=tx.actor.name,
+        is_authenticated=tx.actor.is_authenticated,
+        at_ns=logs.now_ns(tx),
+    )
+    rows.add_version(tx, version)
+    born = Move(number=number, source=None, target=Stage.DEVELOPMENT, slot=number)
+    rows.add_standing(tx, name, born)
+    logs.append(tx, Verb.REGISTER, name, {"moves": [born], "number": number, "digest": digest, "run": run, "path": path})
+    tx.emit("version", version.ref, to_json({"from": None, "to": Stage.DEVELOPMENT}))
+    return version
