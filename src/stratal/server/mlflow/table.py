@@ -12,6 +12,9 @@ from stratal.core.people import Role
 from stratal.interop.mlflow.service import experiments, info
 from stratal.interop.mlflow.service.calls import Answer, Call, On, R, Request, Verb
 from stratal.interop.mlflow.service.errors import ABSENT, MlflowError
+from stratal.interop.mlflow.service.logged import linking
+from stratal.interop.mlflow.service.logged import models as logged
+from stratal.interop.mlflow.service.logged import searching as logged_search
 from stratal.interop.mlflow.service.registry import models, transitions, versions
 from stratal.interop.mlflow.service.registry import searching as model_search
 
@@ -78,8 +81,21 @@ MODELS = (
     route("POST", "2.0/mlflow/model-versions/set-tag", versions.VersionTag, versions.set_tag, C, models.at_model),
     route("DELETE", "2.0/mlflow/model-versions/delete-tag", versions.VersionTag, versions.delete_tag, C, models.at_model),
 )
+_LOGGED = "2.0/mlflow/logged-models"
+LOGGED = (
+    route("POST", _LOGGED, logged.CreateLogged, logged.create, C, logged.at_experiment),
+    route("POST", f"{_LOGGED}/search", logged_search.SearchLogged, logged_search.search, V, anything),
+    route("GET", f"{_LOGGED}/{{model_id}}", logged.GetLogged, logged.get, V, logged.at_logged),
+    route("PATCH", f"{_LOGGED}/{{model_id}}", logged.FinishLogged, logged.finish, C, logged.at_logged),
+    route("DELETE", f"{_LOGGED}/{{model_id}}", logged.OfLogged, logged.delete, C, logged.at_logged),
+    route("PATCH", f"{_LOGGED}/{{model_id}}/tags", logged.LoggedTags, logged.set_tags, C, logged.at_logged),
+    route("DELETE", f"{_LOGGED}/{{model_id}}/tags/{{tag_key}}", logged.LoggedTag, logged.delete_tag, C, logged.at_logged),
+    route("POST", f"{_LOGGED}/{{model_id}}/params", logged.LoggedParams, logged.log_params, C, logged.at_logged),
+    route("GET", f"{_LOGGED}/{{model_id}}/artifacts/directories", logged.ListLogged, logged.list_files, V, logged.at_logged),
+    route("POST", "2.0/mlflow/runs/outputs", linking.LogOutputs, linking.log_outputs, C, linking.at_run),
+)
 
-ROUTES: tuple[Route, ...] = (*MODELS, *EXPERIMENTS, *INFO)
+ROUTES: tuple[Route, ...] = (*MODELS, *LOGGED, *EXPERIMENTS, *INFO)
 
 # What MLflow's server has besides, and this one does not: say so, instead of looking like a typing mistake.
 _ABSENT = {

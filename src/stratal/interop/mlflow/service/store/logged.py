@@ -13,6 +13,7 @@ from stratal.store.names import add_run
 from stratal.store.store import Store
 from stratal.store.tables import run
 from stratal.tracking.facts import Start
+from stratal.tracking.store.dialects import among
 from stratal.tracking.store.settling import TrunkFacts
 from stratal.tracking.tables import statement
 
@@ -28,7 +29,7 @@ _STATED = (
 )
 _OF_MODEL = _STATED.where(statement.c.subject == bindparam("about"))
 _OF_RUN = _STATED.where(run.c.id == bindparam("run_id"))
-_IN_EXPERIMENTS = _STATED.where(run.c.experiment.in_(bindparam("names", expanding=True)))
+_IN_EXPERIMENTS = _STATED.where(among(run.c.experiment, bindparam("names")))
 
 _SAY = insert(statement)
 _END = update(run).where(run.c.no == bindparam("run_no")).values(status="finished", ended_ns=bindparam("at"))
@@ -96,7 +97,7 @@ def find_logged(tx: Transaction, id: str) -> Logged | None:
 
 def logged_in(tx: Transaction, experiments: Sequence[str]) -> list[Logged]:
     """List the logged models of experiments, deleted ones too."""
-    return _fold(tx.rows(_IN_EXPERIMENTS, of_kind=MODEL, names=list(experiments))) if experiments else []
+    return _fold(tx.rows(_IN_EXPERIMENTS, of_kind=MODEL, names=to_json(list(experiments)))) if experiments else []
 
 
 def points_of(tx: Transaction, id: str) -> list[Point]:
@@ -106,7 +107,7 @@ def points_of(tx: Transaction, id: str) -> list[Point]:
 
 def points_in(tx: Transaction, experiments: Sequence[str]) -> dict[str, list[Point]]:
     """List the metrics of the logged models that were measured by runs of experiments."""
-    return _points(tx.rows(_IN_EXPERIMENTS, of_kind=METRICS, names=list(experiments))) if experiments else {}
+    return _points(tx.rows(_IN_EXPERIMENTS, of_kind=METRICS, names=to_json(list(experiments)))) if experiments else {}
 
 
 def linked_models(tx: Transaction, run_id: bytes, kind: str) -> list[tuple[str, int]]:
