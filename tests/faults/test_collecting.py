@@ -14,7 +14,7 @@ from stratal.cli.app import main
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Conflict, Misuse
 from stratal.core.ids import new_id, to_bytes
-from stratal.store import blobs, collecting
+from stratal.store import collecting, disk
 from stratal.store.blobs import digest_of
 from stratal.store.collecting import Collected, collect
 from stratal.store.events import events_since
@@ -165,7 +165,7 @@ def test_an_age_below_zero_is_refused(store: Store):
 
 def test_no_collection_comes_between_a_look_at_a_blob_and_its_unlinking(store: Store, monkeypatch: pytest.MonkeyPatch):
     """While one of both is at it, the other waits: seen from inside the system calls that make a blob young."""
-    monkeypatch.setattr(blobs, "_TRIES", 1)
+    monkeypatch.setattr(disk, "_TRIES", 1)
     seen, utime, rename = [], os.utime, Path.rename
 
     def is_kept_out() -> bool:

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from stratal.core.errors import Conflict, Damaged, Misuse, NotFound
 from stratal.core.records import Record, from_json, to_json
 from stratal.pipelines.payloads import INLINE_BYTES, Payload, blobs_in, content_digest, decode, encode, item, targets_in
-from stratal.store.blobs import Blobs
+from stratal.store.disk import DiskBlobs
 from stratal.tracking.values import Dataset, Evaluation, File, Model
 
 
 @pytest.fixture
 def blobs(tmp_path):
-    return Blobs(tmp_path / "blobs")
+    return DiskBlobs(tmp_path / "blobs")
 
 
 def there_and_back(value, blobs):
@@ -50,7 +50,7 @@ def same(one, other):
 
 @given(PLAIN)
 def test_plain_values_come_back_as_they_were(tmp_path_factory, value):
-    assert same(there_and_back(value, Blobs(Path(tmp_path_factory.getbasetemp()) / "blobs")), value)
+    assert same(there_and_back(value, DiskBlobs(Path(tmp_path_factory.getbasetemp()) / "blobs")), value)
 
 
 @given(PLAIN)

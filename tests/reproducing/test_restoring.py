@@ -9,6 +9,7 @@ import pytest
 
 from stratal.core.errors import Misuse, Refused
 from stratal.store.blobs import Blobs
+from stratal.store.disk import DiskBlobs
 from stratal.tracking.capture import Capture, Entry, StoredFile, quick, thorough
 from stratal.tracking.capture.inputs import Input
 from stratal.tracking.reproducing.replaying import command_of, without_magics
@@ -22,7 +23,7 @@ def git(folder: Path, *words: str) -> None:
 
 @pytest.fixture
 def blobs(tmp_path: Path) -> Blobs:
-    return Blobs(tmp_path / "blobs")
+    return DiskBlobs(tmp_path / "blobs")
 
 
 def capture_of(project: Path, blobs: Blobs, files: dict[str, bytes], **changes: object) -> Capture:

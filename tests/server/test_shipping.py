@@ -18,8 +18,8 @@ from stratal.core.ids import new_id, to_bytes
 from stratal.server.ingest import Ingest
 from stratal.store import journal, shipping
 from stratal.store.arriving import Arrivals, everybody
-from stratal.store.blobs import Blobs
 from stratal.store.calling import Server
+from stratal.store.disk import DiskBlobs
 from stratal.store.journal import Writer, segments
 from stratal.store.marks import mark_spool, remote_url, shipped_to
 from stratal.store.shipments import Accepted, SegmentParts
@@ -105,7 +105,7 @@ def test_a_long_transfer_says_that_its_writers_are_alive(served, spool, shipper,
     assert seen_ns() == 0, "a sync that does not watch says nothing of what comes"
     shipper.beat()
     before = seen_ns()
-    blob = Blobs(spool / "blobs").put(os.urandom(2 << 20))
+    blob = DiskBlobs(spool / "blobs").put(os.urandom(2 << 20))
     writer.fact(to_bytes(id), 0, "artifact", {"path": "a", "digest": blob, "size_bytes": 2 << 20})
     shipper.ship()
     assert seen_ns() > before > 0

@@ -15,8 +15,9 @@ from stratal.core.people import Identity, Role, acting_as
 from stratal.core.records import Record
 from stratal.core.settings import Settings, load_settings
 from stratal.store import tables
-from stratal.store.blobs import Blobs, digest_of
+from stratal.store.blobs import digest_of
 from stratal.store.database import insert
+from stratal.store.disk import DiskBlobs
 from stratal.store.events import events_since, latest_seq
 from stratal.store.locating import file_system, locate
 from stratal.store.migrating import newest_version, open_database
@@ -85,7 +86,7 @@ def test_settings_come_from_environment_then_file_and_unknown_ones_are_refused(t
 
 
 def test_blobs_are_stored_once_under_their_digest_and_verified(tmp_path: Path):
-    blobs = Blobs(tmp_path / "blobs")
+    blobs = DiskBlobs(tmp_path / "blobs")
     digest = blobs.put(b"hello")
     assert blobs.put(b"hello") == digest == digest_of(b"hello")
     (tmp_path / "file").write_bytes(b"hello")
@@ -106,11 +107,11 @@ def test_blobs_are_stored_once_under_their_digest_and_verified(tmp_path: Path):
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "a" * 63, "A" * 64, "", "a" * 64 + "\n"])
 def test_what_is_no_digest_never_becomes_a_path(tmp_path: Path, digest: str):
     with pytest.raises(Misuse):
-        Blobs(tmp_path).path(digest)
+        DiskBlobs(tmp_path).path(digest)
 
 
 def test_a_blob_is_never_seen_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    blobs = Blobs(tmp_path / "blobs")
+    blobs = DiskBlobs(tmp_path / "blobs")
 
     def die(*_: object) -> None:
         raise KeyboardInterrupt
@@ -126,7 +127,7 @@ def test_a_blob_is_never_seen_in_part(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_power_safe_blob_is_on_the_disk_with_each_folder_that_leads_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}")))
-    blobs = Blobs(tmp_path / "blobs", power=True)
+    blobs = DiskBlobs(tmp_path / "blobs", power=True)
     digest = blobs.put(b"x")
     assert synced[-2:] == [str(tmp_path / "blobs" / digest[:2]), str(tmp_path / "blobs")]
 

@@ -25,7 +25,6 @@ from stratal.server.failures import in_http
 from stratal.server.guards import Guard, OpenGuard
 from stratal.store.arriving import Arrivals
 from stratal.store.database import Transaction
-from stratal.store.receiving import receive_blob, received_bytes
 from stratal.store.shipments import (
     DAMAGE,
     DIGEST,
@@ -197,12 +196,12 @@ class Ingest:
         digest = match[1]
         if await self._in_thread(lambda: self._store.blobs.renew(digest)):  # young until the facts that name it have come, too
             return Answer(status=200, headers=((SIZE, str(self._store.blobs.size_bytes(digest))),))
-        return Answer(status=404, headers=((OFFSET, str(received_bytes(self._store.blobs, digest))),))
+        return Answer(status=404, headers=((OFFSET, str(self._store.blobs.received_bytes(digest))),))
 
     async def _blob(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
         await self._read(lambda tx: self._guard.may_write(tx, sender, set()), sender)
         size = request.number(SIZE, MOST_BLOB_BYTES)
-        coming = receive_blob(self._store.blobs, match[1], size, request.number(OFFSET, size))
+        coming = self._store.blobs.receive(match[1], size, request.number(OFFSET, size))
         with ExitStack() as stack:
             receiving = await self._in_thread(partial(stack.enter_context, coming))  # it may wait for a collection of garbage
             if receiving.is_there:

@@ -17,7 +17,6 @@ from stratal.server.doorway import Doorway
 from stratal.server.ingest import Ingest, Limits
 from stratal.server.live import PATH as EVENTS
 from stratal.server.live import Live
-from stratal.store.receiving import drop_old_parts
 from stratal.store.store import Store
 
 HOST, PORT = "127.0.0.1", 4117
@@ -101,7 +100,7 @@ class Surfaces:
     """All that is served of a store, by path."""
 
     def __init__(self, store: Store, limits: Limits | None = None, guard: AccessGuard | None = None) -> None:
-        drop_old_parts(store.blobs)
+        store.blobs.drop_old_parts()
         # Opens the database: what is wrong with the store is said before anybody connects.
         self._ingest = Ingest(store, limits=limits, guard=guard)
         self._live = Live(store, guard=guard)

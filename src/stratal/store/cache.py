@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from stratal.core.errors import Damaged, Misuse, StoreDown
+from stratal.core.errors import Misuse, StoreDown
 from stratal.core.records import Record, to_json
-from stratal.store.blobs import digest_of_file
+from stratal.store.blobs import damaged, digest_of_file
 from stratal.store.journal import give_back, try_lock
 
 # The file in each cache that names what this process was given, locked for as long as it or a child lives that it forked. One for all
@@ -51,8 +51,8 @@ class Cache:
         self.folder = folder
         self.limit_bytes = limit_bytes
 
-    def folder_of(self, files: Mapping[str, str], find: Callable[[str], Path]) -> Path:
-        """Give a folder that holds these files, read-only: relative path to digest. find: digest to the file of its blob.
+    def folder_of(self, files: Mapping[str, str], fetch: Callable[[str, Path], object]) -> Path:
+        """Give a folder that holds these files, read-only: relative path to digest. fetch: writes a blob into a fresh file.
 
         The same files give the same folder, without a copy the second time. Raises Damaged, NotFound, or StoreDown if there is no room.
         """
@@ -62,7 +62,7 @@ class Cache:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._hold(place)
             if not _is_whole(place, files):
-                self._make(place, files, find)
+                self._make(place, files, fetch)
                 self._make_room()
             os.utime(place / "kept.json")
         except OSError as error:
@@ -110,10 +110,10 @@ class Cache:
         finally:
             give_back(fd)
 
-    def _make(self, place: Path, files: Mapping[str, str], find: Callable[[str], Path]) -> None:
+    def _make(self, place: Path, files: Mapping[str, str], fetch: Callable[[str, Path], object]) -> None:
         aside = self.folder / f"{secrets.token_hex(8)}.new"
         try:
-            kept = {path: _copy(find(digest), aside / "files", path, digest) for path, digest in files.items()}
+            kept = {path: _copy(fetch, aside / "files", path, digest) for path, digest in files.items()}
             document = _Kept(size_bytes=sum(size for size, _ in kept.values()), files=kept)
             (aside / "kept.json").write_bytes(msgspec.json.encode(document))
             if place.exists() and not _is_whole(place, files):  # somebody changed it
@@ -165,14 +165,14 @@ def _is_whole(place: Path, files: Mapping[str, str]) -> bool:
         return False
 
 
-def _copy(source: Path, folder: Path, path: str, digest: str) -> tuple[int, int]:
+def _copy(fetch: Callable[[str, Path], object], folder: Path, path: str, digest: str) -> tuple[int, int]:
     target = folder / path
     if ".." in target.parts:
         raise Misuse(f"{path[:100]!r} leads out of its folder", hint="such an artifact was not written by Stratal; read its bytes instead")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    fetch(digest, target)
     if digest_of_file(target) != digest:
-        raise Damaged(f"blob {digest[:12]}… does not hold the bytes that were stored", hint="restore it from a backup")
+        raise damaged(digest)
     target.chmod(0o444)
     return _state(target)
 

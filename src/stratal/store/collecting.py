@@ -6,7 +6,6 @@ writes it anew. 4 whatever dies in the middle, nothing that is needed is gone, a
 """
 
 import contextlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,10 +15,10 @@ from sqlalchemy import bindparam, select
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Misuse
 from stratal.core.records import Record, to_json
-from stratal.store.blobs import Blobs, Digest, is_digest
+from stratal.store.blobs import Digest, Leftover
 from stratal.store.database import Transaction
+from stratal.store.disk import unlink_unless_held
 from stratal.store.events import count_old_events, drop_old_events
-from stratal.store.journal import try_lock
 from stratal.store.store import Store
 from stratal.store.tables import blob_use, kept_fact
 
@@ -59,19 +58,21 @@ def collect(store: Store, *, grace_s: float, events_s: float, events_kept: int =
     with store.query() as tx:  # settles first: what journals name is needed
         used = _needed(tx)
         events = count_old_events(tx, before_ns=events_ns, keep=events_kept)
-    unused = [(digest, size) for digest, size in _old_blobs(store.blobs, cutoff_ns) if digest not in used]
-    left = list(_leftovers(store, cutoff_ns))
+    blobs_ns = cutoff_ns + store.blobs.clock_shift_ns()
+    unused = [(found.digest, found.size_bytes) for found in store.blobs.entries() if found.young_ns < blobs_ns and found.digest not in used]
+    halves, segments = list(store.blobs.leftovers(older_than_ns=blobs_ns)), list(_segments_never_shown(store, cutoff_ns))
     journals = 0
     if not dry_run:
         batches = [unused[start : start + _BATCH] for start in range(0, len(unused), _BATCH)]
-        unused = [found for batch in batches for found in _unlink(store, batch, cutoff_ns)]
-        left = [(path, size) for path, size in left if _unlink_left(store, path)]
+        unused = [found for batch in batches for found in _unlink(store, batch, blobs_ns)]
+        halves = [half for half in halves if _drop_half(store, half, blobs_ns)]
+        segments = [(path, size) for path, size in segments if _unlink_segment(store, path)]
         journals = store.settler.sweep(at_once=True)
     done = Collected(
         dry_run=dry_run,
         blobs=tuple(digest for digest, _ in unused),
-        leftovers=tuple(str(path.relative_to(store.folder)) for path, _ in left),
-        size_bytes=sum(size for _, size in (*unused, *left)),
+        leftovers=(*(f"blobs/{half.name}" for half in halves), *(f"journal/{path.name}" for path, _ in segments)),
+        size_bytes=sum(size for _, size in (*unused, *segments)) + sum(half.size_bytes for half in halves),
         journals=journals,
         events=events,
     )
@@ -90,15 +91,6 @@ def _needed(tx: Transaction) -> set[str]:
     return used
 
 
-def _old_blobs(blobs: Blobs, cutoff_ns: int) -> Iterator[tuple[Digest, int]]:
-    for folder in sorted(blobs.folder.glob("[0-9a-f][0-9a-f]")):
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            digest = folder.name + entry.name
-            with contextlib.suppress(FileNotFoundError):
-                if is_digest(digest) and (found := entry.stat()).st_mtime_ns < cutoff_ns:
-                    yield Digest(digest), found.st_size
-
-
 def _unlink(store: Store, batch: Sequence[tuple[Digest, int]], cutoff_ns: int) -> list[tuple[Digest, int]]:
     """Unlink those of a batch that are still old and unused; nobody can put or renew a blob meanwhile."""
     gone = []
@@ -110,24 +102,18 @@ def _unlink(store: Store, batch: Sequence[tuple[Digest, int]], cutoff_ns: int) -
     return gone
 
 
-def _leftovers(store: Store, cutoff_ns: int) -> Iterator[tuple[Path, int]]:
-    """Find what dead processes left: blobs that were never renamed, segments that were never shown."""
-    for path in (*sorted((store.blobs.folder / "incoming").glob("*")), *sorted(store.journals.glob("*.log.new"))):
+def _segments_never_shown(store: Store, cutoff_ns: int) -> Iterator[tuple[Path, int]]:
+    for path in sorted(store.journals.glob("*.log.new")):
         with contextlib.suppress(FileNotFoundError):
             if (found := path.stat()).st_mtime_ns < cutoff_ns:
                 yield path, found.st_size
 
 
-def _unlink_left(store: Store, path: Path) -> bool:
+def _drop_half(store: Store, half: Leftover, cutoff_ns: int) -> bool:
     store.database.fault("before a leftover")
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        if not try_lock(fd):  # a segment whose writer lives after all
-            return False
-        path.unlink(missing_ok=True)
-    finally:
-        os.close(fd)
-    return True
+    return store.blobs.drop_leftover(half.name, older_than_ns=cutoff_ns)
+
+
+def _unlink_segment(store: Store, path: Path) -> bool:
+    store.database.fault("before a leftover")
+    return unlink_unless_held(path)  # held: a segment whose writer lives after all

@@ -1,4 +1,4 @@
-"""Receiving blobs over a network: in pieces, resumed where the last try broke off, published only if every byte is right.
+"""Receiving blobs into a folder: in pieces, resumed where the last try broke off, published only if every byte is right.
 
 Laws (tested): 1 a blob is published whole and verified, or not at all. 2 what was received before a break need not come
 again. 3 bytes that are not the blob are thrown away, all of them. 4 one sender per blob at a time; others are told to wait.
@@ -9,9 +9,10 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
-from stratal.core.errors import Conflict, Damaged, Misuse, StoreDown
-from stratal.store.blobs import Blobs, Digest, digest_of_file, is_digest
+from stratal.core.errors import Conflict, Damaged, StoreDown
+from stratal.store.blobs import Digest, Receiving, check_digest, digest_of_file
 from stratal.store.journal import give_back, try_lock
 from stratal.store.shipments import OtherOffset
 
@@ -19,16 +20,25 @@ from stratal.store.shipments import OtherOffset
 KEEP_PARTS_S = 7 * 86400
 
 
-class Receiving:
-    """A blob on its way in. `is_there`: it was complete before."""
+class Place(Protocol):
+    """The folder of blobs that a part lies in until it is one."""
 
-    def __init__(self, blobs: Blobs, digest: str, fd: int, offset: int) -> None:
+    folder: Path
+
+    def renew(self, digest: str) -> bool: ...
+
+    def adopt(self, aside: Path, digest: Digest) -> None: ...
+
+
+class ReceivingOnDisk:
+    """A blob on its way into a folder."""
+
+    def __init__(self, blobs: Place, digest: str, fd: int, offset: int) -> None:
         self._blobs, self._digest, self._fd = blobs, digest, fd
         self.offset = offset
         self.is_there = fd < 0
 
     def write(self, piece: bytes) -> None:
-        """Append. Raises StoreDown if the disk refuses; what was appended before stays."""
         try:
             view = memoryview(piece)
             while view:
@@ -40,7 +50,6 @@ class Receiving:
             ) from error
 
     def publish(self) -> None:
-        """Verify and rename. Raises Damaged for other bytes than the digest's; they are dropped."""
         part = _part(self._blobs, self._digest)
         if digest_of_file(part) != self._digest:
             part.unlink()
@@ -49,12 +58,11 @@ class Receiving:
 
 
 @contextlib.contextmanager
-def receive_blob(blobs: Blobs, digest: str, size: int, offset: int) -> Iterator[Receiving]:
+def receive_blob(blobs: Place, digest: str, size: int, offset: int) -> Iterator[Receiving]:
     """Go on receiving a blob at `offset`. Raises OtherOffset if something else is here, Conflict if somebody sends it now."""
-    if not is_digest(digest):
-        raise Misuse(f"{digest[:80]!r} is not a digest", hint="a digest is 64 hex digits of sha256")
+    check_digest(digest)
     if blobs.renew(digest):  # young until the facts that name it have come, too
-        yield Receiving(blobs, digest, -1, size)
+        yield ReceivingOnDisk(blobs, digest, -1, size)
         return
     part = _part(blobs, digest)
     try:
@@ -67,7 +75,7 @@ def receive_blob(blobs: Blobs, digest: str, size: int, offset: int) -> Iterator[
             raise Conflict(f"blob {digest[:12]}… is being sent by somebody else", hint="come again in a moment")
         if blobs.renew(digest):  # somebody published it in between, and this part is an empty new one
             part.unlink(missing_ok=True)
-            yield Receiving(blobs, digest, -1, size)
+            yield ReceivingOnDisk(blobs, digest, -1, size)
             return
         if not part.exists() or part.stat().st_ino != os.fstat(fd).st_ino:
             raise Conflict(f"blob {digest[:12]}… was thrown away a moment ago", hint="send it again from the start")
@@ -77,19 +85,19 @@ def receive_blob(blobs: Blobs, digest: str, size: int, offset: int) -> Iterator[
             here = 0
         if here != offset:
             raise OtherOffset(f"blob {digest[:12]}… is at {here} here", here)
-        yield Receiving(blobs, digest, fd, here)
+        yield ReceivingOnDisk(blobs, digest, fd, here)
     finally:
         give_back(fd)
 
 
-def received_bytes(blobs: Blobs, digest: str) -> int:
+def received_bytes(blobs: Place, digest: str) -> int:
     """Give how much of a blob is here that is not whole yet."""
     with contextlib.suppress(FileNotFoundError):
         return _part(blobs, digest).stat().st_size
     return 0
 
 
-def drop_old_parts(blobs: Blobs) -> int:
+def drop_old_parts(blobs: Place) -> int:
     """Delete parts that nobody went on with; give how many."""
     dropped = 0
     for part in (blobs.folder / "incoming").glob("*.part"):
@@ -100,5 +108,5 @@ def drop_old_parts(blobs: Blobs) -> int:
     return dropped
 
 
-def _part(blobs: Blobs, digest: str) -> Path:
+def _part(blobs: Place, digest: str) -> Path:
     return blobs.folder / "incoming" / f"{digest}.part"

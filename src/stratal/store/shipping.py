@@ -20,8 +20,9 @@ from pathlib import Path
 import msgspec
 
 from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown
-from stratal.store.blobs import Blobs, digest_of_file, is_digest
+from stratal.store.blobs import digest_of_file, is_digest
 from stratal.store.calling import Server
+from stratal.store.disk import DiskBlobs
 from stratal.store.frames import FACT, read_fact
 from stratal.store.journal import Tail, give_back, living_writers, open_segments, read_tail, segments, try_lock
 from stratal.store.marks import is_shipped, mark_shipped
@@ -51,7 +52,7 @@ class Shipper:
 
     def __init__(self, folder: Path, server: Server, *, keeps: bool, told: Callable[[int], None] = lambda _size: None) -> None:
         self._folder, self._journals = folder, folder / "journal"
-        self._blobs = Blobs(folder / "blobs")
+        self._blobs = DiskBlobs(folder / "blobs")
         self._server, self._keeps, self._told = server, keeps, told
         self._known: dict[str, int] = {}  # how far the server is, by our own knowledge
         self._sent: set[str] = set()  # blobs that the server has, as this pass knows

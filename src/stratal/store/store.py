@@ -23,6 +23,7 @@ from stratal.core.threads import start_aside
 from stratal.store.admitting import admitted
 from stratal.store.blobs import Blobs
 from stratal.store.callers import current_caller
+from stratal.store.disk import DiskBlobs
 from stratal.store.journal import Writer, living_writers
 from stratal.store.locating import locate
 from stratal.store.marks import mark_spool, remote_url, spool_folder
@@ -63,7 +64,7 @@ class Store:
             self.folder = locate(str(url) if url is not None else None, self.settings, Path.cwd())
         self.is_power_safe = self.settings.durability == "power"
         self.journals = self.folder / "journal"
-        self.blobs = Blobs(self.folder / "blobs", power=self.is_power_safe)
+        self.blobs: Blobs = DiskBlobs(self.folder / "blobs", power=self.is_power_safe)
         try:
             self._make()
         except StoreDown:

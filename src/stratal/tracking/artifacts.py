@@ -43,17 +43,17 @@ class ArtifactFile:
 
     def open(self) -> BinaryIO:
         """Open the file for reading. Not verified: that would be to read it whole."""
-        return self._store.blobs.path(self.digest).open("rb")
+        return self._store.blobs.open(self.digest)
 
     def path(self, *, named: bool = False) -> Path:
         """Give a read-only file with these bytes, for whoever takes a path.
 
-        It is the store's own file: no copy is made, and its name is a digest. named: in the cache, under its own name, verified,
-        for readers that look at the suffix; that is one copy, the first time.
+        It is the store's own file: no copy is made, and its name is a digest; or one in the cache, where blobs lie in an object store.
+        named: in the cache, under its own name, verified, for readers that look at the suffix; that is one copy, the first time.
         """
         if not named:
             return self._store.blobs.path(self.digest)
-        return self._store.cache.folder_of({self.name: self.digest}, self._store.blobs.path) / self.name
+        return self._store.cache.folder_of({self.name: self.digest}, self._store.blobs.copy_to) / self.name
 
     def download(self, folder: str | Path, *, name: str | None = None) -> Path:
         """Copy the file into a folder, verified, and give its path. name: None for its own one.
@@ -97,7 +97,7 @@ class ArtifactFolder(Sequence[ArtifactFile]):
 
     def path(self) -> Path:
         """Give a read-only folder with these files under their names, in the cache, verified: one copy, the first time."""
-        return self._store.cache.folder_of(self._files(), self._store.blobs.path)
+        return self._store.cache.folder_of(self._files(), self._store.blobs.copy_to)
 
     def download(self, folder: str | Path) -> list[Path]:
         """Copy all files into a folder, verified, and give their paths. As `ArtifactFile.download` does each."""

@@ -1,18 +1,16 @@
 """Copying stored files out of the store: under their own names, verified, whole or not at all, and never over another file."""
 
 import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from stratal.core.errors import Conflict, Damaged, Misuse
-from stratal.store.blobs import Blobs, digest_of, digest_of_file
+from stratal.core.errors import Conflict, Misuse
+from stratal.store.blobs import Blobs, damaged, digest_of, digest_of_file
 
 
 def copy_out(blobs: Blobs, digest: str, target: Path) -> Path:
     """Copy a blob to a path, making its folders; nothing happens if it is there. Raises Conflict, Damaged, NotFound."""
-    source = blobs.path(digest)
-    return _put(target, digest, lambda aside: shutil.copyfile(source, aside))
+    return _put(target, digest, lambda aside: blobs.copy_to(digest, aside))
 
 
 def write_out(data: bytes, target: Path) -> Path:
@@ -27,7 +25,7 @@ def _put(target: Path, digest: str, write: Callable[[Path], object]) -> Path:
     try:
         write(aside)
         if digest_of_file(aside) != digest:
-            raise Damaged(f"blob {digest[:12]}… does not hold the bytes that were stored", hint="restore it from a backup")
+            raise damaged(digest)
         aside.rename(target)
     finally:
         aside.unlink(missing_ok=True)

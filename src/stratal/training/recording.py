@@ -11,7 +11,8 @@ from pathlib import Path
 from stratal.core.errors import Damaged, Misuse, NotFound, StratalError
 from stratal.core.ids import short
 from stratal.core.records import Record
-from stratal.store.blobs import Blobs, Digest
+from stratal.store.blobs import Digest
+from stratal.store.disk import DiskBlobs
 from stratal.store.journal import living_writers
 from stratal.store.store import Store
 from stratal.tracking.active import active_run
@@ -156,10 +157,10 @@ def opened_store(store: "Store | Path | str | None") -> Store:
     return store if isinstance(store, Store) else open_store(store)
 
 
-def checkpoint_files(store: Store, run: str) -> Blobs:
+def checkpoint_files(store: Store, run: str) -> DiskBlobs:
     """Give the files of a run's checkpoints: synced to the disk whatever the store's durability, and apart from its blobs, so
     that old ones are dropped at once and not when garbage is collected."""
-    return Blobs(store.folder / "checkpoints" / run, power=True)
+    return DiskBlobs(store.folder / "checkpoints" / run, power=True)
 
 
 def last_whole(store: Store, run: str) -> tuple[Checkpoint | None, bytes, list[tuple[Checkpoint, str]]]:

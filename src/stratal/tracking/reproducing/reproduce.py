@@ -185,7 +185,7 @@ def _replay(family: Family, store: Store, place: Path, terms: _Terms) -> Reprodu
     terms.tell(f"restored from {restored.how}")
     scratch = open_store(place / "store")
     if terms.alone:  # inputs may be large, and are read where they lie
-        scratch.blobs.folder.symlink_to(store.blobs.folder)
+        (scratch.folder / "blobs").symlink_to(store.blobs.name)
     notes = [*(rebuilt.notes if rebuilt else ()), *restored.notes, *carry(_cargo(family, store, scratch))]
     notes += [f"the command line was given anew: {shlex.join(mask_argv(terms.argv))}"] if terms.argv is not None else []
     python = rebuilt.python if rebuilt else sys.executable

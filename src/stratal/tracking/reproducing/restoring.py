@@ -188,7 +188,7 @@ def _restore_inputs(capture: Capture, blobs: Blobs, project: Path, working: Path
             continue
         path.parent.mkdir(parents=True, exist_ok=True)
         if blobs.has(given.digest):
-            shutil.copyfile(blobs.path(given.digest), path)
+            blobs.copy_to(given.digest, path)
         elif original.is_file():
             shutil.copyfile(original, path)
             if digest_of_file(path) != given.digest:
