@@ -77,6 +77,7 @@ COMMANDS = {
     "sync": Command(
         "syncing", "Ship what was logged here to a server. Goes on where it was broken off; exits with 1 if something was refused."
     ),
+    "webhook": Command("webhooks", "Endpoints that are told of events: add, list, remove, test, deliveries."),
     "demo": Command(
         "demo", "Run the whole lifecycle on real data: raw rows to a model in production. The second time comes from the cache."
     ),

@@ -15,7 +15,20 @@ from stratal.core.errors import Misuse
 
 FILE = "stratal.toml"
 FOLDER = ".stratal"
-KEYS = ("store", "user", "token", "durability", "slots", "capture", "system_metrics_s", "cache", "cache_gib", "on_error", "server_auth")
+KEYS = (
+    "store",
+    "user",
+    "token",
+    "durability",
+    "slots",
+    "capture",
+    "system_metrics_s",
+    "cache",
+    "cache_gib",
+    "on_error",
+    "server_auth",
+    "webhook_hosts",
+)
 DURABILITIES = ("process", "power")
 ON_ERROR = ("warn", "raise")
 # As others do it: a curve of some hours has a thousand points, and sampling costs nothing to speak of.
@@ -51,6 +64,14 @@ class Settings:
     cache_gib: int = 10
     # CPU slots that this process may use for workers. None: all that the system grants.
     slots: int | None = None
+
+    # Hosts in private networks that webhooks may reach, by name, with commas: "ci.internal, 10.0.0.7". Default: none.
+    webhook_hosts: str = ""
+
+    @property
+    def private_hosts(self) -> frozenset[str]:
+        """The names of `webhook_hosts`."""
+        return frozenset(name.strip().lower().rstrip(".") for name in self.webhook_hosts.split(",") if name.strip())
 
     @property
     def sampling_s(self) -> float:

@@ -18,6 +18,7 @@ from stratal.server.ingest import Ingest, Limits
 from stratal.server.live import PATH as EVENTS
 from stratal.server.live import Live
 from stratal.store.store import Store
+from stratal.webhooks.delivering import delivering
 
 HOST, PORT = "127.0.0.1", 4117
 # How long a peer may acknowledge nothing. Longer than a laptop's hiccup, shorter than what holds memory for nothing.
@@ -49,7 +50,8 @@ def serve(
     with _bound(host, port) as bound:
         server = _server(Surfaces(store, guard=guard), tls)
         listens(_url(bound, tls))
-        server.run(sockets=[bound])
+        with delivering(store):
+            server.run(sockets=[bound])
         if guard is not None:
             guard.close()
 

@@ -248,6 +248,14 @@ event = Table(
     sqlite_autoincrement=True,
 )
 
+lost_run = Table(  # runs of which was told that they never ended and their process is gone
+    "lost_run",
+    metadata,
+    Column("run", LargeBinary(16), primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 grant = Table(
     "access_grant",  # GRANT is a word of SQL
     metadata,

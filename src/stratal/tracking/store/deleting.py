@@ -6,7 +6,7 @@ from sqlalchemy import Text, and_, bindparam, delete, literal, select
 
 from stratal.core.ids import RunId, short, to_bytes
 from stratal.store.database import Transaction, insert
-from stratal.store.tables import blob_use, block, chunk, deletion, epoch, kept_fact, metric, participant, run, tombstone
+from stratal.store.tables import blob_use, block, chunk, deletion, epoch, kept_fact, lost_run, metric, participant, run, tombstone
 from stratal.store.uses import drop_uses, holders_of, uses_of
 from stratal.tracking.tables import artifact, edge, media, note, param, statement, tag, word
 
@@ -45,7 +45,7 @@ _BY_NO = [
     delete(table).where(table.c.run == bindparam("run_no"))
     for table in (metric, block, chunk, epoch, deletion, param, tag, note, word, artifact, media, edge, statement)
 ]
-_BY_ID = [delete(table).where(table.c.run == bindparam("run_id")) for table in (participant, kept_fact)]
+_BY_ID = [delete(table).where(table.c.run == bindparam("run_id")) for table in (participant, kept_fact, lost_run)]
 _ROW = delete(run).where(run.c.no == bindparam("run_no"))
 
 

@@ -1,0 +1,128 @@
+"""Delivering: the loop of the server process that tells endpoints of events.
+
+Laws (tested, with kills): 1 an event that an endpoint wants becomes one delivery, and is tried until it is taken or dead: at least once.
+2 repeats of a delivery have its id and its bytes. 3 an endpoint that hangs or fails holds up others by one attempt at most. 4 any number of
+servers may deliver for one store.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from stratal.core.errors import Conflict, StoreDown, StratalError
+from stratal.store.settling import SYSTEM
+from stratal.store.store import Store
+from stratal.tracking.finding import find_runs
+from stratal.tracking.store.lost import tell_lost, untold
+from stratal.webhooks import store as rows
+from stratal.webhooks.sending import Outcome, send
+from stratal.webhooks.signing import ID, SIGNATURE, TIMESTAMP, sign
+
+log = logging.getLogger(__name__)
+
+# Seconds between two looks. Lost runs, and the log's end, are looked at less often.
+LOOK_S, SELDOM_S = 1.0, 60.0
+# Endpoints that are told at once, and deliveries to one of them before others have their turn again.
+_AT_ONCE, _IN_A_ROW = 8, 20
+
+
+class Deliverer:
+    """Delivers for one store. `send` is what makes a request."""
+
+    def __init__(self, store: Store, *, send: Callable[..., Outcome] = send) -> None:
+        self._store = store
+        self._send = send
+        self._allowed = store.settings.private_hosts
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """Deliver until `stop`."""
+        seldom = 0.0
+        while not self._stopped.is_set():
+            try:
+                if self._store.clock.monotonic_s() >= seldom:
+                    seldom = self._store.clock.monotonic_s() + SELDOM_S
+                    self.tidy()
+                self.deliver()
+            except StratalError as error:
+                log.warning("webhooks wait for the store error=%s", error.message)
+            except Exception:  # the edge of this thread
+                log.exception("webhooks failed")
+            self._stopped.wait(LOOK_S)
+
+    def stop(self) -> None:
+        """End after what is under way."""
+        self._stopped.set()
+
+    def deliver(self) -> int:
+        """Write deliveries of what happened, and try all that are due. Gives how many were tried."""
+        with contextlib.suppress(StoreDown, Conflict):
+            self._store.settler.settle()
+        while True:
+            with self._store.database.read(SYSTEM) as tx:
+                if not rows.is_behind(tx):
+                    break
+            with self._store.database.write(SYSTEM) as tx:
+                if not rows.fill(tx):
+                    break
+        with self._store.database.read(SYSTEM) as tx:
+            names = rows.due(tx)
+        if not names:
+            return 0
+        with ThreadPoolExecutor(min(len(names), _AT_ONCE), thread_name_prefix="stratal-webhook") as threads:
+            return sum(threads.map(self._serve, names))
+
+    def tidy(self) -> None:
+        """Tell of runs that were lost, and forget old deliveries."""
+        lost = [run.id for run in find_runs("status = 'lost'", limit=1000, store=self._store)]
+        with self._store.database.read(SYSTEM) as tx:
+            news = untold(tx, lost)
+        with self._store.database.write(SYSTEM) as tx:
+            rows.forget_old(tx)
+            for id in news:
+                tell_lost(tx, id)
+
+    def try_this(self, id: str) -> None:
+        """Try one delivery, if it is due and nobody else is at it."""
+        with self._store.database.write(SYSTEM) as tx:
+            attempt = rows.claim_this(tx, id)
+        if attempt is not None:
+            self._try(attempt)
+
+    def _serve(self, name: str) -> int:
+        """Try what is due for an endpoint until one fails: the others would, too."""
+        for count in range(_IN_A_ROW):
+            with self._store.database.write(SYSTEM) as tx:
+                attempt = None if self._stopped.is_set() else rows.claim(tx, name)
+            if attempt is None:
+                return count
+            if not self._try(attempt):
+                return count + 1
+        return _IN_A_ROW
+
+    def _try(self, attempt: rows.Attempt) -> bool:
+        now_s = self._store.clock.now_ns() // 1_000_000_000
+        headers = {
+            "content-type": "application/json", "user-agent": "stratal-webhooks", ID: attempt.id, TIMESTAMP: str(now_s),
+            SIGNATURE: sign(attempt.secret, attempt.id, now_s, attempt.body),
+        }  # fmt: skip
+        outcome = self._send(attempt.url, headers, attempt.body, allowed=self._allowed)
+        with self._store.database.write(SYSTEM) as tx:
+            state = rows.finish(tx, attempt, outcome)
+        log.info("webhook delivery=%s attempt=%d state=%s status=%s", attempt.id, attempt.attempts, state, outcome.status)
+        return not outcome.error
+
+
+@contextlib.contextmanager
+def delivering(store: Store) -> Iterator[Deliverer]:
+    """Deliver beside a block, in a thread of this process."""
+    deliverer = Deliverer(store)
+    thread = threading.Thread(target=deliverer.run, name="stratal-webhooks", daemon=True)
+    thread.start()
+    try:
+        yield deliverer
+    finally:
+        deliverer.stop()
+        thread.join()

@@ -1,0 +1,254 @@
+"""What the store holds of webhooks: all SQL of the room.
+
+The sequence of events is the outbox: an event stands in the transaction of its change. `fill` moves an endpoint's place in the sequence and
+writes its deliveries in one transaction, so each event becomes one delivery, whatever dies. An attempt is counted before it is made.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import bindparam, delete, func, select, update
+
+from stratal.core.clock import SECOND_NS, to_utc
+from stratal.core.errors import Conflict, Misuse, NotFound
+from stratal.core.ids import new_id
+from stratal.core.people import Role
+from stratal.core.records import Record, from_json, to_json
+from stratal.store.database import Row, Transaction, insert
+from stratal.store.events import Told, events_since, latest_seq, oldest_seq, told
+from stratal.store.operations import operation
+from stratal.store.store import Store
+from stratal.webhooks.endpoints import (
+    ATTEMPT_S,
+    AddedWebhook,
+    Delivery,
+    Webhook,
+    check_events,
+    check_name,
+    check_on,
+    check_url,
+    next_due_ns,
+    wants,
+)
+from stratal.webhooks.sending import Outcome
+from stratal.webhooks.signing import new_secret
+from stratal.webhooks.tables import delivery as d
+from stratal.webhooks.tables import webhook as w
+
+WAITING, DELIVERED, DEAD = "waiting", "delivered", "dead"
+# How long the log is kept.
+KEPT_DAYS = 30
+_PAGE = 500
+
+_ADD = insert(w).on_conflict_do_nothing()
+_HOOKS = select(w.c.name, w.c.url, w.c.events, w.c.belongs, w.c.author, w.c.at_ns, w.c.seq).order_by(w.c.name)
+_COUNTS = select(d.c.webhook, d.c.state, func.count()).where(d.c.state != DELIVERED).group_by(d.c.webhook, d.c.state)
+_REMOVE = delete(w).where(w.c.name == bindparam("named"))
+_REMOVE_DELIVERIES = delete(d).where(d.c.webhook == bindparam("named"))
+_MOVE = update(w).where(w.c.name == bindparam("named"), w.c.seq == bindparam("old")).values(seq=bindparam("new"))
+_BEHIND = select(func.min(w.c.seq))
+_ADD_DELIVERY = insert(d)
+_LOG_COLUMNS = tuple(d.c[name] for name in Delivery.__struct_fields__)
+_LOG = select(*_LOG_COLUMNS).order_by(d.c.id.desc()).limit(bindparam("most"))
+_LOG_OF = _LOG.where(d.c.webhook == bindparam("named"))
+_ONE = select(*_LOG_COLUMNS).where(d.c.id == bindparam("which"))
+_DUE = select(d.c.webhook).where(d.c.state == WAITING, d.c.due_ns <= bindparam("now")).distinct()
+_TO_TRY = (
+    select(d.c.id, d.c.attempts, d.c.due_ns, d.c.body, w.c.url, w.c.secret)
+    .join_from(d, w, w.c.name == d.c.webhook)
+    .where(d.c.state == WAITING, d.c.due_ns <= bindparam("now"))
+    .order_by(d.c.due_ns, d.c.event, d.c.id)
+    .limit(1)
+)
+_NEXT, _THIS = _TO_TRY.where(d.c.webhook == bindparam("named")), _TO_TRY.where(d.c.id == bindparam("which"))
+_CLAIM = (
+    update(d)
+    .where(d.c.id == bindparam("which"), d.c.state == WAITING, d.c.due_ns == bindparam("old"))
+    .values(attempts=d.c.attempts + 1, due_ns=bindparam("until"))
+)
+_FINISH = (
+    update(d)
+    .where(d.c.id == bindparam("which"), d.c.state == WAITING)
+    .values(
+        state=bindparam("now_is"),
+        due_ns=bindparam("due"),
+        status=bindparam("answered"),
+        error=bindparam("because"),
+        done_ns=bindparam("done"),
+    )
+)
+_FORGET = delete(d).where(d.c.state != WAITING, d.c.at_ns < bindparam("before"))
+
+
+class Attempt(Record, frozen=True, kw_only=True):
+    """A delivery that this process may try now."""
+
+    id: str
+    attempts: int
+    url: str
+    secret: str
+    body: bytes
+
+
+class WebhookStore:
+    """Endpoints and their deliveries in a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(needs=Role.ADMIN)
+    def add(self, *, name: str, url: str, events: list[str], on: list[str]) -> AddedWebhook:
+        """Add an endpoint; it is told of what happens from now on. Gives its secret, once. Raises Conflict if the name is taken."""
+        check_name(name), check_url(url)
+        secret, chosen, places = new_secret(), check_events(events), check_on(on)
+        with self._store.command() as tx:
+            tx.emit("webhook", f"webhook:{name}", to_json({"url": url, "is": "added"}))
+            added = tx.run(
+                _ADD, name=name, url=url, secret=secret, events=to_json(chosen), belongs=to_json(places), seq=latest_seq(tx),
+                author=tx.actor.name, at_ns=tx.now_ns,
+            )  # fmt: skip
+            if not added:
+                raise Conflict(f"there is a webhook {name} already", hint=f"choose another name, or: stratal webhook remove {name}")
+            hook = Webhook(name=name, url=url, events=chosen, on=places, author=tx.actor.name, at_ns=tx.now_ns)
+        return AddedWebhook(webhook=hook, secret=secret)
+
+    @operation(needs=Role.ADMIN)
+    def listed(self) -> list[Webhook]:
+        """List endpoints by name, with how many deliveries wait and are dead. Without secrets."""
+        with self._store.query() as tx:
+            counts = {(name, state): count for name, state, count in tx.rows(_COUNTS)}
+            return [
+                Webhook(
+                    name=name, url=url, events=from_json(events, tuple[str, ...]), on=from_json(on, tuple[str, ...]), author=author,
+                    at_ns=at, waiting=counts.get((name, WAITING), 0), dead=counts.get((name, DEAD), 0),
+                )
+                for name, url, events, on, author, at, _ in tx.rows(_HOOKS)
+            ]  # fmt: skip
+
+    @operation(needs=Role.ADMIN)
+    def remove(self, *, name: str) -> None:
+        """Forget an endpoint, what waits for it, and its log. Raises NotFound."""
+        with self._store.command() as tx:
+            tx.run(_REMOVE_DELIVERIES, named=name)
+            if not tx.run(_REMOVE, named=name):
+                raise _unknown(name)
+            tx.emit("webhook", f"webhook:{name}", to_json({"is": "removed"}))
+
+    @operation(needs=Role.ADMIN)
+    def deliveries(self, *, name: str | None, limit: int) -> list[Delivery]:
+        """List deliveries, the newest first; of one endpoint, or of all."""
+        if not 0 < limit <= 10_000:
+            raise Misuse(f"{limit} deliveries cannot be listed", hint="ask for 1 to 10,000")
+        with self._store.query() as tx:
+            if name is None:
+                return [_delivery(row) for row in tx.rows(_LOG, most=limit)]
+            if name not in {row[0] for row in tx.rows(_HOOKS)}:
+                raise _unknown(name)
+            return [_delivery(row) for row in tx.rows(_LOG_OF, named=name, most=limit)]
+
+    @operation(needs=Role.ADMIN)
+    def ask_trial(self, *, name: str) -> Delivery:
+        """Put a trial on its way, due now: an event of the kind `test`. Raises NotFound."""
+        with self._store.command() as tx:
+            if name not in {row[0] for row in tx.rows(_HOOKS)}:
+                raise _unknown(name)
+            event = Told(seq=0, at_ns=tx.now_ns, kind="test", subject=f"webhook:{name}", actor=tx.actor.name, on="", body={"is": "a trial"})
+            id = _put(tx, name, event, tx.now_ns)
+            return _delivery(tx.rows(_ONE, which=id)[0])
+
+    def one(self, id: str) -> Delivery:
+        """Give one delivery. Raises NotFound."""
+        with self._store.database.read(self._store.actor()) as tx:
+            if (row := tx.row(_ONE, which=id)) is None:
+                raise NotFound(f"there is no delivery {id}")
+            return _delivery(row)
+
+
+def is_behind(tx: Transaction) -> bool:
+    """Tell whether there are events that some endpoint has not been asked about."""
+    slowest = tx.value(_BEHIND)
+    return slowest is not None and slowest < latest_seq(tx)
+
+
+def fill(tx: Transaction) -> int:
+    """Write the deliveries of the next events of each endpoint, and move its place. Gives how many events were looked at."""
+    seen, oldest = 0, oldest_seq(tx)
+    for name, _, events, on, _, at_ns, seq in tx.rows(_HOOKS):
+        coming = told(tx, events_since(tx, seq, limit=_PAGE))
+        if not coming:
+            continue
+        if tx.run(_MOVE, named=name, old=seq, new=coming[-1].seq) != 1:
+            continue  # another server was faster
+        seen += len(coming)
+        kinds, places = from_json(events, tuple[str, ...]), from_json(on, tuple[str, ...])
+        if seq and oldest > seq + 1:
+            _say_missed(tx, name, seq + 1, oldest - 1, at_ns)
+        for event in coming:
+            if wants(kinds, places, event):
+                _put(tx, name, event, tx.now_ns)
+    return seen
+
+
+def due(tx: Transaction) -> list[str]:
+    """List the endpoints for which something is due."""
+    return [str(name) for (name,) in tx.rows(_DUE, now=tx.now_ns)]
+
+
+def claim(tx: Transaction, name: str) -> Attempt | None:
+    """Take the next due delivery of an endpoint for this process; whoever dies with it gives it back by time. None: there is none."""
+    return _claim(tx, tx.row(_NEXT, now=tx.now_ns, named=name))
+
+
+def claim_this(tx: Transaction, id: str) -> Attempt | None:
+    """Take one delivery, if it is due and nobody has it."""
+    return _claim(tx, tx.row(_THIS, now=tx.now_ns, which=id))
+
+
+def _claim(tx: Transaction, found: Row | None) -> Attempt | None:
+    if found is None:
+        return None
+    id, attempts, due_ns, body, url, secret = found
+    if tx.run(_CLAIM, which=id, old=due_ns, until=tx.now_ns + ATTEMPT_S * SECOND_NS) != 1:
+        return None
+    return Attempt(id=id, attempts=attempts + 1, url=url, secret=secret, body=body.encode())
+
+
+def finish(tx: Transaction, attempt: Attempt, outcome: Outcome) -> str:
+    """Write down what came of an attempt, and give the delivery's state."""
+    due_ns = next_due_ns(tx.now_ns, attempt.attempts)
+    state = DELIVERED if not outcome.error else WAITING if due_ns is not None else DEAD
+    done = None if state == WAITING else tx.now_ns
+    tx.run(_FINISH, which=attempt.id, now_is=state, due=due_ns or tx.now_ns, answered=outcome.status, because=outcome.error, done=done)
+    return state
+
+
+def forget_old(tx: Transaction) -> int:
+    """Drop what the log need not show any more."""
+    return tx.run(_FORGET, before=tx.now_ns - KEPT_DAYS * 86_400 * SECOND_NS)
+
+
+def _put(tx: Transaction, name: str, event: Told, due_ns: int, *, error: str = "") -> str:
+    id = new_id()
+    body = msgspec.json.encode({"type": event.kind, "timestamp": to_utc(event.at_ns).isoformat(), "data": event}).decode()
+    tx.run(
+        _ADD_DELIVERY, id=id, webhook=name, event=event.seq, kind=event.kind, subject=event.subject, body=body,
+        state=DEAD if error else WAITING, attempts=0, due_ns=due_ns, status=None, error=error, at_ns=tx.now_ns,
+        done_ns=tx.now_ns if error else None,
+    )  # fmt: skip
+    return id
+
+
+def _say_missed(tx: Transaction, name: str, first: int, last: int, at_ns: int) -> None:
+    """Leave a line in the log where events were dropped before any server ran that could deliver them."""
+    event = Told(
+        seq=first, at_ns=at_ns, kind="missed", subject=f"webhook:{name}", actor="stratal", on="", body={"first": first, "last": last}
+    )
+    _put(tx, name, event, tx.now_ns, error=f"events {first} to {last} were dropped before a server ran to deliver them")
+
+
+def _delivery(row: Sequence[object]) -> Delivery:
+    return Delivery(**dict(zip(Delivery.__struct_fields__, row, strict=True)))  # type: ignore[arg-type]  # columns by their names
+
+
+def _unknown(name: str) -> NotFound:
+    return NotFound(f"there is no webhook {name[:100]!r}", hint="see: stratal webhook list")

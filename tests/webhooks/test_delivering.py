@@ -1,0 +1,263 @@
+"""Endpoints and deliveries over a real endpoint: who is told of what, retries, order, the log. Excludes kills."""
+
+import itertools
+import json
+import os
+
+import pytest
+
+from stratal.cli.app import main
+from stratal.core.clock import SECOND_NS
+from stratal.core.errors import Conflict, Misuse, NotFound, Refused
+from stratal.store.collecting import collect
+from stratal.store.events import events_since
+from stratal.store.store import Store
+from stratal.testing.victims import Victims
+from stratal.tracking.deleting import delete, purge
+from stratal.tracking.opening import use_store
+from stratal.tracking.runs import run
+from stratal.webhooks import add_webhook, deliveries, remove_webhook, try_webhook, verify, webhooks
+from stratal.webhooks.delivering import Deliverer, delivering
+from stratal.webhooks.endpoints import RETRIES_S
+from stratal.webhooks.signing import sign
+
+
+@pytest.fixture(scope="module")
+def victims():
+    with Victims(["stratal.testing.webhook_workloads", "stratal.store.migrating", "stratal.tracking.store.settling"]) as running:
+        yield running
+
+
+def emit(store: Store, kind: str, subject: str = "x", **body: object) -> None:
+    with store.command() as tx:
+        tx.emit(kind, subject, json.dumps(body))
+
+
+def test_an_event_is_told_once_with_a_signature_that_verifies(near, endpoint, clock):
+    secret = add_webhook("ci", endpoint.url, events=["version=Production"], on=["model:churn"], store=near).secret
+    emit(near, "version", "model:churn@1", to="Staging")
+    emit(near, "version", "model:fraud@1", to="Production")
+    emit(near, "version", "model:churn@1", to="Production")
+    deliverer = Deliverer(near)
+    assert (deliverer.deliver(), deliverer.deliver()) == (1, 0)
+    [(headers, body)] = endpoint.got
+    assert json.loads(body)["type"] == "version"
+    assert (endpoint.told[0]["subject"], endpoint.told[0]["body"]) == ("model:churn@1", {"to": "Production"})
+    now_s = clock.now / 1e9
+    assert verify(secret, headers, body, now_s=now_s) == headers["webhook-id"]
+    for wrong in (
+        lambda: verify(secret, headers, body + b" ", now_s=now_s),
+        lambda: verify(secret, headers, body, now_s=now_s + 301),
+        lambda: verify(secret, {**headers, "webhook-id": "other"}, body, now_s=now_s),
+        lambda: verify(add_webhook("b", endpoint.url, store=near).secret, headers, body, now_s=now_s),
+        lambda: verify(secret, {}, body, now_s=now_s),
+    ):
+        with pytest.raises(Refused):
+            wrong()
+    [done] = deliveries("ci", store=near)
+    assert (done.state, done.status, done.attempts, done.id) == ("delivered", 204, 1, headers["webhook-id"])
+
+
+def test_the_signature_is_that_of_the_standards_own_example():
+    """Standard Webhooks 1.0, the example of its reference libraries."""
+    made = sign("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_without_filters_all_is_told_in_order_from_the_adding_on(near, endpoint):
+    emit(near, "early")
+    add_webhook("all", endpoint.url, store=near)
+    with run("churn", store=near) as made:
+        made.alert("diverged", level="error")
+    Deliverer(near).deliver()
+    kinds = [told["kind"] for told in endpoint.told]
+    assert "early" not in kinds and {"alert", "run ended", "run"} <= set(kinds)
+    assert [told["seq"] for told in endpoint.told] == sorted(told["seq"] for told in endpoint.told)
+
+
+def test_what_fails_is_tried_again_with_the_same_id_and_bytes_until_it_is_dead(near, endpoint, clock):
+    add_webhook("ci", endpoint.url, events=["alert"], store=near)
+    emit(near, "alert", level="error")
+    endpoint.answers = lambda: 503
+    deliverer = Deliverer(near)
+    waits = []
+    for _ in RETRIES_S:
+        assert deliverer.deliver() == 1
+        [left] = deliveries("ci", store=near)
+        assert (left.state, left.status) == ("waiting", 503)
+        waits.append((left.due_ns - clock.now) // SECOND_NS)
+        clock.now = left.due_ns - 1
+        assert deliverer.deliver() == 0, "not before its time"
+        clock.now += 1
+    assert waits == list(RETRIES_S)
+    assert deliverer.deliver() == 1
+    assert [(each.state, each.attempts) for each in deliveries("ci", store=near)] == [("dead", len(RETRIES_S) + 1)]
+    clock.now += 10**6 * SECOND_NS
+    assert deliverer.deliver() == 0
+    assert len(set(endpoint.ids)) == 1 and len({body for _, body in endpoint.got}) == 1
+    assert [(hook.waiting, hook.dead) for hook in webhooks(store=near)] == [(0, 1)]
+
+
+def test_an_endpoint_that_comes_back_gets_all_that_waited(near, endpoint, clock):
+    add_webhook("ci", endpoint.url, events=["n"], store=near)
+    for number in range(5):
+        emit(near, "n", n=number)
+    endpoint.answers = lambda: 500
+    deliverer = Deliverer(near)
+    assert deliverer.deliver() == 1, "one attempt says that the others would fail, too"
+    endpoint.answers = lambda: 200
+    clock.now += RETRIES_S[0] * SECOND_NS
+    assert deliverer.deliver() == 5
+    assert sorted(told["body"]["n"] for told in endpoint.told[1:]) == list(range(5))
+
+
+def test_one_endpoint_that_fails_holds_up_no_other(near, endpoint):
+    add_webhook("away", "http://no-such-host.invalid/", events=["n"], store=near)
+    add_webhook("there", endpoint.url, events=["n"], store=near)
+    for number in range(3):
+        emit(near, "n", n=number)
+    Deliverer(near).deliver()
+    assert [told["body"]["n"] for told in endpoint.told] == [0, 1, 2]
+    assert {each.state for each in deliveries("away", store=near)} == {"waiting"}
+
+
+def test_two_servers_tell_each_event_once(near, endpoint):
+    add_webhook("ci", endpoint.url, events=["n"], store=near)
+    with delivering(near), delivering(near):
+        for number in range(30):
+            emit(near, "n", n=number)
+        while len(endpoint.got) < 30:
+            pass
+    Deliverer(near).deliver()
+    assert sorted(told["body"]["n"] for told in endpoint.told) == list(range(30))
+
+
+def test_a_private_network_is_refused_and_the_log_says_why(store, endpoint):
+    add_webhook("ci", endpoint.url, store=store)
+    done = try_webhook("ci", store=store)
+    assert (done.state, done.attempts, done.status) == ("waiting", 1, None) and "private network" in done.error
+    assert endpoint.got == []
+
+
+def test_events_that_were_dropped_before_anybody_could_deliver_them_leave_a_line(near, endpoint):
+    emit(near, "n", n=0)
+    add_webhook("ci", endpoint.url, events=["n"], store=near)
+    for number in range(1, 10):
+        emit(near, "n", n=number)
+    collect(near, grace_s=0, events_s=1e9, events_kept=3, dry_run=False)
+    Deliverer(near).deliver()
+    assert [told["body"]["n"] for told in endpoint.told] == [7, 8, 9]
+    [missed] = [each for each in deliveries("ci", store=near) if each.state == "dead"]
+    assert "were dropped" in missed.error
+
+
+def test_the_log_is_kept_for_a_month(near, endpoint, clock):
+    add_webhook("ci", endpoint.url, store=near)
+    emit(near, "n")
+    deliverer = Deliverer(near)
+    deliverer.deliver()
+    assert deliveries("ci", store=near)
+    clock.now += 31 * 86_400 * SECOND_NS
+    deliverer.tidy()
+    assert deliveries("ci", store=near) == []
+
+
+def test_a_lost_run_is_told_of_once(near, endpoint, victims: Victims):
+    add_webhook("ci", endpoint.url, events=["run ended=lost"], store=near)
+    victims.start("stratal.testing.webhook_workloads:begin_and_die", str(near.folder)).wait()
+    deliverer = Deliverer(near)
+    for _ in range(2):
+        deliverer.tidy()
+        deliverer.deliver()
+    [told] = endpoint.told
+    assert told["kind"] == "run ended" and told["subject"].startswith("run:")
+    id = told["subject"].removeprefix("run:")
+    delete(id, store=near)
+    purge(id, store=near)
+    connection = near.database.connect()
+    assert connection.execute("select count(*) from lost_run").fetchone() == (0,)
+    connection.close()
+
+
+def test_names_urls_and_filters_that_cannot_be_are_refused(near):
+    for name, url, events, on in (
+        ("", "https://a.example/", [], []), ("a/b", "https://a.example/", [], []), ("a", "ftp://a.example/", [], []),
+        ("a", "https://me:secret@a.example/", [], []), ("a", "https://", [], []), ("a", "https://a.example:99999/", [], []),
+        ("a", "https://a.example/\r\nx: y", [], []), ("a", "https://a.example/#x", [], []), ("a", "https://a.example/", ["Version"], []),
+        ("a", "https://a.example/", ["run=x"], []), ("a", "https://a.example/", ["version="], []),
+        ("a", "https://a.example/", [], ["churn"]),
+    ):  # fmt: skip
+        with pytest.raises(Misuse) as refused:
+            add_webhook(name, url, events=events, on=on, store=near)
+        assert refused.value.hint
+    assert webhooks(store=near) == []
+
+
+def test_a_name_is_taken_once_and_what_is_removed_is_gone(near, endpoint):
+    add_webhook("ci", endpoint.url, store=near)
+    with pytest.raises(Conflict, match="already"):
+        add_webhook("ci", endpoint.url, store=near)
+    emit(near, "n")
+    Deliverer(near).deliver()
+    remove_webhook("ci", store=near)
+    assert webhooks(store=near) == [] and deliveries(store=near) == []
+    for call in (lambda: remove_webhook("ci", store=near), lambda: deliveries("ci", store=near), lambda: try_webhook("ci", store=near)):
+        with pytest.raises(NotFound):
+            call()
+
+
+def test_nothing_that_is_listed_or_told_holds_a_secret(near, endpoint, capsys):
+    secret = add_webhook("ci", endpoint.url, store=near).secret
+    try_webhook("ci", store=near)
+    use_store(near)
+    for words in (["list"], ["list", "--json"], ["deliveries"], ["deliveries", "--json"]):
+        with pytest.raises(SystemExit):
+            main(["webhook", *words])
+    printed = capsys.readouterr().out
+    with near.query() as tx:
+        told = str(events_since(tx, 0))
+    for text in (printed, told, str(endpoint.got)):
+        assert secret[6:] not in text and "whsec_" not in text
+    assert "ci" in printed
+
+
+def test_the_commands_add_try_list_and_remove(near, endpoint, capsys):
+    use_store(near)
+
+    def output(*words: str, code: int = 0) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["webhook", *words])
+        assert ended.value.code == code
+        return capsys.readouterr().out
+
+    assert "whsec_" in output("add", "ci", endpoint.url, "--event", "alert", "--on", "experiment:churn")
+    assert "Delivered: 204" in output("test", "ci")
+    endpoint.answers = lambda: 500
+    assert "answered 500" in output("test", "ci", code=1)
+    assert [each["state"] for each in json.loads(output("deliveries", "ci", "--json"))] == ["waiting", "delivered"]
+    assert json.loads(output("list", "--json"))[0]["events"] == ["alert"]
+    assert "Removed" in output("remove", "ci")
+    assert "No webhooks" in output("list")
+
+
+@pytest.mark.slow
+def test_kill_9_of_who_delivers_at_any_point_loses_no_event(near, endpoint, victims: Victims, clock):
+    """At least once, with one id each: the deliverer dies at each named point and in each request, a hundred times."""
+    add_webhook("ci", endpoint.url, events=["n"], store=near)
+    count, kills = int(os.environ.get("STRATAL_TEST_KILLS", "60")), 0
+    for number in range(count):
+        emit(near, "n", n=number)
+        kills += (
+            victims.start("stratal.testing.webhook_workloads:deliver_until_killed", str(near.folder), 1 + number % 8, clock.now).wait()
+            == -9
+        )
+    for _ in itertools.takewhile(lambda _: len({told["body"]["n"] for told in endpoint.told}) < count, range(200)):
+        clock.now = max(clock.now, *(each.due_ns for each in deliveries("ci", limit=1000, store=near)), 0) + 1
+        Deliverer(near).deliver()
+    by_event: dict[int, set[str]] = {}
+    for told, id in zip(endpoint.told, endpoint.ids, strict=True):
+        by_event.setdefault(told["body"]["n"], set()).add(id)
+    assert sorted(by_event) == list(range(count)), "nothing is lost"
+    assert all(len(ids) == 1 for ids in by_event.values()), "repeats have the same id"
+    assert {each.state for each in deliveries("ci", limit=1000, store=near)} == {"delivered"}
+    assert kills > count // 2
