@@ -11,8 +11,8 @@ from stratal.evaluation.scoring import subject
 from stratal.evaluation.stating import DOCUMENT, STATEMENT
 from stratal.store.store import Store
 from stratal.tracking.opening import current_store
+from stratal.tracking.operations.reading import RunReads
 from stratal.tracking.reading import ReadRun, get_run
-from stratal.tracking.statements import find_statements
 from stratal.tracking.values import Evaluation, Model
 
 FOLDER = "reports"
@@ -53,8 +53,7 @@ def find_evaluation(evaluation: Evaluation | Model | str, store: Store) -> ReadR
         if read.kind == "evaluation":
             return read
     digest = evaluation.digest if isinstance(evaluation, Model) else subject(evaluation, store).digest
-    with store.query() as tx:
-        stated = find_statements(tx, kind=STATEMENT, subject=f"sha256:{digest}")
+    stated = RunReads(store).stated(kind=STATEMENT, subject=f"sha256:{digest}")
     if not stated:
         name = evaluation if isinstance(evaluation, str) else f"the model of run:{short(evaluation.run)}"
         raise NotFound(f"{name} was never evaluated", hint="stratal evaluate MODEL DATA --target COLUMN")

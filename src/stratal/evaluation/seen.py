@@ -13,9 +13,9 @@ from stratal.core.errors import NotFound
 from stratal.evaluation.inputs import HasFrame
 from stratal.store.store import Store
 from stratal.tracking.frames import frame_from_bytes
+from stratal.tracking.operations.reading import RunReads
 from stratal.tracking.reading import ReadRun, get_run
 from stratal.tracking.refs import parse_ref, resolve
-from stratal.tracking.statements import find_statements
 
 # The kind of statement by which a split tells the digests of its parts and the blobs that hold them.
 SPLIT = "split"
@@ -88,9 +88,7 @@ def _used_by(read: ReadRun, store: Store) -> Iterator[pl.DataFrame]:
 
 
 def _part(target: str, says_training: bool, store: Store) -> Iterator[pl.DataFrame]:
-    with store.query() as tx:
-        stated = find_statements(tx, kind=SPLIT, subject=target)
-    for statement in stated[-1:]:
+    for statement in RunReads(store).stated(kind=SPLIT, subject=target)[-1:]:
         for name, digest in _texts(statement.body, "parts").items():
             if target == f"sha256:{digest}" and (says_training or name == TRAINING):
                 yield from _content(statement.body, name, store)

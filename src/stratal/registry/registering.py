@@ -14,7 +14,7 @@ from stratal.registry.versions import ModelSummary, Version
 from stratal.store.store import Store
 from stratal.tracking.active import active_run
 from stratal.tracking.opening import current_store
-from stratal.tracking.statements import find_statements
+from stratal.tracking.operations.reading import RunReads
 from stratal.tracking.values import Evaluation, Model
 
 
@@ -155,8 +155,7 @@ def _check_evidence(store: Store, model: Model, given: Sequence[Evaluation]) -> 
             )
     if not given:
         return
-    with store.query() as tx:
-        stating = {each.run for each in find_statements(tx, kind="evaluation", subject=subject)}
+    stating = {each.run for each in RunReads(store).stated(kind="evaluation", subject=subject)}
     for each in given:
         if each.run not in stating:
             raise NotFound(

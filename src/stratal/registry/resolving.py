@@ -7,9 +7,9 @@ from stratal.registry.manifests import read_manifest
 from stratal.registry.store import ModelStore
 from stratal.registry.versions import Version
 from stratal.store.store import Store
+from stratal.tracking.operations.reading import RunReads
 from stratal.tracking.refs import Number, Ref, Resolved, format_selector, parse_ref
 from stratal.tracking.runs import find_id
-from stratal.tracking.statements import statements_of
 from stratal.tracking.values import Model, Signature
 
 KIND = "model"
@@ -61,8 +61,7 @@ def find_logged_model(store: Store, text: str) -> Model:
         raise Misuse(f"{text[:200]!r} is neither a run nor an artifact", hint="write run:7c41e09b or artifact:7c41e09b/model")
     run_text, _, path = ref.name.partition("/")
     run = find_id(store, run_text)
-    with store.query() as tx:
-        stated = [each for each in statements_of(tx, run) if each.kind == LOGGED]
+    stated = RunReads(store).statements(run=run, kind=LOGGED)
     # A path that was logged twice holds the later model.
     by_path = {str(each.body.get("path")): each.subject.removeprefix("sha256:") for each in stated}
     if ref.kind == "artifact":

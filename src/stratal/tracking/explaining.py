@@ -4,23 +4,19 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from stratal.core.errors import Damaged, Misuse, NotFound, StratalError
-from stratal.core.ids import is_id
+from stratal.core.errors import Damaged, Misuse, NotFound
 from stratal.core.records import from_json
 from stratal.store.store import Store
-from stratal.tracking.artifacts import ArtifactFile, choose, split_name
 from stratal.tracking.capture import Capture, Packages
 from stratal.tracking.compare import ComparedRun, Comparison, RunDiff, compare
 from stratal.tracking.definitions import definition_of
 from stratal.tracking.diffing import diff_files
 from stratal.tracking.directions import MAXIMIZE, MINIMIZE
 from stratal.tracking.finding import plain_params
-from stratal.tracking.lineage import PART_OF, PRODUCED, USED, Edge, Lineage, why
+from stratal.tracking.lineage import USED, Lineage
 from stratal.tracking.opening import current_store
+from stratal.tracking.operations.lineage import RunLineage
 from stratal.tracking.reading import ReadRun, get_run
-from stratal.tracking.refs import VERSIONED, format_ref, parse_ref, resolve
-from stratal.tracking.runs import find_id
-from stratal.tracking.store import lineage as stored
 
 
 def compare_runs(
@@ -94,56 +90,7 @@ def explain(ref: str, *, store: Store | None = None) -> Lineage:
     """Give the lineage of anything: a run (by id, short form or ref), a version, a digest, an artifact.
 
     Raises NotFound if it is not there."""
-    store = store or current_store()
-    parsed = parse_ref(ref, default_kind="run")
-    if parsed.kind == "run":
-        return why(f"run:{find_id(store, parsed.name)}", _Edges(store).of)
-    if parsed.kind == "artifact":
-        return why(_artifact_ref(parsed.name, store), _Edges(store).of)
-    if parsed.kind not in VERSIONED:
-        return why(format_ref(parsed), _Edges(store).of)
-    return why(format_ref(resolve(parsed, store).ref), _Edges(store).of)
-
-
-def _artifact_ref(name: str, store: Store) -> str:
-    """Give what edges call `RUN/path`: the digest of a file, a folder by its run's whole id."""
-    run, path = split_name(name)
-    found = get_run(run, store=store)
-    artifact = choose(store, found.id, found.artifacts, path)
-    return f"sha256:{artifact.digest}" if isinstance(artifact, ArtifactFile) else artifact.ref
-
-
-class _Edges:
-    """The edges of a store. What a version came from is also written under the digest of its content."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def of(self, ref: str) -> list[Edge]:
-        """List all edges of a ref. A file that no edge says was produced was produced by the runs that hold it."""
-        kind, _, name = ref.partition(":")
-        same = self._digest_of(ref) if kind in ("dataset", "model") else ref
-        with self._store.query() as tx:
-            found = stored.edges_at(tx, ref)
-            if kind == "run" and is_id(name):
-                found += stored.edges_of_run(tx, name)
-                parent = stored.parent_of(tx, name)
-                found += [Edge(run=name, verb=PART_OF, target=f"run:{parent}")] if parent else []
-                found += stored.used_artifacts_of(tx, name)
-            if kind == "artifact" and is_id(name.partition("/")[0]):
-                found.append(Edge(run=name.partition("/")[0], verb=PRODUCED, target=ref, role="artifacts"))
-            if same != ref:
-                found += [Edge(run=edge.run, verb=edge.verb, target=ref, role=edge.role) for edge in stored.edges_at(tx, same)]
-            if same.startswith("sha256:") and not any(edge.verb == PRODUCED for edge in found):
-                holding = stored.runs_holding(tx, same.removeprefix("sha256:"))
-                found += [Edge(run=run, verb=PRODUCED, target=ref, role=f"artifact {path}") for run, path in holding]
-        return found
-
-    def _digest_of(self, ref: str) -> str:
-        try:
-            return f"sha256:{resolve(ref, self._store).digest.removeprefix('sha256:')}"
-        except StratalError:  # of another store, or gone: its name is all there is
-            return ref
+    return RunLineage(store or current_store()).explain(ref=ref)
 
 
 def _packages(capture: Capture | None, store: Store) -> dict[str, str]:

@@ -12,8 +12,8 @@ from stratal.core.ids import RunId
 from stratal.store.store import Store
 from stratal.tracking import active
 from stratal.tracking.facts import Start, to_params, to_tags
+from stratal.tracking.operations.leasing import RunLeases
 from stratal.tracking.runs import Run
-from stratal.tracking.store import runs as rows
 from stratal.tracking.system.sampler import watch
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,7 @@ class LeasedRun(Run):
     def renew(self) -> None:
         """Hold the lease for another ttl_s. Raises StaleLease if it was taken over."""
         try:
-            with self.store.database.write(self.store.actor()) as tx:
-                rows.renew(tx, self.id, self.token, self.ttl_s)
+            RunLeases(self.store).renew_lease(run=self.id, token=self.token, ttl_s=self.ttl_s)
         except StaleLease:
             self.is_lost = True
             _renewer.drop(self)
@@ -57,8 +56,7 @@ class LeasedRun(Run):
             active.pop(self)
 
     def _end(self, status: str, error: str) -> None:
-        with self.store.command(runs=[self.id]) as tx:
-            rows.end_leased(tx, self.id, self.token, status, error=error)
+        RunLeases(self.store).end_leased(run=self.id, token=self.token, status=status, error=error)
         _renewer.drop(self)
 
 
@@ -79,9 +77,8 @@ def start_leased(
         experiment=experiment, name=name, kind=kind, group=group, parent=parent, params=to_params(params or {}),
         tags={name: value for name, value in to_tags(tags or {}).items() if value is not None}, user=store.actor().name,
     )  # fmt: skip
-    with store.command() as tx:
-        id, token = rows.insert_leased(tx, store, start, ttl_s=ttl_s)
-    return adopt(store, id, experiment, token, kind=kind, ttl_s=ttl_s)
+    taken = RunLeases(store).start_leased(experiment=experiment, start=start, ttl_s=ttl_s)
+    return adopt(store, taken.run, experiment, taken.token, kind=kind, ttl_s=ttl_s)
 
 
 def claim_leased(run_id: str, *, store: Store, from_step: int | None = None, ttl_s: float = TTL_S) -> LeasedRun:
@@ -89,10 +86,8 @@ def claim_leased(run_id: str, *, store: Store, from_step: int | None = None, ttl
 
     Raises Conflict if somebody holds it, NotFound if there is no such run.
     """
-    with store.command(runs=[run_id]) as tx:
-        record = rows.get_record(tx, run_id)
-        token = rows.take_over(tx, store, record.id, ttl_s=ttl_s, from_step=from_step)
-    return adopt(store, record.id, record.experiment, token, kind=record.kind, ttl_s=ttl_s)
+    taken = RunLeases(store).claim_leased(run=RunId(run_id), from_step=from_step, ttl_s=ttl_s)
+    return adopt(store, taken.run, taken.experiment, taken.token, kind=taken.kind, ttl_s=ttl_s)
 
 
 def adopt(store: Store, id: RunId, experiment: str, token: int, *, kind: str, ttl_s: float = TTL_S) -> LeasedRun:

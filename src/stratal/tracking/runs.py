@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stratal.core.clock import said_ns
-from stratal.core.errors import Conflict, Misuse, NotFound, StoreDown
+from stratal.core.errors import Misuse, StoreDown
 from stratal.core.ids import RunId, new_id, short, to_bytes
 from stratal.core.origin import ipython_shell
 from stratal.core.settings import ON_ERROR
@@ -55,7 +55,6 @@ from stratal.tracking.opening import current_store
 from stratal.tracking.system.sampler import watch
 
 if TYPE_CHECKING:
-    from stratal.store.database import Transaction
     from stratal.tracking.capture import Capture
     from stratal.tracking.models import FeatureDefinition
     from stratal.tracking.origins import Origin
@@ -479,27 +478,15 @@ def _forked(store: Store, origin: "Origin", start: Start) -> RunId:
 
 
 def _resumed(store: Store, resume: str, params: object, tags: Mapping[str, str] | None, on_error: str | None) -> Run:
-    from stratal.tracking.store import runs as rows  # the one telemetry verb that needs the database
+    from stratal.tracking.operations.deciding import RunDecisions  # the one telemetry verb that needs the database
 
-    store.settle()
     id = find_id(store, resume)
     store.writer.show()  # else the run would pass for lost until it logs something
-    with store.command(runs=[id]) as tx:
-        record = rows.get_record(tx, id)
-        if record.deleted_ns is not None:
-            raise Misuse(f"run {short(id)} was deleted", hint=f"bring it back first: stratal restore {short(id)}")
-        if record.holder is not None and (record.expires_ns or 0) > tx.now_ns:
-            raise Conflict(f"run {short(id)} is leased to {record.holder}", hint="wait until it ends; its owner goes on with it")
-        is_alive = record.status == "running" and bool(store.living() & set(rows.writers_of(tx, id)))
-        if is_alive:
-            epoch = record.epoch
-            rows.join(tx, store, id)
-        else:
-            epoch = rows.resume(tx, store, id)
-    going_on = Run(store, id, record.experiment, epoch=epoch, kind=record.kind, on_error=on_error)
-    going_on.is_joined = is_alive
+    found = RunDecisions(store).resume(run=id)
+    going_on = Run(store, id, found.experiment, epoch=found.epoch, kind=found.kind, on_error=on_error)
+    going_on.is_joined = found.is_alive
     active.push(going_on)
-    if not is_alive:
+    if not found.is_alive:
         watch(going_on)
     if params is not None and (said := to_params(params)):
         going_on.log_params(said)
@@ -508,30 +495,11 @@ def _resumed(store: Store, resume: str, params: object, tags: Mapping[str, str] 
     return going_on
 
 
-def find_id(store: Store, text: str, *, tx: "Transaction | None" = None) -> RunId:
-    """Give the whole id of a run by its id, short form or ref. Raises NotFound, or Misuse if several match.
+def find_id(store: Store, text: str) -> RunId:
+    """Give the whole id of a run by its id, short form or ref. Raises NotFound, or Misuse if several match."""
+    from stratal.tracking.operations.reading import RunReads  # as above
 
-    tx: the transaction to look in, for commands."""
-    from stratal.tracking.store import runs as rows
-
-    text = text.removeprefix("run:").lower()
-    if ":" in text:
-        raise Misuse(f"{text!r} is no run", hint="name a run, by its id or short form; list runs with `stratal runs`")
-    with store.query() if tx is None else contextlib.nullcontext(tx) as reading:
-        if len(text) == 32:
-            return rows.get_record(reading, text).id
-        found = rows.ids_ending_with(reading, text) if len(text) >= 6 and all(c in "0123456789abcdef" for c in text) else []
-    if not found:
-        raise NotFound(f"there is no run {text!r} in this store", hint=_where_runs_are(text))
-    if len(found) > 1:
-        raise Misuse(f"run {text!r} is ambiguous: {', '.join(found)}", hint="use the whole id")
-    return found[0]
-
-
-def _where_runs_are(text: str) -> str:
-    """Say how to find a run; that ids are shortened at their end, to whom it may concern: their beginnings are times."""
-    is_short = 4 <= len(text) < 32 and all(c in "0123456789abcdef" for c in text)
-    return f"{'the short form of an id is its last 8 digits; ' if is_short else ''}list runs with `stratal runs`"
+    return RunReads(store).find(text=text)
 
 
 def _end_open_runs() -> None:

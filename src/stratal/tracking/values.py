@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stratal.core.errors import Conflict, Misuse, NotFound
+from stratal.core.ids import RunId
 from stratal.core.records import Record
 from stratal.tracking.active import active_run
 from stratal.tracking.capture.inputs import note_input
@@ -62,12 +63,11 @@ class Model(Record, frozen=True, kw_only=True):
 
         Raises NotFound if there were none, or if the model's run is not in the store."""
         from stratal.tracking.flavors import samples  # polars and the database: not for those who only pass handles on
-        from stratal.tracking.store import runs as rows
+        from stratal.tracking.operations.reading import RunReads
 
         run = active_run()
         store = store or (run.store if run is not None else current_store())
-        with store.query() as tx:
-            kept = {artifact.path: artifact.digest for artifact in rows.artifacts_of(tx, rows.get_record(tx, self.run))}
+        kept = {artifact.path: artifact.digest for artifact in RunReads(store).artifacts(run=RunId(self.run))}
         for ending in (samples.TABLE, samples.ARRAY):
             if (digest := kept.get(f"{self.path}/{samples.file_of(self.digest, ending)}")) is not None:
                 return samples.decode(ending, store.blobs.read(digest), self.signature)

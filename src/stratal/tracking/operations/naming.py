@@ -1,9 +1,16 @@
-"""Naming: the whole id of a run by its id, short form or ref."""
+"""Naming: the whole ids of runs by what people write: an id, a short form, a ref of a run or of an experiment."""
 
 from stratal.core.errors import Misuse, NotFound
 from stratal.core.ids import RunId
 from stratal.store.database import Transaction
+from stratal.tracking.refs import parse_ref
+from stratal.tracking.store import deleting as stored
 from stratal.tracking.store import runs as rows
+
+_ELSEWHERE = {
+    "dataset": 'a version can: st.get("dataset:churn@3").delete(), stratal data delete dataset:churn@3',
+    "model": "versions of models are archived: stratal promote model:churn@3 Archived",
+}
 
 
 def id_of(tx: Transaction, text: str) -> RunId:
@@ -19,6 +26,20 @@ def id_of(tx: Transaction, text: str) -> RunId:
     if len(found) > 1:
         raise Misuse(f"run {text!r} is ambiguous: {', '.join(found)}", hint="use the whole id")
     return found[0]
+
+
+def ids_of(tx: Transaction, ref: str, *, children: bool) -> list[RunId]:
+    """Give a run, or all runs that an experiment has now. children: also all that are part of them. Raises NotFound, Misuse."""
+    parsed = parse_ref(ref, default_kind="run")
+    if parsed.kind == "run":
+        ids = [id_of(tx, parsed.name)]
+    elif parsed.kind == "experiment":
+        ids = stored.runs_of_experiment(tx, parsed.name)
+        if not ids:
+            raise NotFound(f"there is no experiment {parsed.name!r} in this store", hint="`stratal runs` shows the experiments of all runs")
+    else:
+        raise Misuse(f"a {parsed.kind} cannot be deleted", hint=_ELSEWHERE.get(parsed.kind, "runs and experiments can"))
+    return stored.with_descendants(tx, ids) if children else ids
 
 
 def _where_runs_are(text: str) -> str:

@@ -11,7 +11,7 @@ from stratal.core.records import Record
 from stratal.store.database import Transaction
 from stratal.store.operations import operation
 from stratal.store.store import Store
-from stratal.tracking.operations.naming import id_of
+from stratal.tracking.operations.naming import id_of, ids_of
 from stratal.tracking.store import media as media_rows
 from stratal.tracking.store import runs as rows
 from stratal.tracking.store.media import MediaRecord, MediaSummary
@@ -53,6 +53,12 @@ class RunReads:
         """Give the whole id of a run by its id, short form or ref. Raises NotFound, or Misuse if several match."""
         with self._store.query() as tx:
             return id_of(tx, text)
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def named(self, *, ref: str, children: bool = False) -> list[RunId]:
+        """List a run, or all runs that an experiment has now, deleted ones too. children: also all that are part of them."""
+        with self._store.query() as tx:
+            return ids_of(tx, ref, children=children)
 
     @operation(needs=Role.VIEWER, is_scoped=True)
     def get(self, *, text: str) -> Found:

@@ -8,6 +8,7 @@ from stratal.core.ids import RunId, short, to_bytes
 from stratal.store.database import Transaction, insert
 from stratal.store.tables import blob_use, block, chunk, deletion, epoch, kept_fact, lost_run, metric, participant, run, tombstone
 from stratal.store.uses import drop_uses, holders_of, uses_of
+from stratal.tracking.store.seeing import seen
 from stratal.tracking.tables import artifact, edge, media, note, param, statement, tag, word
 
 _DELETE = insert(deletion).on_conflict_do_nothing()
@@ -63,7 +64,7 @@ def with_descendants(tx: Transaction, ids: Sequence[RunId]) -> list[RunId]:
     """Give these runs and all that are part of them, each once."""
     found, waiting = dict.fromkeys(ids), list(ids)
     while waiting:
-        for (child,) in tx.rows(_CHILDREN, of_id=to_bytes(waiting.pop())):
+        for (child,) in tx.rows(seen(tx, _CHILDREN), of_id=to_bytes(waiting.pop())):
             if (id := RunId(bytes(child).hex())) not in found:
                 found[id] = None
                 waiting.append(id)
@@ -72,7 +73,7 @@ def with_descendants(tx: Transaction, ids: Sequence[RunId]) -> list[RunId]:
 
 def runs_of_experiment(tx: Transaction, name: str) -> list[RunId]:
     """List all runs of an experiment, deleted ones too."""
-    return [RunId(bytes(id).hex()) for (id,) in tx.rows(_OF_EXPERIMENT, of_experiment=name)]
+    return [RunId(bytes(id).hex()) for (id,) in tx.rows(seen(tx, _OF_EXPERIMENT), of_experiment=name)]
 
 
 def deleted_before(tx: Transaction, at_ns: int) -> list[RunId]:

@@ -3,12 +3,15 @@
 All compare texts byte by byte and fold only A to Z, whatever the locale: a filter means the same in every store.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Text, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+
+from stratal.core.records import to_json
 
 _UPPER, _LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 
@@ -52,6 +55,14 @@ class _Listed(FunctionElement[int]):
     name = "listed"
 
 
+class _ListedTexts(FunctionElement[str]):
+    """Argument: a JSON list of texts."""
+
+    type = Text()
+    inherit_cache = True
+    name = "listed_texts"
+
+
 class _Folded(FunctionElement[str]):
     """Argument: a text."""
 
@@ -78,6 +89,11 @@ def bytewise(text: ColumnElement[str]) -> ColumnElement[str]:
 def among(column: ColumnElement[int], numbers: ColumnElement[str]) -> ColumnElement[bool]:
     """Tell whether a number is in a JSON list: one statement for lists of any length, so that it is compiled once."""
     return column.op("IN", is_comparison=True)(_Listed(numbers))
+
+
+def among_texts(column: ColumnElement[str], texts: Collection[str]) -> ColumnElement[bool]:
+    """Tell whether a text is one of some, of any number."""
+    return column.op("IN", is_comparison=True)(_ListedTexts(literal(to_json(sorted(texts)), Text())))
 
 
 def matches(text: ColumnElement[str], pattern: str, *, has_case: bool) -> ColumnElement[bool]:
@@ -131,6 +147,16 @@ def _(element: _Listed, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(_Listed, "postgresql")
 def _(element: _Listed, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(SELECT json_array_elements_text(({compiler.process(element.clauses, **kw)})::json)::bigint)"
+
+
+@compiles(_ListedTexts, "sqlite")
+def _(element: _ListedTexts, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(SELECT value FROM json_each({compiler.process(element.clauses, **kw)}))"
+
+
+@compiles(_ListedTexts, "postgresql")
+def _(element: _ListedTexts, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(SELECT json_array_elements_text(({compiler.process(element.clauses, **kw)})::json))"
 
 
 @compiles(_Folded, "sqlite")

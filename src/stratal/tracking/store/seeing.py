@@ -8,6 +8,7 @@ from sqlalchemy import Select, bindparam, select
 from stratal.core.ids import to_bytes
 from stratal.store.database import Transaction
 from stratal.store.tables import run
+from stratal.tracking.store.dialects import among_texts
 
 _EXPERIMENT = select(run.c.experiment).where(run.c.id == bindparam("run_id"))
 
@@ -20,7 +21,7 @@ def experiments_of(tx: Transaction, runs: Iterable[str]) -> frozenset[str]:
 
 def seen(tx: Transaction, statement: Select[Any]) -> Select[Any]:
     """Give a statement over `run` that leaves out what may not be seen: itself, where all may be."""
-    return statement if tx.sees is None else statement.where(run.c.experiment.in_(sorted(tx.sees)))
+    return statement if tx.sees is None else statement.where(among_texts(run.c.experiment, tx.sees))
 
 
 def seen_among(tx: Transaction, experiments: Collection[str] | None) -> Collection[str] | None:

@@ -21,9 +21,9 @@ from stratal.store.store import Store
 from stratal.tracking.artifacts import ArtifactFile, ArtifactFolder
 from stratal.tracking.documents import to_document
 from stratal.tracking.facts import ARTIFACT, ArtifactFact, check_artifact_path
+from stratal.tracking.operations.reading import RunReads
 from stratal.tracking.resolving import get
 from stratal.tracking.runs import Run
-from stratal.tracking.store.runs import find_statements
 
 KIND = "artifact_version"
 
@@ -235,8 +235,7 @@ def _subject(project: str, name: str) -> str:
 
 def _versions(store: Store, project: str, name: str) -> list[Version]:
     """List the versions of a name, oldest first, each with the aliases that are its own now."""
-    with store.query() as tx:
-        stated = find_statements(tx, kind=KIND, subject=_subject(project, name))
+    stated = RunReads(store).stated(kind=KIND, subject=_subject(project, name))
     bodies: dict[str, tuple[str, dict[str, object]]] = {}
     holder: dict[str, str] = {}
     for statement in stated:
