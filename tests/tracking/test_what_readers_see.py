@@ -15,6 +15,7 @@ from stratal.store.operations import operations_of
 from stratal.tracking import operations
 from stratal.tracking.finding import find_runs
 from stratal.tracking.operations.deciding import RunDecisions
+from stratal.tracking.operations.forking import RunForks
 from stratal.tracking.operations.leasing import RunLeases
 from stratal.tracking.operations.lineage import RunLineage
 from stratal.tracking.operations.reading import RunReads
@@ -24,7 +25,7 @@ from stratal.tracking.runs import run
 from stratal.tracking.views import save_view
 
 SECRET = "sesame"
-CLASSES = (RunDecisions, RunLeases, RunLineage, RunReads, RunSearch, ViewStore)
+CLASSES = (RunDecisions, RunForks, RunLeases, RunLineage, RunReads, RunSearch, ViewStore)
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def calls(seen: RunId, hidden: RunId, digest: str):
     yield RunLineage, "explain", {"ref": "study:common"}
     yield RunLineage, "explain", {"ref": f"sha256:{digest}"}
     yield RunLineage, "explain", {"ref": f"artifact:{hidden}/shared.txt"}
-    yield RunDecisions, "origin", {"run": hidden, "step": 0}
+    yield RunForks, "origin", {"run": hidden, "step": 0}
     yield ViewStore, "views", {}
 
 

@@ -6,7 +6,7 @@ from stratal.core.errors import Misuse
 from stratal.core.ids import RunId
 from stratal.store.store import Store
 from stratal.tracking.facts import Start
-from stratal.tracking.operations.deciding import Origin, RunDecisions
+from stratal.tracking.operations.forking import Origin, RunForks
 
 __all__ = ["Origin", "find_origin", "insert_fork"]
 
@@ -15,11 +15,11 @@ def find_origin(store: Store, id: RunId, step: object) -> Origin:
     """Read what a fork of a run would inherit. Raises NotFound, or Misuse for a step that cannot be."""
     if isinstance(step, bool) or not hasattr(step, "__index__") or not -(2**63) < index(step) < 2**63:
         raise Misuse(f"step {step!r} is no step to fork at", hint="give the first step that the fork logs itself, a whole number")
-    return RunDecisions(store).origin(run=id, step=index(step))
+    return RunForks(store).origin(run=id, step=index(step))
 
 
 def insert_fork(store: Store, origin: Origin, start: Start, *, is_open: bool) -> RunId:
     """Make a fork. is_open: this process writes to it from now on; else it waits, stopped, for somebody to resume it."""
     if is_open:
         store.writer.show()  # else it would pass for lost until it logs something
-    return RunDecisions(store).fork(experiment=start.experiment, start=start, origin=origin.id, step=origin.step, is_open=is_open)
+    return RunForks(store).fork(experiment=start.experiment, start=start, origin=origin.id, step=origin.step, is_open=is_open)

@@ -1,8 +1,6 @@
-"""Deciding about runs: going on with one, forking one, deleting, bringing back and purging some. Each is one transaction."""
+"""Deciding about runs: going on with one, deleting, bringing back and purging some. Each is one transaction."""
 
 from collections.abc import Sequence
-
-import msgspec
 
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Conflict, Misuse, Refused
@@ -12,10 +10,9 @@ from stratal.core.records import Record
 from stratal.store.database import Transaction
 from stratal.store.operations import operation
 from stratal.store.store import Store
-from stratal.tracking.facts import Scalar, Start
+from stratal.tracking.operations.forking import check_there
 from stratal.tracking.output import remove_files
 from stratal.tracking.store import deleting as stored
-from stratal.tracking.store import forks
 from stratal.tracking.store import runs as rows
 
 # Runs of these kinds are rows of a room, too: a study without its trials, or a pipeline without its steps, would not add up.
@@ -30,19 +27,6 @@ class Resumed(Record, frozen=True, kw_only=True):
     kind: str
     epoch: int
     is_alive: bool
-
-
-class Origin(Record, frozen=True, kw_only=True):
-    """A run at a step, and what a fork of it inherits by value."""
-
-    id: RunId
-    step: int
-    experiment: str
-    kind: str
-    group: str
-    job_type: str
-    params: dict[str, Scalar]
-    tags: dict[str, str]
 
 
 class Purged(Record, frozen=True, kw_only=True):
@@ -64,7 +48,7 @@ class RunDecisions:
         self._store.settle()
         with self._store.command(runs=[run]) as tx:
             record = rows.get_record(tx, run)
-            _check_there(record.id, record.deleted_ns)
+            check_there(record.id, record.deleted_ns)
             if record.holder is not None and (record.expires_ns or 0) > tx.now_ns:
                 raise Conflict(f"run {short(run)} is leased to {record.holder}", hint="wait until it ends; its owner goes on with it")
             is_alive = record.status == "running" and bool(self._store.living() & set(rows.writers_of(tx, run)))
@@ -74,29 +58,6 @@ class RunDecisions:
             else:
                 epoch = rows.resume(tx, self._store, run)
         return Resumed(experiment=record.experiment, kind=record.kind, epoch=epoch, is_alive=is_alive)
-
-    @operation(needs=Role.VIEWER, is_scoped=True)
-    def origin(self, *, run: RunId, step: int) -> Origin:
-        """Read what a fork of a run would inherit. Raises NotFound, or Misuse for a run from which nothing can go on."""
-        with self._store.query() as tx:
-            record = rows.get_record(tx, run)
-            params, tags = forks.said_of(tx, record)
-        _check_there(record.id, record.deleted_ns)
-        if record.started_ns is None:
-            raise Misuse(f"run {short(run)} has not said how it began, so nothing can go on from it", hint="wait for its journal to arrive")
-        group, job_type = (str(record.doc.get(name, "")) for name in ("group", "job_type"))
-        return Origin(
-            id=record.id, step=step, experiment=record.experiment, kind=record.kind, group=group, job_type=job_type, params=params,
-            tags=tags,
-        )  # fmt: skip
-
-    @operation(needs=Role.CONTRIBUTOR, on="experiment")
-    def fork(self, *, experiment: str, start: Start, origin: RunId, step: int, is_open: bool) -> RunId:
-        """Make a run that goes on from another one's points before a step. is_open: the process that asks writes to it from now on;
-        else it waits, stopped, for somebody to resume it."""
-        with self._store.command(runs=[origin]) as tx:
-            start = msgspec.structs.replace(start, experiment=experiment, user=tx.actor.name)
-            return forks.insert_fork(tx, self._store, start, origin, step, is_open=is_open)
 
     @operation(needs=Role.CONTRIBUTOR, on="runs")
     def delete(self, *, runs: list[RunId]) -> list[RunId]:
@@ -142,11 +103,6 @@ class RunDecisions:
         for id in () if dry_run else gone:
             remove_files(self._store.folder, id)
         return Purged(runs=tuple(gone), kept=kept)
-
-
-def _check_there(id: RunId, deleted_ns: int | None) -> None:
-    if deleted_ns is not None:
-        raise Misuse(f"run {short(id)} was deleted", hint=f"bring it back first: stratal restore {short(id)}")
 
 
 def _purge(tx: Transaction, ids: Sequence[RunId]) -> None:
