@@ -13,16 +13,16 @@ POINTS = st.builds(
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(POINTS, max_size=12), max_size=8), st.lists(POINTS, max_size=6))
 def test_each_point_counts_once_whatever_was_there_and_however_calls_are_cut(calls, there):
-    seen, run = Seen(), b"r" * 16
+    ends = Seen().of(b"r" * 16)
     kept = {(point.key, point.identity) for point in there}
     marks = {}
     for point in there:
         if point.key not in marks or point.place > marks[point.key][0]:
             marks[point.key] = (point.place, None)
-    seen.learn(run, marks)
+    ends.learn(marks)
     for points in calls:
-        fresh = seen.fresh(run, points, lambda key, kept=frozenset(kept): {identity for name, identity in kept if name == key})
+        fresh = ends.fresh(points, lambda key, kept=frozenset(kept): {identity for name, identity in kept if name == key})
         wanted = list(dict.fromkeys((point.key, point.identity) for point in points if (point.key, point.identity) not in kept))
         assert [(point.key, point.identity) for point in fresh] == wanted
-        seen.note(run, fresh)
+        ends.note(fresh)
         kept |= set(wanted)

@@ -16,9 +16,9 @@ from stratal.interop.port import OnceSource, StateSource
 from stratal.tracking.facts import KINDS, check_artifact_path
 
 NOTE = "mlflow.note.content"
-_STATUS = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
+STATUS = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "stopped"}
 # Tags that say what has a place of its own here.
-_MAPPED = {
+MAPPED = {
     NOTE, "mlflow.runName", "mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit",
     "mlflow.source.git.branch", "mlflow.source.git.repoURL", "stratal.kind", "stratal.group", "stratal.job_type",
     "stratal.error", "stratal.status",
@@ -49,7 +49,7 @@ class RunState(StateSource):
         tags, models = store.tags(row), store.logged_models(row)
         yield self._began(tags)
         yield Params(values={name: value_of(text) for name, text in store.params(row).items()}, at_ns=at_ns)
-        own = {name: text for name, text in tags.items() if name not in _MAPPED}
+        own = {name: text for name, text in tags.items() if name not in MAPPED}
         own |= {"imported.from": "mlflow", "imported.run": row.id} | ({"mlflow.deleted": "true"} if row.is_deleted else {})
         yield Tags(values=own, at_ns=at_ns)
         for dataset in store.datasets(row):
@@ -60,9 +60,9 @@ class RunState(StateSource):
         for path, file in _run_files(row, models, self._places, remarks):
             yield Saved(path=path, data=file, at_ns=at_ns)
         yield from remarks
-        if row.status in _STATUS:
+        if row.status in STATUS:
             ended_ns = at_ns if row.end_ms is None else to_ns(row.end_ms, at_ns)
-            yield Ended(status=_STATUS[row.status], error=tags.get("stratal.error", ""), at_ns=ended_ns)
+            yield Ended(status=STATUS[row.status], error=tags.get("stratal.error", ""), at_ns=ended_ns)
 
     def _began(self, tags: Mapping[str, str]) -> Began:
         kind = tags.get("stratal.kind", "")
@@ -74,7 +74,7 @@ class RunState(StateSource):
             job_type=tags.get("stratal.job_type", ""),
             parent=self._parent,
             user=tags.get("mlflow.user", "") or self._row.user,
-            capture=_captured(tags),
+            capture=captured_of(tags),
             at_ns=self.run.started_ns,
         )
 
@@ -143,7 +143,8 @@ def _storable(value: object) -> object:
     return value
 
 
-def _captured(tags: Mapping[str, str]) -> dict[str, object]:
+def captured_of(tags: Mapping[str, str]) -> dict[str, object]:
+    """Give what tags say of the code and its entry, as a capture holds it."""
     captured: dict[str, object] = {}
     if script := tags.get("mlflow.source.name"):
         captured["entry"] = {"kind": tags.get("mlflow.source.type", "").lower() or "script", "target": script}

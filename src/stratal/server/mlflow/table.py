@@ -9,9 +9,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from stratal.core.people import Role
-from stratal.interop.mlflow.service import experiments, info
-from stratal.interop.mlflow.service.calls import Answer, Call, On, R, Request, Verb
+from stratal.interop.mlflow.service import experiments, info, inputs, records, runs, writing
+from stratal.interop.mlflow.service.calls import Answer, Call, OfRun, On, R, Request, Verb
 from stratal.interop.mlflow.service.errors import ABSENT, MlflowError
+from stratal.interop.mlflow.service.heads import at_run
 from stratal.interop.mlflow.service.logged import linking
 from stratal.interop.mlflow.service.logged import models as logged
 from stratal.interop.mlflow.service.logged import searching as logged_search
@@ -51,6 +52,20 @@ EXPERIMENTS = (
     route("POST", "2.0/mlflow/experiments/restore", experiments.OfExperiment, experiments.restore, ADMIN, experiments.at_id),
     route("POST", "2.0/mlflow/experiments/set-experiment-tag", experiments.ExperimentTag, experiments.set_tag, C, experiments.at_id),
     route("POST", "2.0/mlflow/experiments/delete-experiment-tag", experiments.ExperimentTag, experiments.delete_tag, C, experiments.at_id),
+)
+RUNS = (
+    route("POST", "2.0/mlflow/runs/create", records.CreateRun, runs.create, C, runs.at_experiment),
+    route("GET", "2.0/mlflow/runs/get", OfRun, runs.get, V, at_run),
+    route("POST", "2.0/mlflow/runs/update", records.UpdateRun, runs.update, C, at_run),
+    route("POST", "2.0/mlflow/runs/delete", OfRun, runs.delete, C, at_run),
+    route("POST", "2.0/mlflow/runs/restore", OfRun, runs.restore, C, at_run),
+    route("POST", "2.0/mlflow/runs/log-metric", records.LogMetric, writing.log_metric, C, at_run),
+    route("POST", "2.0/mlflow/runs/log-parameter", records.LogPair, writing.log_param, C, at_run),
+    route("POST", "2.0/mlflow/runs/log-batch", records.LogBatch, writing.log_batch, C, at_run),
+    route("POST", "2.0/mlflow/runs/set-tag", records.LogPair, writing.set_tag, C, at_run),
+    route("POST", "2.0/mlflow/runs/delete-tag", records.LogPair, writing.delete_tag, C, at_run),
+    route("POST", "2.0/mlflow/runs/log-inputs", records.LogInputs, inputs.log_inputs, C, at_run),
+    route("POST", "2.0/mlflow/runs/log-model", records.LogModel, writing.log_model, C, at_run),
 )
 INFO = (route("GET", "3.0/mlflow/server-info", info.AboutServer, info.about, V, anything),)
 
@@ -95,7 +110,7 @@ LOGGED = (
     route("POST", "2.0/mlflow/runs/outputs", linking.LogOutputs, linking.log_outputs, C, linking.at_run),
 )
 
-ROUTES: tuple[Route, ...] = (*MODELS, *LOGGED, *EXPERIMENTS, *INFO)
+ROUTES: tuple[Route, ...] = (*EXPERIMENTS, *RUNS, *INFO, *MODELS, *LOGGED)
 
 # What MLflow's server has besides, and this one does not: say so, instead of looking like a typing mistake.
 _ABSENT = {

@@ -133,7 +133,7 @@ class TrunkFacts:
         )  # fmt: skip
         _write_params(tx, row, start.experiment, start.params, _Said(epoch, at_ns, names))
         _write_tags(tx, row, start.tags, _Said(epoch, at_ns, names))
-        _write_words(tx, row.no, start.name)
+        write_words(tx, row.no, start.name)
         if row.is_new and said == "{}":
             return
         # Points or facts of another writer came first.
@@ -161,7 +161,7 @@ class TrunkFacts:
             tell_end(tx, placed.run.id.hex(), end.status, end.error)
         if end.lost_calls:
             lost = msgspec.json.decode(str(tx.value(_DOC, run_no=placed.run.no))).get("lost_calls", 0)
-            _change_doc(tx, placed.run.no, {"lost_calls": lost + end.lost_calls})
+            change_doc(tx, placed.run.no, {"lost_calls": lost + end.lost_calls})
 
     def _params(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
         fact, row, _ = placed
@@ -174,12 +174,12 @@ class TrunkFacts:
     def _tags(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
         fact, row, _ = placed
         _write_tags(tx, row, msgspec.convert(fact.value, dict[str, str | None]), _Said(fact.epoch, fact.at_ns, names))
-        _change_doc(tx, row.no, {"tags": {name: value for name, value in tx.rows(_TAGS, run_no=row.no) if value is not None}})
+        change_doc(tx, row.no, {"tags": {name: value for name, value in tx.rows(_TAGS, run_no=row.no) if value is not None}})
 
     def _note(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         body = _body(placed.fact.value, Note)
         tx.run(_NOTE, run=placed.run.no, author=placed.sender or body.author, at_ns=placed.fact.at_ns, text=body.text)
-        _write_words(tx, placed.run.no, body.text)
+        write_words(tx, placed.run.no, body.text)
 
     def _artifact(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         self._add_artifact(tx, placed, _body(placed.fact.value, ArtifactFact))
@@ -266,14 +266,15 @@ def add_edge(tx: Transaction, no: int, body: EdgeFact, *, at_ns: int) -> None:
     tx.run(_EDGE, run=no, verb=body.verb, target=body.target, role=body.role, at_ns=at_ns)
 
 
-def _write_words(tx: Transaction, no: int, text: str) -> None:
+def write_words(tx: Transaction, no: int, text: str) -> None:
+    """Let a run be found by the words of a text."""
     tx.many_tuples(_WORD, ("word", "run"), [(word, no) for word in sorted(words_of(text))])
 
 
 def say_error(tx: Transaction, no: int, error: str) -> None:
     """Say of what a run failed; '' takes it back."""
     if msgspec.json.decode(str(tx.value(_DOC, run_no=no))).get("error", "") != error:
-        _change_doc(tx, no, {"error": error})
+        change_doc(tx, no, {"error": error})
 
 
 def tell_end(tx: Transaction, id: str, status: str, error: str) -> None:
@@ -295,7 +296,8 @@ def merge_doc(tx: Transaction, no: int, part: str, values: Mapping[str, object])
     tx.run(_SET_DOC, run_no=no, new_doc=_json(doc))
 
 
-def _change_doc(tx: Transaction, no: int, values: Mapping[str, object]) -> None:
+def change_doc(tx: Transaction, no: int, values: Mapping[str, object]) -> None:
+    """Put values over those of a run's document."""
     doc = msgspec.json.decode(str(tx.value(_DOC, run_no=no)))
     tx.run(_SET_DOC, run_no=no, new_doc=_json({**doc, **values}))
 

@@ -5,16 +5,18 @@ Laws: 1 a command's writes are one transaction, or none. 2 what was answered is 
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
 from stratal.core.errors import NotFound, StratalError
+from stratal.core.ids import is_id
 from stratal.core.people import Role
 from stratal.core.records import Record
 from stratal.interop.mlflow.service.errors import MISSING, MlflowError, required
 from stratal.interop.mlflow.service.seen import Seen
+from stratal.interop.mlflow.service.store.experiments import number
 from stratal.store.database import Transaction
 from stratal.store.store import Store
 
@@ -93,6 +95,12 @@ class Call:
         """End the call by an error, but keep what it has written: it is raised after the commit."""
         self.refusal = error
 
+    @contextlib.contextmanager
+    def commanding(self, run: str) -> Iterator["Call"]:
+        """Open a command about a run, from inside of a call that only reads."""
+        with self.store.command(runs=[run]) as tx:
+            yield Call(self.service, tx, self._rights)
+
     def check(self, needs: Role, on: str) -> None:
         """Raise Forbidden unless the caller holds the role there."""
         self._rights.check(self.tx, needs, on)
@@ -100,6 +108,14 @@ class Call:
     def visible(self, kind: str) -> frozenset[str] | None:
         """Give the names of the experiments or models that the caller may view; None: all."""
         return self._rights.visible(self.tx, kind)
+
+
+class Unnumbered(Exception):
+    """A snapshot holds experiments that have no number yet: it is read again when they have."""
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__(", ".join(names))
+        self.names = names
 
 
 class Opens(Enum):
@@ -149,6 +165,15 @@ def perform(service: Service, verb: Verb[R, A], request: R, *, rights: Rights, n
 
 
 def _once(service: Service, verb: Verb[R, A], request: R, rights: Rights, needs: Role, on: On[R]) -> A:
+    try:
+        return _try(service, verb, request, rights, needs, on)
+    except Unnumbered as missing:
+        with service.store.command() as tx:
+            number(tx, missing.names)
+        return _try(service, verb, request, rights, needs, on)
+
+
+def _try(service: Service, verb: Verb[R, A], request: R, rights: Rights, needs: Role, on: On[R]) -> A:
     with _open(service.store, verb.opens, request) as tx:
         call = Call(service, tx, rights)
         for thing in on(call, request):
@@ -169,10 +194,6 @@ def _open(store: Store, opens: Opens, request: Request) -> Iterator[Transaction]
             with store.database.read(store.actor()) as tx:
                 yield tx
         case Opens.COMMAND:
-            from_run = [request.run] if isinstance(request, OfRun) and _is_id(request.run) else []
+            from_run = [request.run] if isinstance(request, OfRun) and is_id(request.run) else []
             with store.command(runs=from_run) as tx:
                 yield tx
-
-
-def _is_id(text: str) -> bool:
-    return len(text) == 32 and all(digit in "0123456789abcdef" for digit in text)

@@ -1,24 +1,18 @@
 """Experiments: here they are names that runs have; MLflow's clients know them by numbers, and hold more about them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from stratal.core.people import Role
-from stratal.interop.mlflow.service.calls import Answer, Call, Empty, Request, commands, reads
+from stratal.interop.mlflow.service.calls import Answer, Call, Empty, Request, Unnumbered, commands, reads
 from stratal.interop.mlflow.service.errors import exists, invalid, missing, required
 from stratal.interop.mlflow.service.names import LONGEST_EXPERIMENT_TAG, check_experiment, check_key, check_length, ms_of
+from stratal.interop.mlflow.service.records import TagPair
 from stratal.interop.mlflow.service.store import experiments as rows
 from stratal.interop.mlflow.service.store.experiments import ExperimentRow
 from stratal.tracking.store import deleting
 
 DEFAULT = "Default"
 PROXY = "mlflow-artifacts:"
-
-
-class TagPair(Answer, frozen=True, kw_only=True):
-    """A tag, param: a name and a text."""
-
-    key: str | None = None
-    value: str | None = None
 
 
 class CreateExperiment(Request, frozen=True, kw_only=True):
@@ -89,9 +83,9 @@ def get(call: Call, request: OfExperiment) -> OneExperiment:
     return OneExperiment(experiment=shown(call, [of_request(call, request)])[0])
 
 
-@commands
+@reads
 def get_by_name(call: Call, request: ByName) -> OneExperiment:
-    """Give an experiment by its name, a deleted one too. One that our own users made is given a number here."""
+    """Give an experiment by its name, a deleted one too."""
     return OneExperiment(experiment=shown(call, [find(call, request.experiment_name or "")])[0])
 
 
@@ -117,7 +111,9 @@ def update(call: Call, request: UpdateExperiment) -> Empty:
 @commands
 def delete(call: Call, request: OfExperiment) -> Empty:
     """Hide an experiment, and all of its runs with it."""
-    row = active(of_request(call, request))
+    row = of_request(call, request)
+    if row.deleted_ns is not None:
+        raise missing(f"Experiment with ID {row.id} is deleted already.")
     for no in rows.mark_deleted(call.tx, row):
         deleting.mark_deleted(call.tx, no)
     call.tx.emit("deleted", row.ref)
@@ -175,20 +171,34 @@ def to_number(id: str) -> int | None:
 
 
 def find(call: Call, name: str) -> ExperimentRow:
-    """Give an experiment by name; in a command it gets a number if runs have it. Raises MlflowError if there is none."""
+    """Give an experiment by name; one that only runs have is given a number. Raises MlflowError if there is none."""
     row = rows.by_name(call.tx, name)
-    if row is None and call.tx.is_write and name and rows.has_runs(call.tx, name):
-        rows.number(call.tx, [name])
-        row = rows.by_name(call.tx, name)
+    if row is None and name and rows.has_runs(call.tx, name):
+        row = numbered(call, {name})[name]
     if row is None:
         raise missing(f"Could not find experiment with name '{name[:200]}'")
     return row
 
 
+def numbered(call: Call, names: Collection[str]) -> dict[str, ExperimentRow]:
+    """Give experiments that runs have by their names. Raises Unnumbered where numbers must be given first, and this is no command."""
+    found = {row.name: row for row in rows.by_names(call.tx, sorted(names))}
+    if lacking := [name for name in names if name and name not in found]:
+        if not call.tx.is_write:
+            raise Unnumbered(lacking)
+        rows.number(call.tx, lacking)
+        found |= {row.name: row for row in rows.by_names(call.tx, lacking)}
+    if "" in names:  # runs of which something came before their start
+        default = rows.by_id(call.tx, 0)
+        assert default is not None
+        found[""] = default
+    return found
+
+
 def active(row: ExperimentRow) -> ExperimentRow:
-    """Give an experiment that is not deleted. Raises MlflowError for one that is."""
+    """Give an experiment that may be changed. Raises MlflowError for a deleted one."""
     if row.deleted_ns is not None:
-        raise missing(f"Experiment with ID {row.id} is deleted.")
+        raise invalid(f"The experiment {row.id} must be in the 'active' state. Current state is deleted.")
     return row
 
 

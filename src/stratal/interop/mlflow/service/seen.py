@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-# Runs whose ends are remembered, and points of series that were looked through: 200 bytes each.
-MOST_RUNS, MOST_POINTS = 20_000, 200_000
+# Ends of series that are remembered, and points of series that were looked through: 300 and 200 bytes each.
+MOST_ENDS, MOST_POINTS = 200_000, 200_000
 
 
 class Point(NamedTuple):
@@ -31,66 +31,98 @@ class Point(NamedTuple):
 
 
 Identities = set[tuple[int, int, float | None]]
-# Of a series: the highest (step, time), and the values there; None where they are not known.
-Mark = tuple[tuple[int, int], frozenset[float | None] | None]
+# The highest (step, time) of a series, and the values there; None where they are not known.
+End = tuple[tuple[int, int], tuple[float | None, ...] | None]
 
 
 class Seen:
-    """What one process remembers. `lock` is held from asking to noting: nobody writes a point in between."""
+    """What one process remembers, of the runs that it wrote to lately."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self._marks: OrderedDict[bytes, dict[str, Mark]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._runs: OrderedDict[bytes, Ends] = OrderedDict()
         self._points: OrderedDict[tuple[bytes, str], Identities] = OrderedDict()
 
-    def knows(self, run: bytes) -> bool:
-        """Tell whether the ends of a run's series are known."""
-        return run in self._marks
+    def of(self, run: bytes) -> "Ends":
+        """Give what is remembered of a run."""
+        with self._lock:
+            ends = self._runs.setdefault(run, Ends(self, run))
+            self._runs.move_to_end(run)
+            return ends
 
-    def learn(self, run: bytes, marks: dict[str, Mark]) -> None:
-        """Remember the ends of all series that a run has."""
-        self._marks[run] = marks
-        while len(self._marks) > MOST_RUNS:
-            self._marks.popitem(last=False)
+    def points(self, run: bytes, key: str) -> Identities | None:
+        """Give the points of a series, if they were looked through lately."""
+        with self._lock:
+            return self._points.get((run, key))
 
-    def fresh(self, run: bytes, points: Sequence[Point], read: Callable[[str], Identities]) -> list[Point]:
+    def keep(self, run: bytes, key: str, points: Identities) -> None:
+        """Remember all points of a series."""
+        with self._lock:
+            self._points[run, key] = points
+            while len(self._points) > 1 and sum(map(len, self._points.values())) > MOST_POINTS:
+                self._points.popitem(last=False)
+
+    def trim(self) -> None:
+        """Forget the runs that were written to the longest ago, when there are many."""
+        with self._lock:
+            while len(self._runs) > 1 and sum(len(ends.by_key) for ends in self._runs.values()) > MOST_ENDS:
+                self._runs.popitem(last=False)
+
+
+class Ends:
+    """The ends of one run's series. `lock` is held from asking to noting: nobody writes a point of the run in between."""
+
+    def __init__(self, seen: Seen, run: bytes) -> None:
+        self.lock = threading.Lock()
+        self.is_known = False
+        self.by_key: dict[str, End] = {}
+        self._seen, self._run = seen, run
+
+    def learn(self, ends: dict[str, End]) -> None:
+        """Remember the ends of all series that the run has."""
+        self.by_key, self.is_known = ends, True
+        self._seen.trim()
+
+    def fresh(self, points: Sequence[Point], read: Callable[[str], Identities]) -> list[Point]:
         """Give the points that are not there yet, each once. read: gives all points of a series; it is called only where it must be."""
-        marks = self._marks[run]
-        self._marks.move_to_end(run)
         new: list[Point] = []
-        ends: dict[str, Mark] = {}
+        ends: dict[str, End] = {}
         added: dict[str, Identities] = {}
         for point in points:
-            end = ends.get(point.key) or marks.get(point.key)
-            if end is None or point.place > end[0]:
-                ends[point.key] = (point.place, frozenset((point.identity[2],)))
-            elif point.place == end[0] and end[1] is not None:
-                if point.identity[2] in end[1]:
-                    continue
-                ends[point.key] = (end[0], end[1] | {point.identity[2]})
-            elif point.identity in added.get(point.key, ()) or point.identity in self._all(run, point.key, read):
+            end = ends.get(point.key) or self.by_key.get(point.key)
+            moved = _moved(end, point)
+            if moved is not None:
+                ends[point.key] = moved
+            elif point.identity in added.get(point.key, ()) or self._has(point, end, read):
                 continue
             added.setdefault(point.key, set()).add(point.identity)
             new.append(point)
         return new
 
-    def note(self, run: bytes, points: Sequence[Point]) -> None:
+    def note(self, points: Sequence[Point]) -> None:
         """Remember points that were written."""
-        marks = self._marks[run]
         for point in points:
-            end = marks.get(point.key)
-            if end is None or point.place > end[0]:
-                marks[point.key] = (point.place, frozenset((point.identity[2],)))
-            elif point.place == end[0] and end[1] is not None:
-                marks[point.key] = (end[0], end[1] | {point.identity[2]})
-            if (known := self._points.get((run, point.key))) is not None:
+            moved = _moved(self.by_key.get(point.key), point)
+            if moved is not None:
+                self.by_key[point.key] = moved
+            if (known := self._seen.points(self._run, point.key)) is not None:
                 known.add(point.identity)
 
-    def _all(self, run: bytes, key: str, read: Callable[[str], Identities]) -> Identities:
-        place = (run, key)
-        if place not in self._points:
-            self._points[place] = read(key)
-        self._points.move_to_end(place)
-        while len(self._points) > 1 and sum(map(len, self._points.values())) > MOST_POINTS:
-            self._points.popitem(last=False)
-        return self._points[place]
+    def _has(self, point: Point, end: End | None, read: Callable[[str], Identities]) -> bool:
+        if end is not None and end[1] is not None and point.place == end[0]:
+            return True  # else its value would have moved the end
+        known = self._seen.points(self._run, point.key)
+        if known is None:
+            known = read(point.key)
+            self._seen.keep(self._run, point.key, known)
+        return point.identity in known
+
+
+def _moved(end: End | None, point: Point) -> End | None:
+    """Give the end of a series after a point that it surely does not have yet; None if it may have it."""
+    value = point.identity[2]
+    if end is None or point.place > end[0]:
+        return (point.place, (value,))
+    if point.place == end[0] and end[1] is not None and value not in end[1]:
+        return (end[0], (*end[1], value))
+    return None

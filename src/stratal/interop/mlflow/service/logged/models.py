@@ -8,7 +8,7 @@ from stratal.core.records import number_to_json
 from stratal.interop.mlflow.service import experiments
 from stratal.interop.mlflow.service.calls import Answer, Call, Empty, Request, commands, reads
 from stratal.interop.mlflow.service.errors import invalid, missing, required
-from stratal.interop.mlflow.service.experiments import PROXY, TagPair
+from stratal.interop.mlflow.service.experiments import PROXY
 from stratal.interop.mlflow.service.logged.records import (
     FAILED,
     PENDING,
@@ -20,6 +20,7 @@ from stratal.interop.mlflow.service.logged.records import (
     LoggedModelInfo,
 )
 from stratal.interop.mlflow.service.names import LONGEST_PARAM, LONGEST_TAG, check_key, ms_of, random_name
+from stratal.interop.mlflow.service.records import TagPair
 from stratal.interop.mlflow.service.store import logged as rows
 from stratal.interop.mlflow.service.store.logged import Logged, Point
 from stratal.tracking.store.runs import artifacts_of, find_record, get_record

@@ -1,7 +1,7 @@
 """Logged models as MLflow's clients read them. Times in ms since 1970; what is empty is left out of answers."""
 
 from stratal.interop.mlflow.service.calls import Answer
-from stratal.interop.mlflow.service.experiments import TagPair
+from stratal.interop.mlflow.service.records import TagPair
 
 PENDING, READY, FAILED = "LOGGED_MODEL_PENDING", "LOGGED_MODEL_READY", "LOGGED_MODEL_UPLOAD_FAILED"
 STATUSES = (PENDING, READY, FAILED)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from stratal.core.records import to_json
 from stratal.interop.mlflow.service.calls import Answer, Call, Empty, Request, commands, reads
 from stratal.interop.mlflow.service.errors import MlflowError, exists, invalid, missing, required
-from stratal.interop.mlflow.service.experiments import TagPair
+from stratal.interop.mlflow.service.records import TagPair
 from stratal.interop.mlflow.service.registry.naming import check_alias, check_name, name_in_registry, need_head
 from stratal.interop.mlflow.service.registry.records import ModelVersion, RegisteredModel, to_model, to_version
 from stratal.interop.mlflow.service.store import registered as rows

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from stratal.interop.mlflow.service.calls import Answer
-from stratal.interop.mlflow.service.experiments import TagPair
 from stratal.interop.mlflow.service.names import ms_of
+from stratal.interop.mlflow.service.records import TagPair
 from stratal.interop.mlflow.service.store.registered import Head, VersionRow, Words
 from stratal.registry import Stage
 

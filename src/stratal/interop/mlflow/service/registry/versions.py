@@ -7,7 +7,8 @@ from stratal.core.ids import new_id
 from stratal.core.people import Role
 from stratal.interop.mlflow.service.calls import Answer, Call, Empty, commands, reads
 from stratal.interop.mlflow.service.errors import invalid, required
-from stratal.interop.mlflow.service.experiments import PROXY, TagPair
+from stratal.interop.mlflow.service.experiments import PROXY
+from stratal.interop.mlflow.service.records import TagPair
 from stratal.interop.mlflow.service.registry.models import (
     OfModel,
     OneVersion,

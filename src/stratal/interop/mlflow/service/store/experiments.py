@@ -86,6 +86,11 @@ def by_name(tx: Transaction, name: str) -> ExperimentRow | None:
     return to_experiment(row) if row else None
 
 
+def by_names(tx: Transaction, names: Sequence[str]) -> list[ExperimentRow]:
+    """Give those of these experiments that have a number."""
+    return [row for name in names if (row := by_name(tx, name)) is not None]
+
+
 def has_runs(tx: Transaction, name: str) -> bool:
     """Tell whether runs were put under a name."""
     return tx.row(_FIRST_RUN, at_name=name) is not None

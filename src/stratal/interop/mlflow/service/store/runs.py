@@ -1,0 +1,156 @@
+"""Rows of runs, as MLflow's protocol needs them: heads to check a call by, last points, what was stated of datasets and models."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import and_, bindparam, exists, func, or_, select, update
+
+from stratal.core.ids import RunId, to_bytes
+from stratal.core.records import from_json, to_json
+from stratal.store.database import Transaction, insert
+from stratal.store.tables import deletion, key, metric, run
+from stratal.tracking.store.dialects import among
+from stratal.tracking.store.runs import SELECT_RUNS, RunRecord, to_record
+from stratal.tracking.tables import edge, note, statement
+
+# Kinds of statements that a run makes for a client. Of a dataset, the subject is NAME@DIGEST; of a logged model, its id.
+DATASET, MODEL_INPUT, MODEL_OUTPUT, MODEL_METRICS = "mlflow.dataset", "mlflow.model_input", "mlflow.model_output", "mlflow.logged_metrics"
+
+_HEAD = select(
+    run.c.no, run.c.epoch, run.c.experiment, run.c.status, run.c.holder, run.c.expires_ns,
+    exists().where(deletion.c.run == run.c.no),
+).where(run.c.id == bindparam("run_id"))  # fmt: skip
+_DOC = select(run.c.doc).where(run.c.no == bindparam("run_no"))
+_SET_STATUS = update(run).where(run.c.no == bindparam("run_no")).values(status=bindparam("new_status"), ended_ns=bindparam("at"))
+_SET_PARENT = update(run).where(run.c.no == bindparam("run_no"), run.c.parent.is_(None)).values(parent=bindparam("parent_id"))
+_READ = SELECT_RUNS.where(among(run.c.no, bindparam("numbers")))
+_LAST = (
+    select(metric.c.run, key.c.name, metric.c.value, metric.c.is_nan, metric.c.step, metric.c.time_ns)
+    .join_from(metric, key, key.c.id == metric.c.key)
+    .where(among(metric.c.run, bindparam("numbers")))
+)
+_ENDS = select(key.c.name, metric.c.step, metric.c.time_ns).join_from(metric, key, key.c.id == metric.c.key).where(
+    metric.c.run == bindparam("run_no")
+)  # fmt: skip
+_STATED = (
+    select(statement.c.run, statement.c.kind, statement.c.subject, statement.c.body)
+    .where(among(statement.c.run, bindparam("numbers")), or_(*(statement.c.kind == kind for kind in (DATASET, MODEL_INPUT, MODEL_OUTPUT))))
+    .order_by(statement.c.id)
+)
+_newest = select(func.max(note.c.id)).where(among(note.c.run, bindparam("numbers"))).group_by(note.c.run)
+_NOTES = select(note.c.run, note.c.text).where(note.c.id.in_(_newest))
+_USED = (
+    select(edge.c.run, edge.c.target, edge.c.role)
+    .where(and_(among(edge.c.run, bindparam("numbers")), edge.c.verb == "used"))
+    .order_by(edge.c.at_ns, edge.c.target)
+)
+_HAS_STATED = select(statement.c.id).where(
+    statement.c.run == bindparam("run_no"), statement.c.kind == bindparam("of_kind"), statement.c.subject == bindparam("about")
+)
+_STATE = insert(statement)
+
+
+class Head(NamedTuple):
+    """What a call about a run is checked by."""
+
+    no: int
+    id: RunId
+    epoch: int
+    experiment: str
+    status: str
+    holder: str | None
+    expires_ns: int | None
+    is_deleted: bool
+
+    @property
+    def bytes(self) -> bytes:
+        return to_bytes(self.id)
+
+
+class LastPoint(NamedTuple):
+    """The last point of a series. value: None for NaN."""
+
+    key: str
+    value: float | None
+    step: int
+    time_ns: int
+
+
+class Stated(NamedTuple):
+    """A statement of a run about a dataset or logged model."""
+
+    kind: str
+    subject: str
+    body: dict[str, object]
+
+
+def find_head(tx: Transaction, id: str) -> Head | None:
+    """Give a run's head by its whole id, None if it was never seen."""
+    row = tx.row(_HEAD, run_id=to_bytes(id))
+    if row is None:
+        return None
+    no, epoch, experiment, status, holder, expires_ns, is_deleted = row
+    return Head(no, RunId(id), epoch, experiment, status, holder, expires_ns, bool(is_deleted))
+
+
+def document_of(tx: Transaction, no: int) -> dict[str, object]:
+    """Give a run's document."""
+    return from_json(str(tx.value(_DOC, run_no=no)), dict[str, object])
+
+
+def set_status(tx: Transaction, no: int, status: str, ended_ns: int | None) -> None:
+    """Say how a run stands."""
+    tx.run(_SET_STATUS, run_no=no, new_status=status, at=ended_ns)
+
+
+def set_parent(tx: Transaction, no: int, parent: str) -> None:
+    """Make a run part of another, unless it is part of one."""
+    tx.run(_SET_PARENT, run_no=no, parent_id=to_bytes(parent))
+
+
+def read_runs(tx: Transaction, numbers: Sequence[int]) -> list[RunRecord]:
+    """Read runs by their numbers, in that order."""
+    found = {row[0]: to_record(row) for row in tx.rows(_READ, numbers=to_json(list(numbers)))} if numbers else {}
+    return [found[number] for number in numbers]
+
+
+def last_points(tx: Transaction, numbers: Sequence[int]) -> dict[int, list[LastPoint]]:
+    """Give the last point of each series of runs."""
+    found: dict[int, list[LastPoint]] = {number: [] for number in numbers}
+    for no, name, value, is_nan, step, time_ns in tx.rows(_LAST, numbers=to_json(list(numbers))):
+        found[no].append(LastPoint(name, None if is_nan else value, step, time_ns))
+    return found
+
+
+def ends_of(tx: Transaction, no: int) -> list[tuple[str, int, int]]:
+    """Give (name, step, time) of the last point of each series of a run."""
+    return [(name, step, time_ns) for name, step, time_ns in tx.rows(_ENDS, run_no=no)]
+
+
+def stated_by(tx: Transaction, numbers: Sequence[int]) -> dict[int, list[Stated]]:
+    """Give what runs stated of datasets and logged models, each once, oldest first."""
+    found: dict[int, dict[tuple[str, str], Stated]] = {number: {} for number in numbers}
+    for no, kind, subject, body in tx.rows(_STATED, numbers=to_json(list(numbers))):
+        found[no].setdefault((kind, subject), Stated(kind, subject, from_json(body, dict[str, object])))
+    return {no: list(stated.values()) for no, stated in found.items()}
+
+
+def newest_notes(tx: Transaction, numbers: Sequence[int]) -> dict[int, str]:
+    """Give the newest note of each run that has one."""
+    return dict(tx.rows(_NOTES, numbers=to_json(list(numbers))))
+
+
+def used_by(tx: Transaction, numbers: Sequence[int]) -> dict[int, list[tuple[str, str]]]:
+    """Give (target, role) of what runs used."""
+    found: dict[int, list[tuple[str, str]]] = {number: [] for number in numbers}
+    for no, target, role in tx.rows(_USED, numbers=to_json(list(numbers))):
+        found[no].append((target, role))
+    return found
+
+
+def state_once(tx: Transaction, no: int, kind: str, subject: str, body: dict[str, object]) -> bool:
+    """State something about a subject, unless the run has; tell whether it is new."""
+    if tx.row(_HAS_STATED, run_no=no, of_kind=kind, about=subject) is not None:
+        return False
+    tx.run(_STATE, run=no, kind=kind, subject=subject, author=tx.actor.name, at_ns=tx.now_ns, body=to_json(body))
+    return True
