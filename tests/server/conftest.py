@@ -15,6 +15,7 @@ from stratal.server.doorway import Doorway
 from stratal.server.ingest import Ingest
 from stratal.server.mlflow.surface import Mlflow
 from stratal.server.serving import listening
+from stratal.server.signing_in import Auth
 from stratal.store.access.accounts import AccessStore
 from stratal.store.journal import Writer, segments
 from stratal.store.shipments import digest_of_shipment
@@ -110,7 +111,8 @@ class Team:
         self.accounts = AccessStore(store)
         self.guard = AccessGuard(store)
         self.ingest = Ingest(store, guard=self.guard)
-        stage.handler = Doorway(self.ingest, self.guard)
+        self.auth = Auth(store, guard=self.guard)
+        stage.handler = Doorway(self._surfaces, self.guard)
         self.accounts.add_person(name="ada", is_admin=True)
         for name in ("bob", "vera", "eve"):
             self.accounts.add_person(name=name)
@@ -139,7 +141,11 @@ class Team:
         for sender in self._senders:
             sender.http.close()
         self.ingest.close()
+        self.auth.close()
         self.guard.close()
+
+    async def _surfaces(self, scope, receive, send) -> None:
+        await (self.auth if scope["path"].startswith("/auth/") else self.ingest)(scope, receive, send)
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ class AccessGuard:
 
     async def sign_in(self, name: str, password: str) -> Admitted:
         """Say who has that name and password. Raises Unauthenticated, the same for whatever is wrong, and TooManyTries."""
+        name = name[:200] if name.isprintable() else "?"  # nobody has a name that cannot be printed, and no table takes it
         tries = ((self._by_name, folded(name)), (self._by_address, current_peer().address))
         now_s = self._clock.monotonic_s()
         wait_s = max(counted.wait_s(key, now_s) for counted, key in tries)

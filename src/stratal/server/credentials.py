@@ -39,10 +39,9 @@ def read_credentials(headers: Mapping[str, str], peer: Peer) -> Said:
                 return _basic(value.strip())
             case _:
                 raise Unauthenticated("this way of signing in is not known here", hint=_HINT)
-    for secret in cookies(headers):
-        if is_secret(secret, SESSION):
-            _check_origin(headers, peer, secret)
-            return Said(kind="session", name="", secret=secret)
+    if secret := session_secret(headers):
+        _check_origin(headers, peer, secret)
+        return Said(kind="session", name="", secret=secret)
     raise Unauthenticated("this server asks who you are", hint=_HINT)
 
 
@@ -50,6 +49,11 @@ def cookies(headers: Mapping[str, str]) -> list[str]:
     """Give the values of our cookie."""
     pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
     return [value for name, _, value in pairs if name == COOKIE]
+
+
+def session_secret(headers: Mapping[str, str]) -> str:
+    """Give the secret of a session that a browser sends, '' for none."""
+    return next((value for value in cookies(headers) if is_secret(value, SESSION)), "")
 
 
 def csrf_of(secret: str) -> str:

@@ -60,8 +60,8 @@ class OpenGuard:
 
     async def identify(self, headers: Mapping[str, str]) -> Identity:
         """Give the asserted identity."""
-        host = re.sub(r":[0-9]+$", "", headers.get("host", ""))
-        if host not in ("localhost", "[::1]") and not re.fullmatch(r"127(\.[0-9]{1,3}){3}", host):
+        host = headers.get("host", "")
+        if not is_this_machine(host):
             raise Forbidden(f"{host[:80]!r} is not this machine", hint="use http://127.0.0.1:PORT")
         name = unquote(headers.get(USER, "")) or "unknown"
         if not 0 < len(name) <= 200 or not name.isprintable():
@@ -81,3 +81,8 @@ class OpenGuard:
 
     def created(self, tx: Transaction, sender: Identity, on: str) -> None:
         """Need no note: everybody may do everything."""
+
+
+def is_this_machine(host: str) -> bool:
+    """Tell whether the header Host names loopback, with or without a port."""
+    return re.fullmatch(r"(localhost|\[::1\]|127(\.[0-9]{1,3}){3})(:[0-9]+)?", host) is not None

@@ -30,7 +30,7 @@ class Notices:
 
     def refused(self, person: str, action: str, on: str) -> None:
         """Note a refusal."""
-        place: Refused = (person[:200], action, on[:500])
+        place: Refused = (person[:200] if person.isprintable() else "?", action, on[:500] if on.isprintable() else "?")
         with self._change:
             self._refused[place if place in self._refused or len(self._refused) < MOST_HELD else _OTHERS] += 1
             self._wait()

@@ -17,6 +17,8 @@ from stratal.server.doorway import Doorway
 from stratal.server.ingest import Ingest, Limits
 from stratal.server.live import PATH as EVENTS
 from stratal.server.live import Live
+from stratal.server.signing_in import PREFIX as AUTH
+from stratal.server.signing_in import Auth
 from stratal.store.store import Store
 from stratal.webhooks.delivering import delivering
 
@@ -52,8 +54,6 @@ def serve(
         listens(_url(bound, tls))
         with delivering(store):
             server.run(sockets=[bound])
-        if guard is not None:
-            guard.close()
 
 
 @contextlib.contextmanager
@@ -63,8 +63,6 @@ def serving(
     """Serve beside a block, from a thread of this process, and give the URL. For notebooks, examples and tests."""
     with listening(Surfaces(store, limits, guard), host=host, port=port) as url:
         yield url
-    if guard is not None:
-        guard.close()
 
 
 @contextlib.contextmanager
@@ -106,6 +104,7 @@ class Surfaces:
         # Opens the database: what is wrong with the store is said before anybody connects.
         self._ingest = Ingest(store, limits=limits, guard=guard)
         self._live = Live(store, guard=guard)
+        self._auth, self._guard = Auth(store, guard=guard), guard
         self._inside: App = self._pass if guard is None else Doorway(self._pass, guard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -115,8 +114,9 @@ class Surfaces:
         return await self._inside(scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        is_live = str(scope.get("path", "")).startswith(EVENTS)
-        return await (self._live if is_live else self._ingest)(scope, receive, send)
+        path = str(scope.get("path", ""))
+        surface = self._live if path.startswith(EVENTS) else self._auth if path.startswith(f"{AUTH}/") else self._ingest
+        return await surface(scope, receive, send)
 
     def end(self) -> None:
         """End what would never end by itself."""
@@ -125,6 +125,9 @@ class Surfaces:
     def _close(self) -> None:
         self._live.close()
         self._ingest.close()
+        self._auth.close()
+        if self._guard is not None:
+            self._guard.close()
 
 
 class _Server(uvicorn.Server):

@@ -48,10 +48,18 @@ def find_session(tx: Transaction, secret_digest: bytes) -> Session | None:
     return Session(person=found[0], created_ns=found[1], signed_in_ns=found[2], expires_ns=found[3])
 
 
-def rotate(tx: Transaction, secret_digest: bytes) -> str | None:
-    """Give a session a new secret if its own has served long enough; the old one stays good for a moment. None: it stays."""
+def is_due(tx: Transaction, secret_digest: bytes) -> bool:
+    """Tell whether a session's secret has served long enough, and the session does not end anyway."""
     found = find_session(tx, secret_digest)
-    if found is None or tx.now_ns - found.created_ns < ROTATE_S * SECOND_NS or found.expires_ns - tx.now_ns <= GRACE_S * SECOND_NS:
+    if found is None:
+        return False
+    return tx.now_ns - found.created_ns >= ROTATE_S * SECOND_NS and found.expires_ns - tx.now_ns > GRACE_S * SECOND_NS
+
+
+def rotate(tx: Transaction, secret_digest: bytes) -> str | None:
+    """Give a session a new secret if it is due; the old one stays good for a moment. None: it stays."""
+    found = find_session(tx, secret_digest)
+    if found is None or not is_due(tx, secret_digest):
         return None
     tx.run(_LAPSE, of=secret_digest, at=tx.now_ns + GRACE_S * SECOND_NS)
     return _add(tx, found.person, signed_in_ns=found.signed_in_ns)
