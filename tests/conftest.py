@@ -1,4 +1,7 @@
-"""Shared by all tests: a store in a temporary folder, victims to kill, and each statement compiled for PostgreSQL."""
+"""Shared by all tests: a store in a temporary folder or on PostgreSQL, victims to kill, and each statement compiled for PostgreSQL.
+
+What runs over both databases is listed in `postgres.py`; `pytest --over postgresql` runs all others over PostgreSQL, too.
+"""
 
 import os
 import shutil
@@ -14,6 +17,7 @@ os.environ["STRATAL_CAPTURE"] = "off"  # tests that are about capture turn it on
 os.environ["STRATAL_SYSTEM_METRICS_S"] = "0"
 os.environ["STRATAL_ON_ERROR"] = "raise"  # a test must not lose what it says; those that are about losing set "warn"
 
+from postgres import databases, lent, over, postgres_server  # noqa: F401  # fixtures
 from stratal.store import database
 from stratal.store.store import Store
 from stratal.testing.victims import Victims
@@ -55,23 +59,39 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--over", choices=["sqlite", "postgresql"], help="the one database to run over")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "new_place" in metafunc.fixturenames:
+        said = metafunc.config.getoption("--over")
+        metafunc.parametrize("new_place", [said] if said else over(metafunc.module.__name__, metafunc.function.__name__), indirect=True)
+
+
 @pytest.fixture
-def store(tmp_path: Path, migrated: Path):
-    shutil.copytree(migrated, tmp_path / "store")
-    opened = open_store(tmp_path / "store")
+def new_place(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path):
+    """Give a function that gives the place of an empty store of a name: a folder, or a URL of PostgreSQL."""
+    if request.param == "sqlite":
+        return lambda name: str(shutil.copytree(migrated, tmp_path / name))
+    lend = request.getfixturevalue("lent")
+    return lambda name: lend()
+
+
+@pytest.fixture
+def store(new_place):
+    opened = open_store(new_place("store"))
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def fresh_store(tmp_path: Path, migrated: Path):
-    """Make stores on demand, each in a folder of its own."""
+def fresh_store(new_place):
+    """Make stores on demand, each in a place of its own."""
     made: list[Store] = []
 
     def make() -> Store:
-        folder = tmp_path / f"fresh{len(made)}"
-        shutil.copytree(migrated, folder)
-        made.append(open_store(folder))
+        made.append(open_store(new_place(f"fresh{len(made)}")))
         return made[-1]
 
     yield make

@@ -15,8 +15,9 @@ from stratal.core.errors import Conflict, Damaged, Misuse, NotFound, Refused
 from stratal.core.people import Identity, acting_as
 from stratal.data.store import DatasetStore
 from stratal.data.tables import dataset_version
-from stratal.store.database import compile_statement
 from stratal.store.operations import operations_of
+from stratal.store.sqlite import SQLITE
+from stratal.store.statements import compile_statement
 from stratal.store.uses import holders_of
 from stratal.tracking.frames import frame_digest
 from stratal.tracking.opening import open_store, use_store
@@ -415,7 +416,7 @@ def test_the_migrated_table_is_the_declared_one(store):
     columns = store.database.connect().execute("pragma table_info(dataset_version)").fetchall()
     declared = [(c.name, not c.nullable, c.name in ("name", "version")) for c in dataset_version.columns]
     assert [(name, bool(notnull), bool(pk)) for _, name, _, notnull, _, pk in columns] == declared
-    assert compile_statement(dataset_version.select()).sql
+    assert compile_statement(dataset_version.select(), SQLITE).sql
 
 
 def test_importing_the_room_loads_no_heavy_library():

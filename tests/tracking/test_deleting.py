@@ -5,11 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from stratal.cli.app import main
 from stratal.core.errors import Conflict, Misuse, NotFound, Refused
 from stratal.core.ids import new_id, to_bytes
-from stratal.store import leases
+from stratal.store import leases, tables
 from stratal.store.events import events_since
 from stratal.store.journal import Writer, segments
 from stratal.store.store import Store
@@ -54,14 +55,15 @@ def _no(store: Store, id: str) -> int:
 
 def _rows(store: Store, id: str, no: int) -> dict[str, int]:
     """Count what the database holds of a run, by table. no: the number of its row, which is gone once it was purged."""
-    connection = store.database.connect()
-    counts = {"run": connection.execute("select count(*) from run where no = ?", [no]).fetchone()[0]}
-    for table in TABLES_OF_RUNS:
-        value = to_bytes(id) if table in ("participant", "kept_fact") else no
-        counts[table] = connection.execute(f"select count(*) from {table} where run = ?", [value]).fetchone()[0]
-    counts["blob_use"] = connection.execute("select count(*) from blob_use where holder = ?", [f"run:{id}"]).fetchone()[0]
-    connection.close()
-    return counts
+    with store.database.read(store.actor()) as tx:
+
+        def found(table: str, column: str, value: object) -> int:
+            rows = tables.metadata.tables[table]
+            return int(tx.value(select(func.count()).select_from(rows).where(rows.c[column] == value)))
+
+        counts = {"run": found("run", "no", no)}
+        counts |= {table: found(table, "run", to_bytes(id) if table in ("participant", "kept_fact") else no) for table in TABLES_OF_RUNS}
+        return counts | {"blob_use": found("blob_use", "holder", f"run:{id}")}
 
 
 def test_the_list_of_tables_is_whole(store: Store):
@@ -146,7 +148,8 @@ def test_a_purge_leaves_no_row_and_touches_no_other_run(store: Store):
     assert _rows(store, other.id, other_no) == kept
     with pytest.raises(NotFound):
         get_run(made.id, store=store)
-    assert store.database.connect().execute("pragma foreign_key_check").fetchall() == []
+    if not store.address:  # PostgreSQL lets no transaction end otherwise
+        assert store.database.connect().execute("pragma foreign_key_check").fetchall() == []
     assert store.database.connect().execute("select count(*) from tombstone").fetchone() == (1,)
 
 
@@ -184,7 +187,7 @@ def test_a_purged_run_never_rises_from_an_old_journal(store: Store, tmp_path: Pa
         assert snapshot.series(to_bytes(id), "m").n == 0
     assert _ids(store, "deleted is null or deleted is not null") == {other}, "what else the journal holds is settled"
     rows = _rows(store, id, no)
-    assert rows.pop("run") == 1, "the other run took its number"
+    assert rows.pop("run") == (0 if store.address else 1), "the other run took its number, where numbers are given again"
     assert rows["participant"] == rows["metric"] == rows["tag"] == rows["blob_use"] == 0
     with pytest.raises(NotFound, match="was purged"), store.command() as tx:
         leases.claim(tx, id, "test", ttl_s=1)

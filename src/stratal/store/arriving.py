@@ -161,6 +161,12 @@ def greet(tx: Transaction, writer: str, sender: Identity) -> None:
     tx.run(_SEEN, id=writer, sender=sender.name, now=tx.now_ns)
 
 
+def keep_alive(tx: Transaction, writer: str, *, is_alive: bool = True) -> None:
+    """Note that a writer of this process is alive, or is no more: other machines cannot see its journal."""
+    tx.run(_OPEN, writer=writer, owner=tx.actor.name, opened_ns=tx.now_ns)
+    tx.run(_SEEN, id=writer, sender=tx.actor.name, now=tx.now_ns if is_alive else 0)
+
+
 def alive_elsewhere(tx: Transaction) -> set[str]:
     """Give the writers on other machines that were alive a moment ago."""
     return {str(writer) for (writer,) in tx.rows(_ALIVE, since=tx.now_ns - int(ALIVE_S * SECOND_NS))}

@@ -5,14 +5,16 @@ event is never dropped, so that a reader who is too late is told so.
 """
 
 import re
+import time
 from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import bindparam, delete, func, select
 
 from stratal.core.ids import is_id
+from stratal.core.people import Identity
 from stratal.core.records import Record
-from stratal.store.database import Transaction
+from stratal.store.database import Database, Transaction
 from stratal.store.tables import event as t
 from stratal.store.tables import run
 
@@ -65,6 +67,21 @@ def events_since(tx: Transaction, seq: int, *, limit: int = 1000) -> list[Event]
 def latest_seq(tx: Transaction) -> int:
     """Give the newest event's number, 0 if there is none."""
     return int(tx.value(_LATEST))
+
+
+def wait(database: Database, seq: int, *, timeout_s: float) -> int:
+    """Wait for an event after `seq`, in whichever process, and give the newest one's number; after `timeout_s` the one there is.
+
+    PostgreSQL tells of it at once; SQLite is asked twenty times a second. For threads of their own: it blocks. Raises StoreDown.
+    """
+    until_s = time.monotonic() + timeout_s
+    while True:
+        with database.read(Identity(name="stratal")) as tx:
+            latest = latest_seq(tx)
+        left_s = until_s - time.monotonic()
+        if latest > seq or left_s <= 0:
+            return latest
+        database.wait_for_events(left_s)
 
 
 def oldest_seq(tx: Transaction) -> int:

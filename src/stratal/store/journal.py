@@ -154,6 +154,16 @@ class Writer:
             finally:
                 self._is_writing = False
 
+    @property
+    def written(self) -> int:
+        """How many frames it wrote."""
+        return self._sequence
+
+    @property
+    def is_shown(self) -> bool:
+        """Tell whether it holds a segment."""
+        return self._fd >= 0
+
     def show(self) -> None:
         """Hold a segment from now on, so that others see that this process lives before it writes. Raises StoreDown."""
         with self._lock:

@@ -7,15 +7,22 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import Engine, create_engine, event, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import StaticPool
 
 from stratal.core.clock import Clock, to_utc
 from stratal.core.errors import Misuse, StoreDown
 from stratal.core.people import Identity
-from stratal.store.database import Database
+from stratal.store.database import Database, insert
+from stratal.store.sqlite import SqliteDatabase
 from stratal.store.tables import about
 from stratal.version import __version__
+
+if TYPE_CHECKING:
+    from stratal.store.postgres import PostgresDatabase
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +31,8 @@ TARGET = "head"
 # The schema that began to say which release made it.
 _ABOUT_SINCE = 10
 _RELEASE = select(about.c.value).where(about.c.name == "release")
+_NEW_ABOUT = insert(about)
+_SAY_ABOUT = _NEW_ABOUT.on_conflict_do_update(index_elements=["name"], set_={"value": _NEW_ABOUT.excluded.value})
 _HINT = "make room or mend the disk, then call again; the store is as it was"
 
 
@@ -32,13 +41,13 @@ def newest_version() -> int:
     return max((int(path.name[:4]) for path in (FOLDER / "versions").glob("[0-9][0-9][0-9][0-9]_*.py")), default=0)
 
 
-def open_database(path: Path, *, power: bool = False, clock: Clock | None = None) -> Database:
+def open_database(path: Path, *, power: bool = False, clock: Clock | None = None) -> SqliteDatabase:
     """Open, make or migrate a database. An older one is backed up first, into a file beside it, which is kept.
 
     Raises Misuse if it is of a newer release, and says which one. Raises StoreDown if it cannot be migrated, for want of room for
     example: then it is as it was.
     """
-    database = Database(path, power=power, clock=clock)
+    database = SqliteDatabase(path, power=power, clock=clock)
     found, wanted = database.version(), newest_version()
     if found > wanted:
         raise _too_new(database, found, wanted)
@@ -50,20 +59,41 @@ def open_database(path: Path, *, power: bool = False, clock: Clock | None = None
     return database
 
 
-def _bring_up(database: Database, found: int, wanted: int) -> None:
+def open_service(dsn: str, name: str, *, clock: Clock | None = None) -> "PostgresDatabase":
+    """Open, make or migrate a database of a PostgreSQL server. Its backups are its own; a migration that fails changes nothing.
+
+    Raises Misuse if it is of a newer release, and says which one. Raises StoreDown if it cannot be reached or migrated.
+    """
+    try:
+        from stratal.store.postgres import PostgresDatabase  # whoever has no such store needs no driver
+    except ImportError as error:
+        raise Misuse(f"a store on PostgreSQL needs psycopg: {error}", hint="pip install 'stratal[postgres]'") from error
+
+    database = PostgresDatabase(dsn, name=name, clock=clock)
+    found, wanted = database.version(), newest_version()
+    if found > wanted:
+        raise _too_new(database, found, wanted)
+    if found < wanted:
+        with database.alone():
+            found = database.version()  # another process may have done it while this one waited
+            if found < wanted:
+                _migrate(database.engine(), wanted)
+                log.info("the store %s was migrated from schema %d to %d", name, found, wanted)
+    return database
+
+
+def _bring_up(database: SqliteDatabase, found: int, wanted: int) -> None:
     """Back up and migrate while nobody else writes, processes of the older release included."""
     with database.alone():
         backup = _back_up(database, found) if found else None
         try:
-            _migrate(database, wanted)
+            _migrate(_engine(database), wanted)
         except BaseException:
             if backup is not None:
                 backup.unlink(missing_ok=True)  # the database is as it was
             raise
     if backup is not None:
-        log.warning(
-            "the store %s was migrated from schema %d to %d; as it was it is kept in %s", database.path.parent, found, wanted, backup.name
-        )
+        log.warning("the store %s was migrated from schema %d to %d; as it was it is kept in %s", database.name, found, wanted, backup.name)
 
 
 def _too_new(database: Database, found: int, wanted: int) -> Misuse:
@@ -77,7 +107,7 @@ def _too_new(database: Database, found: int, wanted: int) -> Misuse:
     by = f", made by stratal {release}" if release else ""
     wants = f"'stratal>={release}'" if release else "-U stratal"
     return Misuse(
-        f"the store {database.path.parent} has schema {found}{by}; this is stratal {__version__}, which knows schema {wanted}",
+        f"the store {database.name} has schema {found}{by}; this is stratal {__version__}, which knows schema {wanted}",
         hint=f"install a newer release: pip install {wants}",
     )
 
@@ -92,7 +122,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
         raise StoreDown(f"the database cannot be migrated: {error.strerror}", hint=_HINT) from error
 
 
-def _back_up(database: Database, version: int) -> Path:
+def _back_up(database: SqliteDatabase, version: int) -> Path:
     """Copy the database, whole and synced, or leave nothing. Under the time of now: an older backup is never overwritten."""
     path = database.path
     now = to_utc(database.clock.now_ns()).strftime("%Y%m%dT%H%M%S")
@@ -112,30 +142,32 @@ def _back_up(database: Database, version: int) -> Path:
     return target
 
 
-def _migrate(database: Database, version: int) -> None:
-    """Run all missing revisions in one transaction."""
+def _engine(database: SqliteDatabase) -> Engine:
+    connection = database.connect()
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+    event.listen(engine, "begin", lambda began: began.exec_driver_sql("begin immediate"))
+    return engine
+
+
+def _migrate(engine: Engine, version: int) -> None:
+    """Run all missing revisions in one transaction, and close the engine."""
     from alembic.config import Config  # slow to import, and needed once per store and release
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory
-    from sqlalchemy import create_engine, event
-    from sqlalchemy.exc import SQLAlchemyError
-    from sqlalchemy.pool import StaticPool
 
     config = Config()
     config.set_main_option("script_location", str(FOLDER))
     scripts = ScriptDirectory.from_config(config)
-    connection = database.connect()
-    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-    event.listen(engine, "begin", lambda began: began.exec_driver_sql("begin immediate"))
     try:
         with EnvironmentContext(config, scripts, fn=lambda revision, _: scripts._upgrade_revs(TARGET, revision)) as context:
             with engine.begin() as began:
                 context.configure(connection=began, transactional_ddl=True)
                 context.run_migrations()
-                began.exec_driver_sql(f"pragma user_version = {version}")
+                if engine.dialect.name == "sqlite":
+                    began.exec_driver_sql(f"pragma user_version = {version}")
                 if version >= _ABOUT_SINCE:
-                    began.exec_driver_sql("insert or replace into about (name, value) values ('release', ?)", (__version__,))
+                    began.execute(_SAY_ABOUT, [{"name": "release", "value": __version__}, {"name": "schema", "value": str(version)}])
     except (sqlite3.Error, SQLAlchemyError) as error:
         raise StoreDown(f"the database cannot be made or migrated: {getattr(error, 'orig', error)}", hint=_HINT) from error
     finally:
-        connection.close()
+        engine.dispose()

@@ -1,4 +1,4 @@
-"""The store: one folder with journals, a database and blobs, and the two paths into it; or a spool for one behind a URL.
+"""The store: one folder with journals, a database and blobs, and the two paths into it; or journals here, and the rest behind a URL.
 
 Telemetry goes to the journal of this process and touches no database. Control is a command: one transaction, which first
 drains what it depends on. The database, and SQLAlchemy with it, is opened at the first command or query.
@@ -10,7 +10,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,14 +20,16 @@ from stratal.core.ids import to_bytes
 from stratal.core.people import Identity, current_actor
 from stratal.core.settings import Settings, load_settings
 from stratal.core.threads import start_aside
+from stratal.store.addresses import database_address
 from stratal.store.admitting import admitted
 from stratal.store.blobs import Blobs
 from stratal.store.callers import current_caller
+from stratal.store.compacting import compacting
 from stratal.store.disk import DiskBlobs
-from stratal.store.journal import Writer, living_writers
+from stratal.store.journal import Writer, living_writers, segments
 from stratal.store.locating import locate
 from stratal.store.marks import mark_spool, remote_url, spool_folder
-from stratal.store.uploading import upload_aside
+from stratal.store.uploading import finish_upload, shipping, upload_aside
 
 if TYPE_CHECKING:
     from stratal.store.cache import Cache
@@ -57,14 +59,18 @@ class Store:
         self.settings = settings or load_settings()
         self.clock = clock or SystemClock()
         # The server that this is a spool for, None for a store that lies in its folder.
-        self.remote = remote_url(str(url) if url is not None else self.settings.store or "")
-        if self.remote:
-            self.folder = locate(str(spool_folder(self.remote, self.settings.state_home)), self.settings, Path.cwd())
+        said = str(url) if url is not None else self.settings.store or ""
+        self.remote = remote_url(said)
+        # The database of a server that this store is in; its journals lie here.
+        self.address = database_address(said, self.settings.store)
+        if away := self.remote or (self.address and self.address.url):
+            self.folder = locate(str(spool_folder(away, self.settings.state_home)), self.settings, Path.cwd())
         else:
             self.folder = locate(str(url) if url is not None else None, self.settings, Path.cwd())
         self.is_power_safe = self.settings.durability == "power"
         self.journals = self.folder / "journal"
-        self.blobs: Blobs = DiskBlobs(self.folder / "blobs", power=self.is_power_safe)
+        blobs = Path(self.address.blobs) if self.address and self.address.blobs else self.folder / "blobs"
+        self.blobs: Blobs = DiskBlobs(blobs, power=self.is_power_safe)
         try:
             self._make()
         except StoreDown:
@@ -74,7 +80,7 @@ class Store:
     @property
     def url(self) -> str:
         """What another process opens this store with."""
-        return self.remote or str(self.folder)
+        return self.remote or (self.address.shown if self.address else str(self.folder))
 
     @property
     def writer(self) -> Writer:
@@ -82,7 +88,9 @@ class Store:
         place = (self.journals, self.is_power_safe)
         writer = _writers.get(place) or _writers.setdefault(place, Writer(self.journals, power=self.is_power_safe))
         if self.remote:
-            upload_aside(writer, self.remote, self.settings.user, self.settings.token)
+            upload_aside(writer, partial(shipping, self.folder, self.remote, self.settings.user, self.settings.token))
+        elif self.address and self._applier is not None:
+            upload_aside(writer, partial(compacting, writer, self.settle, self._say_alive))
         elif writer.on_full is None and self._applier is not None:
             writer.on_full = self._settle_aside
         return writer
@@ -141,7 +149,9 @@ class Store:
         from stratal.store.arriving import alive_elsewhere  # as above
 
         with self.database.read(self.actor()) as tx:
-            return living_writers(self.journals) | alive_elsewhere(tx)
+            elsewhere = alive_elsewhere(tx)
+        here = {name[:16] for name in segments(self.journals)} if elsewhere else set()  # of these the files say it, at once
+        return living_writers(self.journals) | (elsewhere - here)
 
     def settle(self) -> int:
         """Settle all journals now, and give the number of frames; unlinks dead segments when there are many."""
@@ -159,6 +169,12 @@ class Store:
                 f"the store {self.folder} cannot be made: {error.strerror}", hint="choose another folder with STRATAL_STORE"
             ) from error
 
+    def _say_alive(self, is_alive: bool) -> None:
+        from stratal.store.arriving import keep_alive  # as above
+
+        with self.settler.transaction(self.actor()) as tx:
+            keep_alive(tx, self.writer.id, is_alive=is_alive)
+
     def _settle_aside(self) -> None:
         """Settle in a thread of its own: a process that logs without end, and that nobody reads, must not fill the disk."""
         if self._aside is None or not self._aside.is_alive():
@@ -173,7 +189,7 @@ class Store:
     @cached_property
     def database(self) -> "Database":
         """The database, made or migrated when it is opened first."""
-        from stratal.store.migrating import open_database  # SQLAlchemy: a process that only logs must not pay for it
+        from stratal.store.migrating import open_database, open_service  # SQLAlchemy: a process that only logs must not pay for it
 
         if self.remote:
             raise Misuse(
@@ -181,6 +197,8 @@ class Store:
                 hint="read and decide where the store lies (--store FOLDER); commands and queries over HTTP are not in this version",
             )
         self._make()
+        if self.address:
+            return open_service(self.address.dsn, self.address.url, clock=self.clock)
         return open_database(self.folder / "stratal.db", power=self.is_power_safe, clock=self.clock)
 
     @cached_property
@@ -201,6 +219,8 @@ class Store:
         """Close the database's connections and this process's segment."""
         if self._aside is not None and self._aside is not threading.current_thread():
             self._aside.join()  # it would find its connections closed under its hands
+        if self.address:
+            finish_upload(self.writer)  # as above
         self.writer.close()
         if "database" in self.__dict__:
             self.database.close()

@@ -1,0 +1,439 @@
+"""The database as a service: PostgreSQL, and this process's connections to it.
+
+Writers of all processes and machines wait in the queue of one advisory lock, which the server gives back when a
+transaction ends, however it ends. So numbers, offsets and events are committed in the order in which they were given, and
+who follows the events misses none. Readers wait for nobody. docs/postgres.md says what that costs.
+"""
+
+import contextlib
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from struct import Struct
+from typing import Any, LiteralString, NamedTuple
+
+import psycopg
+from psycopg import errors as server
+from psycopg.adapt import Dumper, PyFormat
+from psycopg.pq import Format, TransactionStatus
+from psycopg.types.numeric import Int4BinaryDumper, Int8BinaryDumper, NumericBinaryLoader
+from psycopg.types.string import BytesBinaryDumper
+from sqlalchemy import BigInteger, Double, Engine, Integer, LargeBinary, Text, create_engine
+from sqlalchemy.dialects.postgresql import psycopg as spoken
+from sqlalchemy.dialects.postgresql.base import PGTypeCompiler
+from sqlalchemy.engine import Dialect
+from sqlalchemy.pool import StaticPool
+
+from stratal.core.clock import Clock
+from stratal.core.errors import Bug, Conflict, Misuse, StoreDown, StratalError
+from stratal.core.people import Identity
+from stratal.store.database import Database
+from stratal.store.statements import Compiled, Row, Transaction
+
+POSTGRES: Dialect = spoken.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy has no type of it
+# The advisory lock of whoever writes; its number means nothing, and locks of other databases on the server are others.
+GATE = 0x5374726174616C
+# What is told when events were committed.
+CHANNEL = "stratal_events"
+# Seconds: for a server that restarts under a process that knew it; for the writers before one; for one that froze in a transaction.
+AWAY_S, QUEUE_S, FROZEN_S = 15.0, 30, 60
+# Idle readers kept open per process, and statements kept prepared per connection: more than the rooms have. Guesses.
+MOST_IDLE, MOST_PREPARED = 8, 500
+
+_BEGIN: LiteralString = f"begin isolation level read committed; select pg_advisory_xact_lock({GATE})"
+_BEGIN_READ: LiteralString = "begin isolation level repeatable read read only"
+_SETTINGS: LiteralString = (
+    f"set lock_timeout = '{QUEUE_S}s'; set client_min_messages = warning; set statement_timeout = 0;"
+    # whoever froze or lost its network inside a transaction must not hold the gate for hours
+    f"set idle_in_transaction_session_timeout = '{FROZEN_S}s';"
+    "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 4;"
+    "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
+)
+_READER_SETTINGS: LiteralString = "set idle_in_transaction_session_timeout = 0"
+_TABLES: LiteralString = (
+    "select to_regclass('about') is not null, to_regclass('alembic_version') is not null, current_setting('server_encoding')"
+)
+# The highest revision that was run: since they have come side by side, the last one of the chain may have a lower number.
+_VERSION: LiteralString = "select value from about where name = 'schema'"
+_OLD_VERSION: LiteralString = "select coalesce(max(version_num), '0') from alembic_version"
+_VALUES = re.compile(r"\) VALUES \((?P<values>[^()]*)\)(?P<rest>.*)\Z", re.DOTALL)
+_PARAMETER = re.compile(r"\$[0-9]+(::[A-Z]+)?")
+_TARGET = re.compile(r"ON CONFLICT \(([a-z_, ]+)\) DO UPDATE")
+_LONG, _INT, _DOUBLE, _SIZE, _ARRAY = Struct(">iq"), Struct(">ii"), Struct(">id"), Struct(">i"), Struct(">iiIii")
+_NULL = _SIZE.pack(-1)
+# Per type of column: the server's numbers of an array and of its elements, and how an element is sent, its size in front.
+_ARRAYS: tuple[tuple[type, str, int, int, Callable[[Any], bytes]], ...] = (
+    (BigInteger, "bigint", 1016, 20, lambda value: _LONG.pack(8, int(value))),
+    (Integer, "integer", 1007, 23, lambda value: _INT.pack(4, int(value))),
+    (Double, "double precision", 1022, 701, lambda value: _DOUBLE.pack(8, float(value))),
+    (Text, "text", 1009, 25, lambda value: _sized(value.encode())),
+    (LargeBinary, "bytea", 1001, 17, lambda value: _sized(bytes(value))),
+)
+
+_HINT = "write postgresql://USER@HOST/DATABASE"
+
+Connection = psycopg.Connection[Row]
+
+
+class _Driver:
+    dialect = POSTGRES
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor(binary=True)
+
+    def run(self, compiled: Compiled, values: Row) -> psycopg.Cursor[Row]:
+        try:
+            return self._cursor.execute(compiled.sql, values)
+        except psycopg.DataError as error:
+            if (clean := _without_nul(values)) == values:
+                raise _ours(error) from error
+            return self.run(compiled, clean)  # refused here, before anything was sent
+        except psycopg.Error as error:
+            raise _ours(error) from error
+
+    def run_many(self, compiled: Compiled, rows: Sequence[Row]) -> None:
+        rows = [_without_nul(row) for row in rows]
+        bulk = _bulk(compiled, rows)
+        try:
+            if bulk is None:
+                self._cursor.executemany(compiled.sql, rows)
+            else:
+                self._cursor.execute(bulk[0], bulk[1])
+        except psycopg.Error as error:
+            raise _ours(error) from error
+
+
+class _BytewiseTexts(PGTypeCompiler):
+    def visit_TEXT(self, type_: Text, **_: Any) -> str:  # noqa: N802  # SQLAlchemy's name for it
+        return 'TEXT COLLATE "C"'
+
+
+class PostgresDatabase(Database):
+    """One database of a PostgreSQL server."""
+
+    _connection: Connection | None
+    _readers: list[Connection]
+    _listener: Connection | None
+
+    def __init__(self, dsn: str, *, name: str, clock: Clock | None = None) -> None:
+        """dsn: as libpq takes it, password included. name: the same without."""
+        self._dsn = dsn
+        self._was_there = False
+        self._retired: list[Connection] = []
+        super().__init__(name=name, clock=clock)
+
+    @contextlib.contextmanager
+    def write(self, actor: Identity) -> Iterator[Transaction]:
+        with self._one_writer:
+            if self._connection is not None and _is_open(self._connection):
+                raise Bug("a transaction was opened inside another one", hint="pass the outer one on")
+            connection: Connection | None = None
+            try:
+                connection = self._begin_write()
+                tx = Transaction(_Driver(connection), now_ns=self.clock.now_ns(), actor=actor, is_write=True)
+                yield tx
+                self.fault("before commit")
+                if self._connection is not connection:
+                    raise Bug("this process was forked inside a transaction, which is its parent's", hint="fork before or after it")
+                _commit(connection, has_told=tx.has_told)
+            except BaseException:  # also an interrupt right after `begin`
+                if self._connection is not None and connection in (self._connection, None):
+                    self._connection = _rolled_back(self._connection)
+                self.forget()
+                raise
+            self.fault("after commit")
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._one_writer:
+            self._begin_write()
+            try:
+                yield
+            finally:
+                if self._connection is not None:
+                    self._connection = _rolled_back(self._connection)
+
+    @contextlib.contextmanager
+    def read(self, actor: Identity) -> Iterator[Transaction]:
+        process, readers, connection = os.getpid(), self._readers, self._begin_read()
+        try:
+            yield Transaction(_Driver(connection), now_ns=self.clock.now_ns(), actor=actor, is_write=False)
+        finally:
+            if os.getpid() == process:  # else this is a child that was forked inside: it is its parent's
+                self._give_back(readers, connection)
+
+    def checkpoint(self) -> bool:
+        """Do nothing: a commit is synced by the server before it answers."""
+        return True
+
+    def version(self) -> int:
+        readers, connection = self._readers, self._begin_read()
+        try:
+            with _errors():
+                has_about, has_old, encoding = connection.execute(_TABLES).fetchone() or (False, False, "")
+                if encoding != "UTF8":
+                    raise Misuse(
+                        f"{self.name} is encoded as {encoding}", hint="make it with: createdb --encoding UTF8 --template template0 NAME"
+                    )
+                found = connection.execute(_VERSION).fetchone() if has_about else None
+                if found is None and has_old:
+                    found = connection.execute(_OLD_VERSION).fetchone()
+        finally:
+            self._give_back(readers, connection)
+        return int(found[0]) if found else 0
+
+    def wait_for_events(self, most_s: float) -> None:
+        listening = self._listening
+        if not listening.acquire(timeout=most_s):
+            return
+        try:  # one thread waits at the socket, and the others for it
+            if (listener := self._listener) is None:
+                self._listener = self.connect()
+                self._listener.execute(f"listen {CHANNEL}", prepare=False)
+                return  # what was committed before this was told to nobody
+            for _ in listener.notifies(timeout=most_s, stop_after=1):
+                pass
+        except psycopg.OperationalError:  # the server went away, or this was closed: the caller's next look says more
+            if self._listener is not None:
+                self._listener.close()
+            self._listener = None
+        finally:
+            listening.release()
+
+    def close(self) -> None:
+        with self._one_writer:
+            if self._listener is not None:
+                self._listener.close()
+            self._retired, connection = self._readers, self._connection
+            self._fresh()
+            while self._retired:  # one that is in use is closed by who uses it
+                self._retired.pop().close()
+            if connection is not None:
+                connection.close()
+
+    def connect(self) -> Connection:
+        """Open one more connection, set up as all are. Waits for a server that was there and is away, for seconds."""
+        until_s = time.monotonic() + (AWAY_S if self._was_there else 0)
+        while True:
+            try:
+                made = psycopg.connect(self._dsn, autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=1)
+                made.prepared_max = MOST_PREPARED
+                _adapt(made)
+                made.execute(_SETTINGS, prepare=False)
+                break
+            except psycopg.OperationalError as error:
+                if time.monotonic() > until_s:
+                    raise _ours(error, f"{self.name} cannot be reached") from error
+                time.sleep(0.1)
+            except psycopg.ProgrammingError as error:
+                raise Misuse(f"{self.name} is no address of a database: {_first_line(error)}", hint=_HINT) from error
+        self._was_there = True
+        return made
+
+    def engine(self) -> Engine:
+        """Give an engine of one connection, for migrations. Texts of its tables compare by their bytes, as SQLite's do."""
+        engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(self._dsn), poolclass=StaticPool)
+        engine.dialect.type_compiler_instance = _BytewiseTexts(engine.dialect)
+        return engine
+
+    def _fresh(self) -> None:
+        self._connection = None
+        self._readers = []
+        self._listener = None
+        self._listening = threading.Lock()
+
+    def _orphan(self) -> None:
+        """Nothing is closed: that would say goodbye on the parent's sockets."""
+        _orphans.append((self._connection, self._readers, self._retired, self._listener))
+        self._retired = []
+
+    def _begin_write(self) -> Connection:
+        """Begin, at the gate; with a new connection if the old one was lost meanwhile."""
+        if self._connection is not None:
+            with contextlib.suppress(psycopg.OperationalError, psycopg.InternalError):
+                return self._pass_gate(self._connection)
+            self._connection.close()
+        self._connection = self.connect()
+        with _errors():
+            return self._pass_gate(self._connection)
+
+    def _pass_gate(self, connection: Connection) -> Connection:
+        try:
+            connection.execute(_BEGIN, prepare=False)
+        except server.LockNotAvailable as error:
+            raise StoreDown(f"other writers have kept {self.name} busy for {QUEUE_S} s", hint="try again; nothing has changed") from error
+        return connection
+
+    def _begin_read(self) -> Connection:
+        while True:
+            try:
+                connection = self._readers.pop()
+            except IndexError:
+                break
+            with contextlib.suppress(psycopg.OperationalError, psycopg.InternalError):  # lost while it was idle
+                connection.execute(_BEGIN_READ, prepare=False)
+                return connection
+        connection = self.connect()
+        with _errors():
+            connection.execute(_READER_SETTINGS, prepare=False)
+            connection.execute(_BEGIN_READ, prepare=False)
+        return connection
+
+    def _give_back(self, readers: list[Connection], connection: Connection) -> None:
+        left = _ended(connection)
+        if left is not None and readers is self._readers and len(readers) < MOST_IDLE:
+            readers.append(left)
+        elif left is not None:
+            left.close()
+
+
+_orphans: list[object] = []
+
+
+def _commit(connection: Connection, *, has_told: bool) -> None:
+    """Commit, and tell those who listen. Raises StoreDown, and says so where nobody knows whether it was committed."""
+    if connection.info.transaction_status == TransactionStatus.INERROR:
+        raise Bug("a transaction went on after a statement of it had failed")
+    try:
+        connection.execute(f"notify {CHANNEL}; commit" if has_told else "commit", prepare=False)
+    except psycopg.OperationalError as error:
+        raise StoreDown(
+            f"the connection to the database was lost while a change was committed: {_first_line(error)}",
+            hint="whether it was made is unknown: look before you do it again",
+        ) from error
+    except psycopg.Error as error:
+        raise _ours(error) from error
+
+
+def _is_open(connection: Connection) -> bool:
+    return not connection.closed and connection.info.transaction_status != TransactionStatus.IDLE
+
+
+def _rolled_back(connection: Connection) -> Connection | None:
+    """Roll back; None if the connection cannot be used any more, and is closed."""
+    return _ended(connection, "rollback")
+
+
+def _ended(connection: Connection, how: LiteralString = "commit") -> Connection | None:
+    """End a transaction. Readers end by a commit: after a rollback psycopg forgets its prepared statements."""
+    status = connection.info.transaction_status
+    if status == TransactionStatus.IDLE and not connection.closed:
+        return connection
+    if status in (TransactionStatus.INTRANS, TransactionStatus.INERROR):
+        with contextlib.suppress(psycopg.Error):
+            connection.execute(how, prepare=False)
+            return connection
+    connection.close()  # lost, or interrupted inside a statement: the server rolls back
+    return None
+
+
+def _bulk(compiled: Compiled, rows: Sequence[Row]) -> "tuple[str, list[_Array]] | None":
+    """Write an insert of many rows as one statement with an array per column; None for other statements."""
+    table = getattr(compiled.statement, "table", None)
+    found = _VALUES.search(compiled.sql)
+    if len(rows) < 2 or table is None or found is None or "$" in found["rest"]:
+        return None
+    values = [value.strip() for value in found["values"].split(",")]
+    if len(values) != len(compiled.order) or not all(_PARAMETER.fullmatch(value) for value in values):
+        return None
+    if (target := _TARGET.search(compiled.sql)) is not None:  # PostgreSQL changes a row once per statement
+        places = [compiled.order.index(name.strip()) for name in target[1].split(",")]
+        if len({tuple(row[place] for place in places) for row in rows}) < len(rows):
+            return None
+    kinds = [next(kind for kind in _ARRAYS if isinstance(table.c[name].type, kind[0])) for name in compiled.order]
+    arrays = ", ".join(f"${number}::{kind[1]}[]" for number, kind in enumerate(kinds, 1))
+    sql = f"{compiled.sql[: found.start()]}) SELECT * FROM unnest({arrays}){found['rest']}"
+    columns = zip(*rows, strict=True)
+    return sql, [
+        _Array(array, _ARRAY.pack(1, 1, element, len(rows), 1) + b"".join([_NULL if value is None else pack(value) for value in column]))
+        for (_, _, array, element, pack), column in zip(kinds, columns, strict=True)
+    ]
+
+
+def _sized(body: bytes) -> bytes:
+    return _SIZE.pack(len(body)) + body
+
+
+def _without_nul(values: Row) -> Row:
+    """Put U+2400 for U+0000, which PostgreSQL's texts cannot hold."""
+    if any(isinstance(value, str) and "\0" in value for value in values):
+        return tuple(value.replace("\0", "\u2400") if isinstance(value, str) else value for value in values)
+    return values
+
+
+class _IntDumper(Int8BinaryDumper):
+    """One width for all: a statement is prepared once."""
+
+
+class _BoolDumper(Int4BinaryDumper):
+    """The width that casts to any column: our booleans are 0 and 1."""
+
+
+class _Array(NamedTuple):
+    """A column of values as the server reads arrays. oid: its number of the type."""
+
+    oid: int
+    body: bytes
+
+
+class _ArrayDumper(Dumper):
+    format = Format.BINARY
+
+    def get_key(self, obj: _Array, _format: PyFormat) -> Any:
+        return (self.cls, obj.oid)
+
+    def upgrade(self, obj: _Array, _format: PyFormat) -> "_ArrayDumper":
+        made = type(self)(self.cls, self.connection)
+        made.oid = obj.oid
+        return made
+
+    def dump(self, obj: _Array) -> bytes:
+        return obj.body
+
+
+class _NumberLoader(NumericBinaryLoader):
+    """Sums of whole numbers come as NUMERIC."""
+
+    def load(self, data: Any) -> Any:
+        number = super().load(data)
+        return int(number) if number == number.to_integral_value() else float(number)
+
+
+def _adapt(connection: psycopg.Connection[Row]) -> None:
+    adapters = connection.adapters
+    adapters.register_dumper(int, _IntDumper)
+    adapters.register_dumper(bool, _BoolDumper)
+    adapters.register_dumper(bytes, BytesBinaryDumper)
+    adapters.register_dumper(_Array, _ArrayDumper)
+    adapters.register_loader("numeric", _NumberLoader)
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    """Turn the driver's errors into ours."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise _ours(error) from error
+
+
+def _ours(error: psycopg.Error, what: str = "the database cannot be used") -> StratalError:
+    said = _first_line(error)
+    if isinstance(error, server.SerializationFailure | server.DeadlockDetected):
+        return Conflict(f"somebody else changed the same rows: {said}", hint="try again; nothing has changed")
+    if isinstance(error, psycopg.IntegrityError):
+        return Conflict(f"the store refused a row: {said}", hint="read the present state and decide again")
+    if isinstance(error, server.InsufficientPrivilege | server.ReadOnlySqlTransaction):
+        return StoreDown(f"{what}: {said}", hint="the user needs the right to create, read and write tables in this database")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | server.IdleInTransactionSessionTimeout):
+        return StoreDown(f"{what}: {said}", hint="see that the server is there and takes this user; nothing has changed")
+    if isinstance(error, psycopg.DataError):
+        return Misuse(f"the database cannot hold a value: {said}")
+    return Bug(f"the driver was used wrongly: {said}")
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
