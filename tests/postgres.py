@@ -44,6 +44,7 @@ ON_BOTH = {
     "test_ingest",
 }
 SQLITE_ONLY = {
+    "test_spawned_processes_join_a_living_run_without_a_new_epoch",  # the fork server keeps the state folder of the first test
     "test_a_process_that_only_logs_settles_what_it_filled",
     "test_an_interrupt_right_after_a_statement_leaves_no_transaction_and_no_gate",
     "test_a_transaction_inside_another_one_of_its_thread_is_our_bug_and_harms_neither",
