@@ -13,7 +13,7 @@ from stratal.core.clock import SECOND_NS, SystemClock
 from stratal.core.errors import Misuse
 from stratal.core.people import Identity
 from stratal.core.settings import Settings
-from stratal.store import database
+from stratal.store import statements
 from stratal.store.store import Store
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import ReadRun
@@ -296,7 +296,7 @@ def test_a_token_of_another_order_and_an_impossible_limit_are_refused(store: Sto
 
 def test_every_search_compiles_for_postgresql(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
-    monkeypatch.setattr(database, "on_compile", [lambda statement: compiled.append(str(statement.compile(dialect=postgresql.dialect())))])
+    monkeypatch.setattr(statements, "on_compile", [lambda statement: compiled.append(str(statement.compile(dialect=postgresql.dialect())))])
     text = (
         "params.x > 1 and not (params.m ilike 'G%' or tags.t like '_') and metrics.auc between 0 and 1 and name = 'x' and duration > '1m'"
         " and status != 'lost' and id like 'a%' and params.y in (1, 'b', true) and group is null and ended > 'now'"
