@@ -53,6 +53,12 @@ def test_a_password_comes_from_standard_input(run, monkeypatch: pytest.MonkeyPat
     assert code == 2 and "unexpected" in err.lower(), "an argument would be seen in the list of processes"
 
 
+def test_a_person_is_bound_to_a_provider(run):
+    run("user", "add", "ada", "--admin")
+    assert "signs in as https://id.example u1" in run("user", "bind", "ada", "https://id.example u1")[1]
+    assert json.loads(run("user", "bind", "ada", "", "--json")[1])["subject"] == ""
+
+
 def test_a_locked_out_user_is_shown_as_such(run):
     run("user", "add", "ada", "--admin")
     run("user", "add", "bob")

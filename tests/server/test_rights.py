@@ -51,6 +51,8 @@ ROWS = {
         "POST /login": "everybody",
         "POST /logout": "anybody",
         "GET /me": "anybody",
+        "GET /oidc/login": "everybody",
+        "GET /oidc/callback": "everybody",
     },
 }
 

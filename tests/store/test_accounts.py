@@ -176,6 +176,19 @@ def test_who_joins_a_group_holds_what_it_holds_until_they_leave_it(accounts: Acc
         assert {each.role for each in accounts.grants(person="bob")} == expected
 
 
+def test_a_subject_of_a_provider_is_one_person_only(accounts: AccessStore):
+    accounts.add_person(name="bob", subject="https://id.example u1")
+    with pytest.raises(Conflict, match="subject"):
+        accounts.add_person(name="carl", subject="https://id.example u1")
+    with pytest.raises(Conflict, match="bob's already"):
+        accounts.bind(name="ada", subject="https://id.example u1")
+    with pytest.raises(Misuse, match="no subject"):
+        accounts.bind(name="ada", subject="u1")
+    assert accounts.bind(name="bob", subject="").subject == ""
+    assert accounts.bind(name="Ada", subject="https://id.example u1").subject == "https://id.example u1"
+    assert [each.action for each in accounts.changes(limit=2)] == ["bind", "bind"]
+
+
 def test_every_change_is_in_the_log_with_who_did_it_and_without_secrets(accounts: AccessStore, store: Store):
     with acting_as(Identity(name="ada", is_authenticated=True)):
         accounts.add_person(name="bob")

@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
     user.command("disable")(_disable)
     user.command("enable")(_enable)
     user.command("password")(_password)
+    user.command("bind")(_bind)
     user.command("log")(_log)
     token = typer.Typer(help="Tokens, by which programs sign in: make, list, revoke.", no_args_is_help=True)
     token.command("create")(_create)
@@ -90,6 +91,17 @@ def _disable(name: Name, store: StoreUrl = None, json: Json = False) -> None:
 def _enable(name: Name, store: StoreUrl = None, json: Json = False) -> None:
     """Let somebody in again; their tokens work as before."""
     _say(_accounts(store).enable(name=name), "may sign in again", json)
+
+
+def _bind(
+    name: Name,
+    subject: Annotated[str, typer.Argument(help="'ISSUER SUBJECT', as the provider says them; '' for none.", metavar="SUBJECT")],
+    store: StoreUrl = None,
+    json: Json = False,
+) -> None:
+    """Let somebody sign in as an OIDC provider's subject."""
+    bound = _accounts(store).bind(name=name, subject=subject)
+    _say(bound, f"signs in as {bound.subject}" if bound.subject else "signs in by no provider", json)
 
 
 def _password(name: Name, store: StoreUrl = None, json: Json = False) -> None:

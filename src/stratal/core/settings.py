@@ -8,7 +8,7 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from stratal.core.errors import Misuse
@@ -29,6 +29,7 @@ KEYS = (
     "server_auth",
     "webhook_hosts",
 )
+TABLES = ("oidc",)
 DURABILITIES = ("process", "power")
 ON_ERROR = ("warn", "raise")
 # As others do it: a curve of some hours has a thousand points, and sampling costs nothing to speak of.
@@ -82,6 +83,23 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Oidc:
+    """The identity provider by which people sign in: the table `[oidc]` of `stratal.toml`, or STRATAL_OIDC_<KEY>."""
+
+    # The provider's own name for itself, an https URL; below it lies .well-known/openid-configuration.
+    issuer: str
+    # What the provider knows this server by.
+    client_id: str
+    # "" for a public client, which PKCE alone protects. Never printed.
+    client_secret: str = field(default="", repr=False)
+    # Asked for; `openid` is needed, `profile` brings names.
+    scope: str = "openid profile email"
+    # The claims that become the name of a new person, and their groups.
+    name_claim: str = "preferred_username"
+    groups_claim: str = "groups"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ranks:
     """What a launcher said about this process, in torchrun's variable names."""
 
@@ -121,6 +139,24 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
     _check_choice("durability", settings.durability, DURABILITIES)
     _check_choice("on_error", settings.on_error, ON_ERROR)
     return settings
+
+
+def load_oidc(folder: Path | None = None, environ: Mapping[str, str] | None = None) -> Oidc | None:
+    """Read the identity provider for a working folder, None if none is set. Raises Misuse for an unknown key, or half of one."""
+    environ = os.environ if environ is None else environ
+    keys = tuple(each.name for each in fields(Oidc))
+    said = _file(folder or Path.cwd()).get("oidc", {})
+    if not isinstance(said, dict) or not set(said) <= set(keys):
+        raise Misuse(f"the table [oidc] of {FILE} has unknown settings", hint=f"known are: {', '.join(keys)}")
+    found = {key: str(value) for key, value in said.items()}
+    for key in keys:
+        if value := environ.get(f"STRATAL_OIDC_{key.upper()}"):
+            found[key] = value
+    if not found:
+        return None
+    if not found.get("issuer") or not found.get("client_id"):
+        raise Misuse("an identity provider needs an issuer and a client_id", hint="set STRATAL_OIDC_ISSUER and STRATAL_OIDC_CLIENT_ID")
+    return Oidc(**found)
 
 
 def place() -> tuple[str | None, ...]:
@@ -169,6 +205,10 @@ def set_variable(name: str, value: str) -> None:
 
 
 def _file_settings(folder: Path) -> dict[str, object]:
+    return {key: value for key, value in _file(folder).items() if key not in TABLES}
+
+
+def _file(folder: Path) -> dict[str, object]:
     for place in (folder, *folder.parents):
         path = place / FILE
         if path.is_file():
@@ -176,7 +216,7 @@ def _file_settings(folder: Path) -> dict[str, object]:
                 found = tomllib.loads(path.read_text(encoding="utf-8"))
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise Misuse(f"{path} is not valid TOML: {error}") from error
-            if unknown := sorted(set(found) - set(KEYS)):
+            if unknown := sorted(set(found) - {*KEYS, *TABLES}):
                 raise Misuse(f"{path} has unknown settings: {', '.join(unknown)}", hint=f"known are: {', '.join(sorted(KEYS))}")
             return found
     return {}

@@ -45,10 +45,10 @@ def read_credentials(headers: Mapping[str, str], peer: Peer) -> Said:
     raise Unauthenticated("this server asks who you are", hint=_HINT)
 
 
-def cookies(headers: Mapping[str, str]) -> list[str]:
-    """Give the values of our cookie."""
+def cookies(headers: Mapping[str, str], wanted: str = COOKIE) -> list[str]:
+    """Give the values of a cookie."""
     pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
-    return [value for name, _, value in pairs if name == COOKIE]
+    return [value for name, _, value in pairs if name == wanted]
 
 
 def session_secret(headers: Mapping[str, str]) -> str:

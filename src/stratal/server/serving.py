@@ -11,12 +11,14 @@ from pathlib import Path
 import uvicorn
 
 from stratal.core.errors import Misuse, StoreDown
+from stratal.core.settings import load_oidc
 from stratal.server.asgi import App, Receive, Scope, Send, live
 from stratal.server.authenticating import AccessGuard
 from stratal.server.doorway import Doorway
 from stratal.server.ingest import Ingest, Limits
 from stratal.server.live import PATH as EVENTS
 from stratal.server.live import Live
+from stratal.server.openid import Provider
 from stratal.server.signing_in import PREFIX as AUTH
 from stratal.server.signing_in import Auth
 from stratal.store.store import Store
@@ -104,7 +106,8 @@ class Surfaces:
         # Opens the database: what is wrong with the store is said before anybody connects.
         self._ingest = Ingest(store, limits=limits, guard=guard)
         self._live = Live(store, guard=guard)
-        self._auth, self._guard = Auth(store, guard=guard), guard
+        oidc = load_oidc() if guard is not None else None
+        self._auth, self._guard = Auth(store, guard=guard, provider=Provider(oidc) if oidc is not None else None), guard
         self._inside: App = self._pass if guard is None else Doorway(self._pass, guard)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

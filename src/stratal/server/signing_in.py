@@ -1,13 +1,19 @@
-"""Signing in by a browser: /auth/login, /auth/logout, /auth/me. A session is a row of the store, and a cookie that no script can read.
+"""Signing in by a browser: /auth/login, /auth/logout, /auth/me, and /auth/oidc for a provider of identities.
+
+A session is a row of the store, and a cookie that no script can read.
 
 Changes need the header x-stratal-csrf beside the cookie, and a page of this server to come from; the guard sees to both.
 """
 
 import asyncio
+import base64
+import hmac
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -16,12 +22,16 @@ from stratal.core.people import Grant, Identity
 from stratal.core.records import Record
 from stratal.server.asgi import Answer, Failed, Gone, Receive, Request, Scope, Send, json_answer, live, refusal, send_answer
 from stratal.server.authenticating import AccessGuard, Admitted
-from stratal.server.credentials import COOKIE, csrf_of, is_from_here, session_secret
+from stratal.server.credentials import COOKIE, cookies, csrf_of, is_from_here, session_secret
 from stratal.server.failures import in_http
-from stratal.server.guards import Guard, OpenGuard, is_this_machine
+from stratal.server.guards import Guard, OpenGuard, Unauthenticated, is_this_machine
+from stratal.server.openid import Attempt, Claimed, Provider
 from stratal.server.peers import current_peer
 from stratal.store.access import rows, sessions
+from stratal.store.access.records import Person
+from stratal.store.access.rules import check_person
 from stratal.store.access.secrets import digest
+from stratal.store.database import Transaction
 from stratal.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -29,7 +39,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Answer]]
 
-PREFIX = "/auth"
+PREFIX, OIDC_PATH = "/auth", "/auth/oidc"
+# The cookie of a sign-in through a provider that is under way, and for how many seconds it may be.
+ATTEMPT, ATTEMPT_S = "stratal_oidc", 600
+# Who adds people that a provider knows.
+PROVIDER = Identity(name="stratal", is_authenticated=True)
 # What a body may hold, how long its pieces and all of it may take, threads for sessions. Guesses.
 MOST_BYTES, PIECE_S, WHOLE_S, THREADS = 16 << 10, 5.0, 15.0, 2
 _SAFE = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
@@ -64,11 +78,18 @@ class Auth:
     """The handler of /auth, over one store and the guard of its server."""
 
     # Method, path below the prefix, the name of what answers it.
-    ROUTES = (("POST", "/login", "_login"), ("POST", "/logout", "_logout"), ("GET", "/me", "_me"))
+    ROUTES = (
+        ("POST", "/login", "_login"),
+        ("POST", "/logout", "_logout"),
+        ("GET", "/me", "_me"),
+        ("GET", "/oidc/login", "_oidc_login"),
+        ("GET", "/oidc/callback", "_oidc_callback"),
+    )
 
-    def __init__(self, store: Store, *, guard: Guard | None = None) -> None:
-        self._store, self._guard = store, guard or OpenGuard()
+    def __init__(self, store: Store, *, guard: Guard | None = None, provider: Provider | None = None) -> None:
+        self._store, self._guard, self._provider = store, guard or OpenGuard(), provider
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stratal-auth")
+        self._far_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stratal-oidc")  # a slow provider holds up nobody else
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, as ASGI 3 says."""
@@ -86,6 +107,7 @@ class Auth:
     def close(self) -> None:
         """Take nothing more."""
         self._threads.shutdown(wait=True)
+        self._far_threads.shutdown(wait=True)
 
     async def _answer(self, request: Request) -> Answer:
         try:
@@ -132,13 +154,57 @@ class Auth:
 
         await self._in_thread(end)
         guard.forget()
-        return Answer(status=204, headers=(("set-cookie", _cookie(request, "", 0)),))
+        return Answer(status=204, headers=(("set-cookie", _cookie(request, COOKIE, "", 0)),))
 
     async def _me(self, request: Request) -> Answer:
         sender = await self._guard.identify(request.headers)
         if not isinstance(sender, Admitted):
             return json_answer(200, Me(name=sender.name, is_authenticated=False, by="name"))
         return await self._in_thread(lambda: self._tell(request, sender))
+
+    async def _oidc_login(self, request: Request) -> Answer:
+        provider = self._provided()
+        goes_to = _own_path(dict(parse_qsl(request.query)).get("next", "/"))
+        url, attempt = await self._far(lambda: provider.begin(_callback_uri(request), goes_to))
+        kept = base64.urlsafe_b64encode(msgspec.json.encode(attempt)).decode()
+        return Answer(status=303, headers=(("location", url), ("set-cookie", _cookie(request, ATTEMPT, kept, ATTEMPT_S, OIDC_PATH))))
+
+    async def _oidc_callback(self, request: Request) -> Answer:
+        provider, said = self._provided(), dict(parse_qsl(request.query))
+        attempt = _attempt(request)
+        if attempt is None or not hmac.compare_digest(said.get("state", "").encode(), attempt.state.encode()):
+            raise refusal(400, "state", "this sign-in was not begun in this browser, or too long ago", f"begin again at {OIDC_PATH}/login")
+        if not (code := said.get("code", "")):
+            why = said.get("error", "no code")
+            raise refusal(403, "refused", f"the identity provider refused: {why[:100]!r}", f"begin again at {OIDC_PATH}/login")
+        claimed = await self._far(lambda: provider.finish(code, attempt, _callback_uri(request)))
+        return await self._in_thread(lambda: self._come_back(request, claimed, _own_path(attempt.goes_to)))
+
+    def _come_back(self, request: Request, claimed: Claimed, goes_to: str) -> Answer:
+        """Sign in who the provider knows; somebody new is added, and may do what their groups may."""
+        before = session_secret(request.headers)
+        with self._store.settler.transaction(PROVIDER) as tx:
+            person = rows.person_of_subject(tx, claimed.subject)
+            if person is None:
+                person = _add(tx, claimed)
+            if person.is_disabled:
+                raise Unauthenticated(f"{person.name} is locked out", hint="ask an admin")
+            if claimed.groups is not None:
+                rows.join_groups(tx, person.name, claimed.groups)
+            if before:
+                sessions.end_session(tx, digest(before))
+            secret = sessions.open_session(tx, person.name)
+        own, gone = _cookie(request, COOKIE, secret, sessions.LIFE_S), _cookie(request, ATTEMPT, "", 0, OIDC_PATH)
+        return Answer(status=303, headers=(("location", goes_to), ("set-cookie", own), ("set-cookie", gone)))
+
+    def _provided(self) -> Provider:
+        self._asking()
+        if self._provider is None:
+            raise Misuse(
+                "this server knows no identity provider",
+                hint="set STRATAL_OIDC_ISSUER and STRATAL_OIDC_CLIENT_ID, or [oidc] in stratal.toml",
+            )
+        return self._provider
 
     def _tell(self, request: Request, sender: Admitted) -> Answer:
         by = "session" if sender.session_digest else "token" if sender.token_id else "password"
@@ -153,7 +219,7 @@ class Auth:
                 fresh = sessions.rotate(tx, sender.session_digest)
             if fresh is not None:
                 secret = fresh
-                headers = (("set-cookie", _cookie(request, fresh, sessions.LIFE_S)),)
+                headers = (("set-cookie", _cookie(request, COOKIE, fresh, sessions.LIFE_S)),)
         me = Me(
             name=sender.name, is_authenticated=True, by=by, csrf=csrf_of(secret) if secret else "", grants=held,
             role=sender.scope.role.name.lower(), objects=sender.scope.objects,
@@ -169,7 +235,7 @@ class Auth:
             secret = sessions.open_session(tx, admitted.name)
             held = rows.grants_of(tx, admitted.name)
         me = Me(name=admitted.name, is_authenticated=True, by="session", csrf=csrf_of(secret), grants=held)
-        return json_answer(200, me, headers=(("set-cookie", _cookie(request, secret, sessions.LIFE_S)),))
+        return json_answer(200, me, headers=(("set-cookie", _cookie(request, COOKIE, secret, sessions.LIFE_S)),))
 
     def _asking(self) -> AccessGuard:
         if not isinstance(self._guard, AccessGuard):
@@ -181,11 +247,43 @@ class Auth:
             raise refusal(415, "content-type", "the body is JSON", "set content-type: application/json")
         return msgspec.json.decode(await request.body(MOST_BYTES, PIECE_S, WHOLE_S), type=type)
 
+    async def _far(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._far_threads, call)
+
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-def _cookie(request: Request, secret: str, age_s: int) -> str:
-    """Give the cookie's header: no script reads it, other sites do not send it with changes, and off this machine it needs HTTPS."""
+def _cookie(request: Request, name: str, value: str, age_s: int, path: str = "/") -> str:
+    """Give a cookie's header: no script reads it, other sites do not send it with changes, and off this machine it needs HTTPS."""
     is_local = is_this_machine(request.headers.get("host", "")) and not current_peer().is_encrypted
-    return f"{COOKIE}={secret}; Path=/; Max-Age={age_s}; HttpOnly; SameSite=Lax{'' if is_local else '; Secure'}"
+    return f"{name}={value}; Path={path}; Max-Age={age_s}; HttpOnly; SameSite=Lax{'' if is_local else '; Secure'}"
+
+
+def _add(tx: Transaction, claimed: Claimed) -> Person:
+    """Add who comes for the first time. A name that is taken is not given away, whatever a provider says: an admin binds it."""
+    if (taken := rows.find_person(tx, claimed.name)) is not None:
+        raise Unauthenticated(
+            f"there is {taken.name} already, who signs in otherwise",
+            hint=f"an admin can bind them: stratal user bind {taken.name} {claimed.subject!r}",
+        )
+    return rows.add_person(tx, check_person(claimed.name), kind="person", display=claimed.display, subject=claimed.subject)
+
+
+def _callback_uri(request: Request) -> str:
+    """Give where the provider sends the browser back: it must know this address, so no header makes it another one."""
+    scheme = "https" if current_peer().is_encrypted else "http"
+    return f"{scheme}://{request.headers.get('host', '')}{OIDC_PATH}/callback"
+
+
+def _own_path(said: str) -> str:
+    """Give a path of this server; anything that could lead elsewhere is '/'."""
+    is_own = re.fullmatch(r"/(?![/\\])[\x21-\x7e]{0,500}", said) is not None and "\\" not in said
+    return said if is_own or said == "/" else "/"
+
+
+def _attempt(request: Request) -> Attempt | None:
+    try:
+        return next((msgspec.json.decode(base64.urlsafe_b64decode(kept), type=Attempt) for kept in cookies(request.headers, ATTEMPT)), None)
+    except ValueError:  # of base64 and msgspec alike
+        return None

@@ -47,8 +47,9 @@ class AccessStore:
         check_person(name)
         if kind not in KINDS:
             raise Misuse(f"{kind[:40]!r} is no kind of account", hint=f"choose one of: {', '.join(KINDS)}")
-        if len(display) > 200 or len(subject) > 500 or not (display + subject).isprintable():
-            raise Misuse("a display name has at most 200, a subject at most 500 printable characters")
+        _check_subject(subject)
+        if len(display) > 200 or not display.isprintable():
+            raise Misuse("a display name has at most 200 printable characters")
         with self._store.command() as tx:
             added = rows.add_person(tx, name, kind=kind, display=display, subject=subject)
             if is_admin:
@@ -72,6 +73,16 @@ class AccessStore:
             found = rows.person_named(tx, name)
             if found.is_disabled:
                 rows.set_disabled(tx, found.name, is_disabled=False)
+            return rows.person_named(tx, name)
+
+    @operation(needs=Role.ADMIN)
+    def bind(self, *, name: str, subject: str) -> Person:
+        """Let somebody sign in as an OIDC provider's subject, 'ISSUER SUBJECT'; '' for none. Raises NotFound, Conflict, Misuse."""
+        _check_subject(subject)
+        with self._store.command() as tx:
+            found = rows.person_named(tx, name)
+            if found.subject != subject:
+                rows.bind(tx, found.name, subject)
             return rows.person_named(tx, name)
 
     @operation(needs=Role.ADMIN)
@@ -162,3 +173,9 @@ class AccessStore:
     def _check_admins_left(self, tx: Transaction, name: str) -> None:
         if rows.is_last_admin(tx, name):
             raise Misuse(f"{name} is the last admin", hint="make somebody else admin first: stratal grant add NAME admin")
+
+
+def _check_subject(subject: str) -> None:
+    issuer, _, name = subject.partition(" ")
+    if subject and (not issuer or not name or len(subject) > 500 or not subject.isprintable()):
+        raise Misuse(f"{subject[:80]!r} is no subject of a provider", hint="write 'ISSUER SUBJECT', with a blank between")

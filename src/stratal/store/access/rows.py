@@ -25,6 +25,7 @@ _BY_SUBJECT = _PERSON.where(person.c.subject == bindparam("said"))
 _ADD_PERSON = insert(person).on_conflict_do_nothing()
 _ONE = update(person).where(person.c.name == bindparam("who"))
 _DISABLE = _ONE.values(is_disabled=bindparam("now_disabled"), valid_from_ns=bindparam("at"))
+_BIND = _ONE.values(subject=bindparam("said"))
 _SET_PASSWORD = _ONE.values(password=bindparam("kept"), valid_from_ns=bindparam("at"))
 _SIGN_IN = select(person.c.name, person.c.password, person.c.is_disabled, person.c.valid_from_ns).where(
     person.c.folded == bindparam("folded_name")
@@ -116,6 +117,15 @@ def set_disabled(tx: Transaction, name: str, *, is_disabled: bool) -> None:
     """Lock somebody out at once, or let them in again; either way they sign in anew."""
     tx.run(_DISABLE, who=name, now_disabled=int(is_disabled), at=tx.now_ns)
     note_change(tx, "disable" if is_disabled else "enable", name, {})
+
+
+def bind(tx: Transaction, name: str, subject: str) -> None:
+    """Let somebody sign in as an OIDC provider's subject, '' for none. Raises Conflict if it is somebody else's."""
+    taken = person_of_subject(tx, subject) if subject else None
+    if taken is not None and taken.name != name:
+        raise Conflict(f"this subject is {taken.name}'s already", hint=f"take it from them first: stratal user bind {taken.name} ''")
+    tx.run(_BIND, who=name, said=subject or None)
+    note_change(tx, "bind", name, {"subject": subject})
 
 
 def set_password(tx: Transaction, name: str, kept: str | None) -> None:

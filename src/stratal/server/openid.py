@@ -1,0 +1,214 @@
+"""OpenID Connect: the server as a client of the team's identity provider. Authorization code with PKCE, state and nonce.
+
+What a provider says of somebody counts only in an ID token that it signed, for us, for this very sign-in, and that has not expired.
+Blocking: called in threads. Authlib and joserfc, of the extra `auth`, are imported when a provider is set up.
+"""
+
+import ipaddress
+import secrets
+import threading
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from stratal.core.clock import Clock, SystemClock
+from stratal.core.errors import Misuse, StoreDown
+from stratal.core.records import Record
+from stratal.core.settings import Oidc
+from stratal.server.guards import Unauthenticated
+
+T = TypeVar("T")
+
+# Seconds for one answer of the provider; for which its addresses and keys are kept, and before which keys are not fetched again; by
+# which its clock may differ. The largest answer that is read.
+ANSWER_S, KEEP_S, AGAIN_S, LEEWAY_S, MOST_BYTES = 10.0, 3600.0, 60.0, 60, 1 << 20
+# Signatures of a key pair only: with a shared secret, or none, anybody who knows our secret could sign.
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+
+
+class Endpoints(Record, frozen=True, kw_only=True):
+    """Where a provider does what, as it says itself."""
+
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
+
+
+class Attempt(Record, frozen=True, kw_only=True):
+    """What the browser keeps, in a cookie, until it comes back. goes_to: a path of this server."""
+
+    state: str
+    nonce: str
+    verifier: str
+    goes_to: str
+
+
+class Tokens(Record, frozen=True, kw_only=True):
+    """What the provider gives for a code."""
+
+    id_token: str
+    access_token: str = ""
+
+
+class Claimed(Record, frozen=True, kw_only=True):
+    """Who signed in. subject: 'ISSUER SUBJECT'. groups: None if the provider says nothing of them."""
+
+    subject: str
+    name: str
+    display: str
+    groups: tuple[str, ...] | None
+
+
+class Provider:
+    """One provider. Safe for threads."""
+
+    def __init__(self, oidc: Oidc, *, clock: Clock | None = None) -> None:
+        if find_spec("authlib") is None or find_spec("joserfc") is None:
+            raise Misuse("signing in through OIDC needs Authlib, which is not installed", hint="pip install 'stratal[auth]'")
+        _check_place("the issuer", oidc.issuer)
+        self._oidc, self._clock = oidc, clock or SystemClock()
+        self._change = threading.Lock()
+        self._endpoints: tuple[Endpoints, float] | None = None
+        self._keys: tuple[Mapping[str, object], float] | None = None
+
+    def begin(self, redirect_uri: str, goes_to: str) -> tuple[str, Attempt]:
+        """Give the address that the browser is sent to, and what it keeps meanwhile. Raises StoreDown."""
+        from authlib.common.urls import add_params_to_uri
+        from authlib.oauth2.rfc7636 import create_s256_code_challenge
+
+        attempt = Attempt(state=_random(), nonce=_random(), verifier=_random(), goes_to=goes_to)
+        asked = {
+            "response_type": "code", "client_id": self._oidc.client_id, "redirect_uri": redirect_uri, "scope": self._oidc.scope,
+            "state": attempt.state, "nonce": attempt.nonce,
+            "code_challenge": create_s256_code_challenge(attempt.verifier), "code_challenge_method": "S256",
+        }  # fmt: skip
+        return str(add_params_to_uri(self._where().authorization_endpoint, list(asked.items()))), attempt
+
+    def finish(self, code: str, attempt: Attempt, redirect_uri: str) -> Claimed:
+        """Give who came back with that code. Raises Unauthenticated, StoreDown."""
+        body = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri, "code_verifier": attempt.verifier}
+        where, auth = self._where(), None
+        if not self._oidc.client_secret:
+            body["client_id"] = self._oidc.client_id
+        elif "client_secret_basic" in where.token_endpoint_auth_methods_supported:
+            auth = httpx.BasicAuth(self._oidc.client_id, self._oidc.client_secret)
+        else:
+            body |= {"client_id": self._oidc.client_id, "client_secret": self._oidc.client_secret}
+        answer = self._fetch("POST", where.token_endpoint, Tokens, body=body, auth=auth)
+        return self._claimed(self._verified(answer, attempt.nonce, where))
+
+    def _claimed(self, claims: Mapping[str, object]) -> Claimed:
+        name, groups = claims.get(self._oidc.name_claim), claims.get(self._oidc.groups_claim)
+        if not isinstance(name, str):
+            raise Unauthenticated(f"the provider says no {self._oidc.name_claim}", hint="set STRATAL_OIDC_NAME_CLAIM to one that it says")
+        display = claims.get("name")
+        return Claimed(
+            subject=f"{claims['iss']} {claims['sub']}",
+            name=name,
+            display=display[:200] if isinstance(display, str) and display.isprintable() else "",
+            groups=tuple(str(each) for each in groups) if isinstance(groups, list) else None,
+        )
+
+    def _verified(self, answer: Tokens, nonce: str, where: Endpoints) -> Mapping[str, object]:
+        from authlib.oidc.core import CodeIDToken
+        from joserfc import jwt
+        from joserfc.errors import JoseError
+        from joserfc.jwk import KeySet
+
+        def decode(is_again: bool) -> jwt.Token:
+            keys = KeySet.import_key_set(self._key_set(where, is_again=is_again))  # type: ignore[arg-type]  # it checks what it gets
+            return jwt.decode(answer.id_token, keys, algorithms=list(ALGORITHMS))
+
+        try:
+            try:
+                token = decode(False)
+            except (JoseError, ValueError):  # signed by a key that is new since
+                token = decode(True)
+            claims = CodeIDToken(
+                token.claims,
+                token.header,
+                options={
+                    "iss": {"essential": True, "value": where.issuer},
+                    "aud": {"essential": True, "value": self._oidc.client_id},
+                    "sub": {"essential": True},
+                },
+                params={"nonce": nonce, "client_id": self._oidc.client_id, "access_token": answer.access_token},
+            )
+            claims.validate(now=self._clock.now_ns() // 1_000_000_000, leeway=LEEWAY_S)
+        except (JoseError, ValueError, TypeError, KeyError) as error:
+            raise Unauthenticated(f"what the provider says cannot be trusted: {type(error).__name__}", hint="sign in again") from error
+        return claims  # type: ignore[no-any-return]  # a dict
+
+    def _where(self) -> Endpoints:
+        now_s = self._clock.monotonic_s()
+        with self._change:
+            if self._endpoints is not None and now_s < self._endpoints[1]:
+                return self._endpoints[0]
+        issuer = self._oidc.issuer
+        found = self._fetch("GET", f"{issuer.rstrip('/')}/.well-known/openid-configuration", Endpoints)
+        if found.issuer != issuer:
+            raise StoreDown(f"the provider calls itself {found.issuer!r:.200}, not {issuer!r:.200}", hint="set STRATAL_OIDC_ISSUER to that")
+        for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
+            _check_place(f"the provider's {name}", getattr(found, name))
+        with self._change:
+            self._endpoints = (found, now_s + KEEP_S)
+        return found
+
+    def _key_set(self, where: Endpoints, *, is_again: bool) -> Mapping[str, object]:
+        now_s = self._clock.monotonic_s()
+        with self._change:
+            if self._keys is not None:
+                age_s = now_s - self._keys[1]
+                if age_s < (AGAIN_S if is_again else KEEP_S):
+                    return self._keys[0]
+        found = self._fetch("GET", where.jwks_uri, dict[str, object])
+        with self._change:
+            self._keys = (found, now_s)
+        return found
+
+    def _fetch(
+        self, method: str, url: str, type: type[T], *, body: Mapping[str, str] | None = None, auth: httpx.BasicAuth | None = None
+    ) -> T:
+        try:
+            with httpx.Client(timeout=ANSWER_S, trust_env=False, verify=url.startswith("https:")) as http:
+                answer = http.request(method, url, data=body, auth=auth, headers={"accept": "application/json"})
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise StoreDown(f"the identity provider is not reached: {error.__class__.__name__}", hint="try again in a moment") from error
+        if method == "POST" and 400 <= answer.status_code < 500:
+            raise Unauthenticated(f"the identity provider does not take this sign-in ({answer.status_code})", hint="sign in again")
+        try:
+            if answer.status_code != 200 or len(answer.content) > MOST_BYTES:
+                raise ValueError(answer.status_code)
+            return msgspec.json.decode(answer.content, type=type)
+        except (ValueError, UnicodeDecodeError, RecursionError) as error:  # msgspec's errors are ValueErrors
+            raise StoreDown(
+                f"the identity provider answers {answer.status_code} at {urlsplit(url).path}, with nothing that can be read",
+                hint="is STRATAL_OIDC_ISSUER right?",
+            ) from error
+
+
+def _random() -> str:
+    return secrets.token_urlsafe(48)
+
+
+def _check_place(what: str, url: str) -> None:
+    """Refuse what others could listen to: no HTTPS, but for loopback. Raises Misuse."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        raise Misuse(f"{what} {url!r:.200} is no address") from None
+    if parts.scheme == "https" and host:
+        return
+    try:
+        is_local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_local = False
+    if parts.scheme != "http" or not is_local:
+        raise Misuse(f"{what} {url!r:.200} is not reached by HTTPS", hint="a provider without it is taken on loopback only")
