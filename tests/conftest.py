@@ -4,6 +4,7 @@ What runs over both databases is listed in `postgres.py`; `pytest --over postgre
 """
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ os.environ["STRATAL_ON_ERROR"] = "raise"  # a test must not lose what it says; t
 from postgres import databases, lent, over, postgres_server  # noqa: F401  # fixtures
 from stratal.store import database
 from stratal.store.store import Store
+from stratal.testing.buckets import VARIABLES, make_bucket, s3_server
 from stratal.testing.victims import Victims
 from stratal.tracking import active, opening, refs
 from stratal.tracking.capture import inputs
@@ -97,6 +99,21 @@ def fresh_store(new_place):
     yield make
     for opened in made:
         opened.close()
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint():
+    with s3_server() as endpoint:
+        make_bucket(endpoint, "bucket")
+        yield endpoint
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty place in a bucket, which this process and its children may use."""
+    for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": s3_endpoint}.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://bucket/{secrets.token_hex(8)}"
 
 
 @pytest.fixture(scope="session")

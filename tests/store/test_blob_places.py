@@ -7,27 +7,34 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from obstore.store import LocalStore, MemoryStore
 
 from stratal.core.errors import Damaged, Misuse, NotFound
 from stratal.store.blobs import Blobs, digest_of
+from stratal.store.bucket import PART, BucketBlobs
+from stratal.store.cache import Cache
 from stratal.store.disk import DiskBlobs
+from stratal.store.objects import Objects, open_objects
 from stratal.store.shipments import OtherOffset
 
 FAR_NS = 2**62
 HOUR_NS = 3600 * 10**9
 
 
-def _disk(folder: Path) -> Blobs:
-    return DiskBlobs(folder)
-
-
-PLACES: dict[str, Callable[[Path], Blobs]] = {"disk": _disk}
-
-
-@pytest.fixture(params=list(PLACES))
+@pytest.fixture(params=["disk", "memory", "files", "s3", "s3 in parts"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Blobs]:
     """Open the same place, each time as another process would."""
-    return lambda: PLACES[request.param](tmp_path / "place")
+    if request.param == "disk":
+        return lambda: DiskBlobs(tmp_path / "place")
+    cache = Cache(tmp_path / "cache", limit_bytes=1 << 20)
+    if request.param == "memory":
+        memory = Objects(MemoryStore(), "memory")
+        return lambda: BucketBlobs(memory, cache=cache)
+    if request.param == "files":
+        (tmp_path / "place").mkdir()
+        return lambda: BucketBlobs(Objects(LocalStore(tmp_path / "place"), "files"), cache=cache, part_bytes=7_000)
+    url = request.getfixturevalue("bucket")
+    return lambda: BucketBlobs(open_objects(url), cache=cache, part_bytes=PART if request.param == "s3" else 3_000)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ FILE = "stratal.toml"
 FOLDER = ".stratal"
 KEYS = (
     "store",
+    "blobs",
     "user",
     "token",
     "durability",
@@ -42,6 +43,8 @@ class Settings:
 
     # URL or folder of the store. None: the nearest `.stratal/` upwards, else `./.stratal`.
     store: str | None = None
+    # Where the blobs of a new store lie: a folder, or s3://bucket/prefix, gs://..., az://... None: in the store's own folder.
+    blobs: str | None = None
     # Who acts, asserted. Default: the login name.
     user: str = "unknown"
     # What this process shows a server that asks who it is: STRATAL_TOKEN. None: nothing. Never printed.
@@ -197,6 +200,13 @@ def launched_ranks(environ: Mapping[str, str] | None = None) -> Ranks | None:
 def environment() -> dict[str, str]:
     """Copy the environment of this process: capture filters it, worker processes inherit it."""
     return dict(os.environ)
+
+
+def endpoint_of(scheme: str, environ: Mapping[str, str] | None = None) -> str:
+    """Give the endpoint that the environment names for a kind of object store, '' for its vendor's own."""
+    environ = os.environ if environ is None else environ
+    names = {"s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"), "az": ("AZURE_STORAGE_ENDPOINT",)}.get(scheme, ())
+    return next((environ[name] for name in names if environ.get(name)), "")
 
 
 def set_variable(name: str, value: str) -> None:

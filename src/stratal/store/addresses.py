@@ -8,13 +8,13 @@ from stratal.core.errors import Misuse
 from stratal.core.records import Record
 
 _POSTGRES = re.compile(r"postgres(?:ql)?://", re.IGNORECASE)
-_HINT = "write postgresql://USER@HOST/DATABASE, and ?blobs=/FOLDER for files"
+_HINT = "write postgresql://USER@HOST/DATABASE, and ?blobs=/FOLDER or ?blobs=s3://BUCKET/PREFIX for files"
 # Passwords that this process was told, by the address without: whoever opens the store again need not say it again.
 _passwords: dict[str, str] = {}
 
 
 class Address(Record, frozen=True, kw_only=True):
-    """A database of a PostgreSQL server. url: its one spelling, without password; blobs: a folder, None: with the journals."""
+    """A database of a PostgreSQL server. url: its one spelling, without password; blobs: where files lie, None: with the journals."""
 
     url: str
     blobs: str | None
@@ -67,9 +67,9 @@ def _blobs(said: str | None) -> str | None:
     if said is None:
         return None
     if "://" in said:
-        raise Misuse(f"blobs={said}: object storage is not in this version", hint="give a folder that all machines see: ?blobs=/FOLDER")
+        return said
     if not said.startswith(("/", "~")):
-        raise Misuse(f"blobs={said} is not an absolute folder", hint="give a folder that all machines see: ?blobs=/FOLDER")
+        raise Misuse(f"blobs={said} is not an absolute folder", hint="give a folder that all machines see, or s3://BUCKET/PREFIX")
     return str(Path(said).expanduser())
 
 

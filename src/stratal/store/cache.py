@@ -51,20 +51,23 @@ class Cache:
         self.folder = folder
         self.limit_bytes = limit_bytes
 
-    def folder_of(self, files: Mapping[str, str], fetch: Callable[[str, Path], object]) -> Path:
-        """Give a folder that holds these files, read-only: relative path to digest. fetch: writes a blob into a fresh file.
+    def folder_of(self, files: Mapping[str, str], fetch: Callable[[str, Path], object], *, keeps: bool = True) -> Path:
+        """Give a folder that holds these files, read-only: relative path to digest.
 
+        fetch: writes a blob into a fresh file. keeps: whether the folder stays while this process lives; else it may go at any moment.
         The same files give the same folder, without a copy the second time. Raises Damaged, NotFound, or StoreDown if there is no room.
         """
         key = hashlib.sha256(to_json(sorted(files.items())).encode()).hexdigest()
         place = self.folder / key
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._hold(place)
+            if keeps:
+                self._hold(place)
             if not _is_whole(place, files):
                 self._make(place, files, fetch)
                 self._make_room()
-            os.utime(place / "kept.json")
+            with contextlib.suppress(*(() if keeps else (FileNotFoundError,))):
+                os.utime(place / "kept.json")
         except OSError as error:
             raise StoreDown(
                 f"the cache {self.folder} cannot be written: {error.strerror}",

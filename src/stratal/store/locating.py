@@ -28,13 +28,18 @@ def locate(url: str | None, settings: Settings, working: Path) -> Path:
     folder = (working / folder).resolve()
     if folder.is_file():
         raise Misuse(f"{folder} is a file", hint="a store is a folder")
+    check_disk(folder)
+    return folder
+
+
+def check_disk(folder: Path) -> None:
+    """Refuse a folder where locks do not hold. Raises Misuse."""
     kind = file_system(folder, _MOUNTS.read_text() if _MOUNTS.exists() else "")
     if kind in NETWORK:
         raise Misuse(
             f"{folder} lies on a network file system ({kind}), where a store could lose what it acknowledged",
             hint="use a folder on a local disk (STRATAL_STORE=/path), or a team store on PostgreSQL behind a server",
         )
-    return folder
 
 
 def file_system(folder: Path, mountinfo: str) -> str:

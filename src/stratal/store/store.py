@@ -29,6 +29,7 @@ from stratal.store.disk import DiskBlobs
 from stratal.store.journal import Writer, living_writers, segments
 from stratal.store.locating import locate
 from stratal.store.marks import mark_spool, remote_url, spool_folder
+from stratal.store.placing import blobs_of, open_blobs
 from stratal.store.uploading import finish_upload, shipping, upload_aside
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class Store:
             self.folder = locate(str(url) if url is not None else None, self.settings, Path.cwd())
         self.is_power_safe = self.settings.durability == "power"
         self.journals = self.folder / "journal"
-        blobs = Path(self.address.blobs) if self.address and self.address.blobs else self.folder / "blobs"
-        self.blobs: Blobs = DiskBlobs(blobs, power=self.is_power_safe)
+        self.blobs = self._open_blobs(url)
         try:
             self._make()
         except StoreDown:
@@ -158,6 +158,15 @@ class Store:
         frames = self.settler.settle()
         self.settler.sweep()
         return frames
+
+    def _open_blobs(self, url: str | Path | None) -> Blobs:
+        if self.remote:
+            return DiskBlobs(self.folder / "blobs", power=self.is_power_safe)
+        if self.address:  # many machines share them, each with a folder of its own: the database is whose they are
+            place = self.address.blobs or self.settings.blobs or self.folder / "blobs"
+            return open_blobs(place, cache=self.cache, power=self.is_power_safe)
+        is_settings_own = url is None or str(url) == self.settings.store
+        return blobs_of(self.folder, self.settings.blobs, must_agree=is_settings_own, cache=self.cache, power=self.is_power_safe)
 
     def _make(self) -> None:
         try:

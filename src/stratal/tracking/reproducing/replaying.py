@@ -11,6 +11,7 @@ from typing import IO
 from stratal.core.errors import Misuse
 from stratal.core.settings import environment
 from stratal.store.blobs import Blobs
+from stratal.store.placing import read_placed
 from stratal.tracking.capture import Capture
 from stratal.tracking.capture.environment import THREADS, is_allowed
 from stratal.tracking.capture.secrets import MASK
@@ -69,7 +70,15 @@ def variables_of(capture: Capture, restored: Restored, *, store: Path, ourselves
     for name in ("PYTHONHOME", "VIRTUAL_ENV") if ourselves is not None else ():
         environ.pop(name, None)
     path = _import_path(capture, restored, environ, ourselves)
-    return environ | recorded | {"STRATAL_STORE": str(store), "STRATAL_CAPTURE": "on", "PYTHONPATH": path}
+    return (
+        environ | recorded | {"STRATAL_STORE": str(store), "STRATAL_BLOBS": _blobs_of(store), "STRATAL_CAPTURE": "on", "PYTHONPATH": path}
+    )
+
+
+def _blobs_of(store: Path) -> str:
+    """Give where the blobs of a replay's store lie: never where the settings would put those of a store of the user's."""
+    placed = read_placed(store)
+    return str(store / "blobs") if placed is None else placed.place
 
 
 def recorded_variables(capture: Capture) -> dict[str, str]:

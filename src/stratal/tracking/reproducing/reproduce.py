@@ -14,6 +14,7 @@ from stratal.core.errors import Misuse, NotFound
 from stratal.core.ids import new_id, short
 from stratal.core.origin import origin
 from stratal.core.records import from_json, to_json
+from stratal.store.placing import share_place
 from stratal.store.store import Store
 from stratal.tracking.capture import Capture, Packages
 from stratal.tracking.capture.secrets import mask_argv
@@ -122,7 +123,7 @@ def write_container(ref: str, folder: Path, *, apptainer: bool = False, store: S
     family = _family(find_run(ref, store), store)
     capture, folder = family.capture, folder.resolve()
     restored = restore(capture, store.blobs, folder)
-    with contextlib.closing(open_store(folder / "store")) as scratch:
+    with contextlib.closing(open_store(folder / "store", settings=replace(store.settings, blobs=None))) as scratch:
         carry(_cargo(family, store, scratch))
         scratch.settle()
     command = [placed(folder, word) for word in command_of(capture, store.blobs, restored, python="python")]
@@ -183,9 +184,10 @@ def _replay(family: Family, store: Store, place: Path, terms: _Terms) -> Reprodu
     rebuilt = None if terms.here else _rebuilt(capture, store, terms)
     restored = restore(capture, store.blobs, place, from_working_tree=terms.working_tree)
     terms.tell(f"restored from {restored.how}")
-    scratch = open_store(place / "store")
     if terms.alone:  # inputs may be large, and are read where they lie
-        (scratch.folder / "blobs").symlink_to(store.blobs.name)
+        (place / "store").mkdir()
+        share_place(store.folder, place / "store")
+    scratch = open_store(place / "store", settings=replace(store.settings, blobs=None))
     notes = [*(rebuilt.notes if rebuilt else ()), *restored.notes, *carry(_cargo(family, store, scratch))]
     notes += [f"the command line was given anew: {shlex.join(mask_argv(terms.argv))}"] if terms.argv is not None else []
     python = rebuilt.python if rebuilt else sys.executable
