@@ -66,6 +66,8 @@ class Limits:
     requests: int = 64
     # Threads that may wait for the store; one of them writes.
     threads: int = 4
+    # Threads that may wait for the place of blobs.
+    blob_threads: int = 8
     # Seconds until the next piece of a body, and until all of a shipment. Slower senders hold up others.
     piece_s: float = 30.0
     shipment_s: float = 120.0
@@ -82,6 +84,8 @@ class Ingest:
         self._limits = limits or Limits()
         self._arrivals = Arrivals(store.settler, self._guard.may_write, self._guard.created)
         self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="stratal-ingest")
+        # Apart: an object store that is away must not hold up points.
+        self._blob_threads = ThreadPoolExecutor(self._limits.blob_threads, thread_name_prefix="stratal-ingest-blobs")
         self._requests, self._waiting = 0, 0
         self._routes: tuple[tuple[str, re.Pattern[str], Handler], ...] = (
             ("GET", re.compile(r"/writers/([^/]+)"), self._writer),
@@ -111,6 +115,7 @@ class Ingest:
 
     def close(self) -> None:
         """Wait for what is being applied, and take nothing more."""
+        self._blob_threads.shutdown(wait=True)
         self._threads.shutdown(wait=True)
 
     async def _answer(self, request: Request) -> Answer:
@@ -193,24 +198,31 @@ class Ingest:
 
     async def _has_blob(self, _request: Request, sender: Identity, match: re.Match[str]) -> Answer:
         await self._read(lambda tx: self._guard.may_write(tx, sender, set()), sender)
-        digest = match[1]
-        if await self._in_thread(lambda: self._store.blobs.renew(digest)):  # young until the facts that name it have come, too
-            return Answer(status=200, headers=((SIZE, str(self._store.blobs.size_bytes(digest))),))
-        return Answer(status=404, headers=((OFFSET, str(self._store.blobs.received_bytes(digest))),))
+        blobs, digest = self._store.blobs, match[1]
+
+        def look() -> Answer:
+            if blobs.renew(digest):  # young until the facts that name it have come, too
+                return Answer(status=200, headers=((SIZE, str(blobs.size_bytes(digest))),))
+            return Answer(status=404, headers=((OFFSET, str(blobs.received_bytes(digest))),))
+
+        return await self._with_blobs(look)
 
     async def _blob(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
         await self._read(lambda tx: self._guard.may_write(tx, sender, set()), sender)
         size = request.number(SIZE, MOST_BLOB_BYTES)
         coming = self._store.blobs.receive(match[1], size, request.number(OFFSET, size))
-        with ExitStack() as stack:
-            receiving = await self._in_thread(partial(stack.enter_context, coming))  # it may wait for a collection of garbage
+        stack = ExitStack()
+        receiving = await self._with_blobs(partial(stack.enter_context, coming))  # it may wait for a collection of garbage
+        try:
             if receiving.is_there:
                 return json_answer(200, Accepted(offset=size))
             async for piece in request.pieces(size - receiving.offset, self._limits.piece_s, math.inf):
-                await self._in_thread(partial(receiving.write, piece))
+                await self._with_blobs(partial(receiving.write, piece))
             if receiving.offset == size:
-                await self._in_thread(receiving.publish)
+                await self._with_blobs(receiving.publish)
             return json_answer(200, Accepted(offset=receiving.offset))
+        finally:
+            await self._with_blobs(stack.close)  # keeps what came of it, which may be a request to an object store
 
     async def _small_body(self, request: Request) -> bytes:
         return await request.body(1 << 20, self._limits.piece_s, self._limits.shipment_s)
@@ -221,6 +233,9 @@ class Ingest:
                 return ask(tx)
 
         return await self._in_thread(read)
+
+    async def _with_blobs(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._blob_threads, call)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
