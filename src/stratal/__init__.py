@@ -75,6 +75,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.deleting import delete as delete
     from stratal.tracking.deleting import purge as purge
     from stratal.tracking.deleting import restore as restore
+    from stratal.tracking.doctor import doctor as doctor
     from stratal.tracking.finding import runs as runs
     from stratal.tracking.following import follow as follow
     from stratal.tracking.forking import fork as fork
@@ -134,6 +135,7 @@ _HOMES = {
     "get": "stratal.tracking.resolving",
     "runs": "stratal.tracking.finding",
     "fork": "stratal.tracking.forking",
+    "doctor": "stratal.tracking.doctor",
     "follow": "stratal.tracking.following",
     "plot": "stratal.tracking.plotting",
     "comparison_html": "stratal.tracking.comparing_page",

@@ -331,7 +331,7 @@ def test_the_page_of_a_run_breaks_no_number_into_lines(default_store: Store, wid
 
 
 # Commands that speak of no store of ours, or choose one in a way of their own.
-STORELESS = {"autolog", "sync", "train"}
+STORELESS = {"autolog", "sync", "train", "backup list", "backup verify", "backup restore"}
 
 
 def test_every_command_can_be_told_which_store_it_speaks_of():
@@ -342,6 +342,6 @@ def test_every_command_can_be_told_which_store_it_speaks_of():
         path, command = waiting.pop()
         if subcommands := getattr(command, "commands", None):
             waiting += [((*path, name), sub) for name, sub in subcommands.items()]
-        elif path[-1] not in STORELESS and not any("--store" in option.opts for option in command.params):
+        elif " ".join(path) not in STORELESS and not any("--store" in option.opts for option in command.params):
             without.append(" ".join(path))
     assert without == []

@@ -78,6 +78,13 @@ COMMANDS = {
         "syncing", "Ship what was logged here to a server. Goes on where it was broken off; exits with 1 if something was refused."
     ),
     "webhook": Command("webhooks", "Endpoints that are told of events: add, list, remove, test, deliveries."),
+    "backup": Command("backups", "Back a store up while it is used: make, list, verify, restore."),
+    "doctor": Command(
+        "doctor", "Examine the store: database, journals, files, disk, clock, lost runs. Mends nothing. Exits with 1 if something is bad."
+    ),
+    "migrate": Command(
+        "backups", "Bring a store of an older release to this one's schema; a copy of its database is made first, and kept."
+    ),
     "demo": Command(
         "demo", "Run the whole lifecycle on real data: raw rows to a model in production. The second time comes from the cache."
     ),

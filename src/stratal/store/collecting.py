@@ -6,7 +6,6 @@ writes it anew. 4 whatever dies in the middle, nothing that is needed is gone, a
 """
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,21 +15,18 @@ from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Misuse
 from stratal.core.records import Record, to_json
 from stratal.store.blobs import Digest, Leftover
-from stratal.store.database import Transaction
 from stratal.store.disk import unlink_unless_held
 from stratal.store.events import count_old_events, drop_old_events
 from stratal.store.store import Store
-from stratal.store.tables import blob_use, kept_fact
+from stratal.store.tables import blob_use
+from stratal.store.uses import kept_blobs, used_blobs
 
 # Events are for who follows them, and for webhooks; the registry's log is elsewhere. A million rows is some 150 MB: a guess.
 EVENTS_KEPT = 1_000_000
 # Blobs that are looked at again and unlinked while nobody can save one: a millisecond or two.
 _BATCH = 200
-_DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}")  # whatever follows: in a list that may be a number, whose byte is a digit
 
-_USED = select(blob_use.c.digest).distinct()
 _IS_USED = select(blob_use.c.digest).where(blob_use.c.digest == bindparam("one")).limit(1)
-_KEPT = select(kept_fact.c.body)
 
 
 class Collected(Record, frozen=True, kw_only=True):
@@ -56,7 +52,7 @@ def collect(store: Store, *, grace_s: float, events_s: float, events_kept: int =
     now_ns = store.clock.now_ns()
     cutoff_ns, events_ns = now_ns - int(grace_s * SECOND_NS), now_ns - int(events_s * SECOND_NS)
     with store.query() as tx:  # settles first: what journals name is needed
-        used = _needed(tx)
+        used = used_blobs(tx) | kept_blobs(tx)
         events = count_old_events(tx, before_ns=events_ns, keep=events_kept)
     blobs_ns = cutoff_ns + store.blobs.clock_shift_ns()
     unused = [(found.digest, found.size_bytes) for found in store.blobs.entries() if found.young_ns < blobs_ns and found.digest not in used]
@@ -81,14 +77,6 @@ def collect(store: Store, *, grace_s: float, events_s: float, events_kept: int =
             drop_old_events(tx, before_ns=events_ns, keep=events_kept)
             tx.emit("collected", "store", to_json({"blobs": len(done.blobs), "size_bytes": done.size_bytes, "events": events}))
     return done
-
-
-def _needed(tx: Transaction) -> set[str]:
-    """Give the digests that rows of uses name, and those in facts that this release does not understand or count."""
-    used = {str(digest) for (digest,) in tx.rows(_USED)}
-    for (body,) in tx.rows(_KEPT):
-        used.update(found.decode() for found in _DIGEST.findall(body))
-    return used
 
 
 def _unlink(store: Store, batch: Sequence[tuple[Digest, int]], cutoff_ns: int) -> list[tuple[Digest, int]]:

@@ -1,4 +1,6 @@
-"""Who needs which blob. The garbage collector asks here, and nobody else needs to know what a blob is for."""
+"""Who needs which blob. Garbage collections and backups ask here, and nobody else needs to know what a blob is for."""
+
+import re
 
 from sqlalchemy import bindparam, delete, select
 
@@ -10,6 +12,9 @@ _ADD = insert(tables.blob_use).on_conflict_do_nothing()
 _DROP = delete(tables.blob_use).where(tables.blob_use.c.holder == bindparam("holder"))
 _DIGESTS = select(tables.blob_use.c.digest).where(tables.blob_use.c.holder == bindparam("holder")).order_by(tables.blob_use.c.digest)
 _HOLDERS = select(tables.blob_use.c.holder).where(tables.blob_use.c.digest == bindparam("digest")).order_by(tables.blob_use.c.holder)
+_USED = select(tables.blob_use.c.digest).distinct()
+_KEPT = select(tables.kept_fact.c.body)
+_DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}")  # whatever follows: in a list that may be a number, whose byte is a digit
 
 
 def blob_use(tx: Transaction, digest: str, holder: str) -> None:
@@ -30,3 +35,13 @@ def uses_of(tx: Transaction, holder: str) -> list[Digest]:
 def holders_of(tx: Transaction, digest: Digest) -> list[str]:
     """List who needs a blob."""
     return [str(holder) for (holder,) in tx.rows(_HOLDERS, digest=digest)]
+
+
+def used_blobs(tx: Transaction) -> set[str]:
+    """Give the digests that rows of uses name."""
+    return {str(digest) for (digest,) in tx.rows(_USED)}
+
+
+def kept_blobs(tx: Transaction) -> set[str]:
+    """Give what may be a digest in facts that this release does not understand or count."""
+    return {found.decode() for (body,) in tx.rows(_KEPT) for found in _DIGEST.findall(body)}

@@ -149,6 +149,37 @@ def collect_until_killed(folder: str, points: int) -> None:
     collect(store, grace_s=3600, events_s=3600, dry_run=False)
 
 
+def back_up_until_killed(folder: str, target: str, points: int) -> None:
+    """Back a store up, and die at the n-th named point of the protocol."""
+    from stratal.store.backups import back_up  # as above
+
+    store = open_store(folder)
+    passed = count(1)
+
+    def perhaps_die(_point: str) -> None:
+        if next(passed) == points:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    store.settle()
+    store.database.fault = perhaps_die
+    back_up(store, Path(target))
+
+
+def restore_and_die(target: str, folder: str) -> None:
+    """Restore a backup, and be killed when half of its blobs are there."""
+    from stratal.store import backups  # as above
+
+    copied, copy = count(), backups._copy
+
+    def copy_or_die(source: Path, target: Path) -> str:
+        if next(copied) == 25:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return copy(source, target)
+
+    backups._copy = copy_or_die
+    backups.restore(Path(target), Path(folder))
+
+
 def compact_until_killed(folder: str, points: int) -> None:
     """Settle and sweep for ever, and die at the n-th named point of the protocol (0: never)."""
     store = open_store(folder)
