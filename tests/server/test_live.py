@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from stratal.core.errors import Forbidden, Misuse, NotFound
 from stratal.core.people import Identity
 from stratal.core.settings import Settings
+from stratal.server.doorway import Doorway
 from stratal.server.guards import OpenGuard, Unauthenticated
 from stratal.server.live import PATH, Line, Live, LiveLimits, Window, encode
 from stratal.server.serving import serving
@@ -292,6 +293,63 @@ def test_a_reader_whose_token_was_withdrawn_is_sent_away(store, served):
         next(blocks)
         guard.known.discard("ann")
         assert all(data is None for _, data in blocks), "the stream ends"
+
+
+@pytest.fixture
+def asked(store, stage, guarded):
+    """The stream behind the guard of tokens and grants: ada is admin, vera views churn, eve may do nothing."""
+    handler = Live(store, guard=guarded.guard, limits=QUICK)
+    stage[0].handler = Doorway(handler, guarded.guard)
+    yield f"{stage[1]}{PATH}", handler
+    handler.close()
+
+
+def bearer(secret: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {secret}"}
+
+
+def test_tokens_and_grants_say_what_is_streamed(store, guarded, asked):
+    url, _ = asked
+    emit(store, 1, subject="model:churn")
+    with run("churn", store=store) as made:
+        made.alert("a")
+    store.settle()
+    emit(store, 2, kind="view", subject="mine")
+    emit(store, 3, kind="end", subject="study:churn")
+    assert httpx.get(url).status_code == 401
+    seen = {}
+    for who in ("ada", "vera"):
+        with opened(f"{url}?since=0", **bearer(guarded.token_of(who))) as blocks:
+            seen[who] = [
+                (data["kind"], data["on"]) for _, data in itertools.takewhile(lambda b: not b[1] or b[1]["kind"] != "end", blocks) if data
+            ]
+    assert {on for _, on in seen["vera"]} == {"experiment:churn"}
+    assert {"", "model:churn", "experiment:churn"} == {on for _, on in seen["ada"]}
+    with opened(f"{url}?since=0", **bearer(guarded.token_of("eve"))) as blocks:
+        assert [data for _, data in itertools.islice(blocks, 4)] == [None] * 4, "heartbeats, and nothing else"
+    assert guarded.refused().get(("vera", "admin", "*"), 0) <= 1, "what one may not see fills no log"
+
+
+def test_a_token_that_is_revoked_ends_its_stream_also_while_much_happens(store, guarded, asked):
+    url, _ = asked
+    token = guarded.accounts.create_token(person="vera")
+    with opened(url, **bearer(token.secret)) as vera, opened(url, **bearer(guarded.token_of("ada"))) as ada:
+        next(vera), next(ada)
+        emit(store, 1, subject="study:churn")
+        assert numbers(vera, 1) == [1]
+        guarded.accounts.revoke_token(id=token.token.id)
+        emit(store, 2, subject="study:churn")
+        assert all(data is None for _, data in vera), "nothing more, and the end"
+        assert 2 in numbers((block for block in ada if block[1] and "n" in block[1]["body"]), 2), "others go on"
+
+
+def test_a_token_follows_from_python(store, guarded, asked, tmp_path):
+    url, _ = asked
+    emit(store, 7, subject="study:churn")
+    spool = Settings(user="vera", token=guarded.token_of("vera"), state_home=tmp_path / "state")
+    assert next(follow(Store(url.removesuffix(PATH), settings=spool), since=0)).body == {"n": 7}
+    with pytest.raises(Forbidden):
+        next(follow(client(url, tmp_path), since=0))
 
 
 def test_more_readers_than_there_are_places_are_told_to_come_again(served):

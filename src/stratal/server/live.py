@@ -5,7 +5,7 @@ share; a reader is a number, the last event that it was given, so that a slow on
 
 Laws (tested): 1 a reader gets each event that it may see and asked for once, in order, across any number of connections. 2 a reader that
 takes nothing for a while is dropped, and keeps nobody waiting. 3 who may see what is asked of the guard again for each batch, and who
-somebody is at each heartbeat. 4 what belongs to no experiment and no model is for admins only.
+somebody is (and whether an admin) at each heartbeat. 4 what belongs to no experiment and no model is for admins only.
 """
 
 import asyncio
@@ -137,6 +137,10 @@ class Window:
         return found[::-1]
 
 
+# Of who may not come in any more.
+NOTHING = Sight(frozenset(), frozenset(), False)
+
+
 class _Reader:
     """A connection: who reads, what it asked for and may see, and the last event that it is past."""
 
@@ -168,6 +172,7 @@ class Live:
         self._window = Window(self._limits.window)
         self._readers: set[_Reader] = set()
         self._places = Counter[str]()  # connections by person
+        self._admins: dict[str, tuple[float, bool]] = {}  # by person: whether one is, and until when that is taken for true
         self._news = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
         self._is_ending = False
@@ -239,18 +244,20 @@ class Live:
             self._follower = asyncio.ensure_future(self._follow())
         try:
             await self._put(b"retry: 2000\nid: %d\n\n" % reader.at, send)
-            while not (self._is_ending or gone.done()):
+            beats_s = self._next_beat_s()
+            while not (self._is_ending or gone.done() or reader.sight is NOTHING):
                 news = self._news
                 lines = self._window.after(reader.at)
                 if lines is None:
                     lines = await self._page(reader)
-                if lines:
-                    for piece in reader.pieces(lines):
-                        await self._put(piece, send)
-                elif not await self._wait(news, gone):
-                    if await self._guard.identify(request.headers) != reader.sender:
-                        break
+                for piece in reader.pieces(lines):
+                    await self._put(piece, send)
+                if not lines:
+                    await _first_of(news, gone, beats_s)
+                if asyncio.get_running_loop().time() >= beats_s:
+                    reader.sender = await self._identify_again(request, reader.sender)
                     await self._put(b"id: %d\n\n" % reader.at, send)
+                    beats_s = self._next_beat_s()
             await self._put(b"", send, is_last=True)
         except TimeoutError:  # what it misses is in the database; uvicorn hangs up
             log.info("a slow reader of events was dropped person=%s at=%d", reader.sender.name, reader.at)
@@ -262,12 +269,15 @@ class Live:
             self._readers.discard(reader)
             gone.cancel()
 
-    async def _wait(self, news: asyncio.Event, gone: "asyncio.Future[None]") -> bool:
-        """Wait for news or for the reader to leave; False: neither came within a heartbeat."""
-        coming = asyncio.ensure_future(_hear(news))
-        done, _ = await asyncio.wait({coming, gone}, timeout=self._limits.heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
-        coming.cancel()
-        return bool(done)
+    async def _identify_again(self, request: Request, sender: Identity) -> Identity:
+        """Ask who this is now. Raises Forbidden if it is nobody any more, or somebody else."""
+        found = await self._guard.identify(request.headers)
+        if found.name != sender.name:
+            raise Forbidden("somebody else has signed in here")
+        return found
+
+    def _next_beat_s(self) -> float:
+        return asyncio.get_running_loop().time() + self._limits.heartbeat_s
 
     async def _put(self, piece: bytes, send: Send, *, is_last: bool = False) -> None:
         message: Message = {"type": "http.response.body", "body": piece, "more_body": not is_last}
@@ -285,6 +295,7 @@ class Live:
     async def _follow(self) -> None:
         """Look for news while somebody listens, for all readers at once."""
         loop = asyncio.get_running_loop()
+        self._admins.clear()  # of those who are long gone
         while self._readers and not self._is_ending:
             began_s = loop.time()
             try:
@@ -312,12 +323,26 @@ class Live:
             self._store.settler.settle()
 
     def _sight(self, tx: Transaction, sender: Identity) -> Sight:
+        """Say what somebody may see now."""
+        try:
+            experiments, models = (self._guard.visible(tx, sender, kind) for kind in ("experiment", "model"))
+        except Forbidden:
+            return NOTHING
+        return Sight(experiments, models, experiments is None and models is None and self._is_admin(tx, sender))
+
+    def _is_admin(self, tx: Transaction, sender: Identity) -> bool:
+        """Ask once a heartbeat: a guard notes each refusal in its log."""
+        now_s = self._store.clock.monotonic_s()
+        until_s, is_admin = self._admins.get(sender.name, (0.0, False))
+        if now_s < until_s:
+            return is_admin
         try:
             self._guard.check(tx, sender, Role.ADMIN, EVERYTHING)
             is_admin = True
         except Forbidden:
             is_admin = False
-        return Sight(self._guard.visible(tx, sender, "experiment"), self._guard.visible(tx, sender, "model"), is_admin)
+        self._admins[sender.name] = (now_s + self._limits.heartbeat_s, is_admin)
+        return is_admin
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()
@@ -373,6 +398,14 @@ def encode(event: Told) -> bytes:
     """Give an event as a block of text/event-stream. JSON holds no line breaks; a kind is a word of ours, or some."""
     kind = " ".join(event.kind.split())
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, kind.encode(), msgspec.json.encode(event))
+
+
+async def _first_of(news: asyncio.Event, gone: "asyncio.Future[None]", until_s: float) -> None:
+    """Wait for news, for the reader to leave, or until a time of the loop."""
+    coming = asyncio.ensure_future(_hear(news))
+    timeout_s = max(0.0, until_s - asyncio.get_running_loop().time())
+    await asyncio.wait({coming, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    coming.cancel()
 
 
 async def _hear(news: asyncio.Event) -> None:

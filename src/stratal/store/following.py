@@ -34,7 +34,10 @@ def follow(
         + [("on", name) for name in on]
     )
     if store.remote:
-        return _of_server(store.remote, store.settings.user, since, wanted)
+        headers = {USER: quote(store.settings.user)}
+        if store.settings.token:
+            headers["authorization"] = f"Bearer {store.settings.token}"
+        return _of_server(store.remote, headers, since, wanted)
     return _of_folder(store, since, wanted)
 
 
@@ -55,9 +58,9 @@ def _of_folder(store: Store, since: int | None, wanted: list[tuple[str, str]]) -
             time.sleep(LOOK_S)
 
 
-def _of_server(url: str, user: str, since: int | None, wanted: list[tuple[str, str]]) -> Iterator[Told]:
+def _of_server(url: str, headers: dict[str, str], since: int | None, wanted: list[tuple[str, str]]) -> Iterator[Told]:
     at = since
-    with httpx.Client(headers={USER: quote(user)}, timeout=httpx.Timeout(SILENT_S, connect=5.0), trust_env=False) as http:
+    with httpx.Client(headers=headers, timeout=httpx.Timeout(SILENT_S, connect=5.0), trust_env=False) as http:
         while True:
             query = urlencode([*wanted, ("since", str(at))] if at is not None else wanted)
             try:
