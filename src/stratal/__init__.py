@@ -95,6 +95,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.plotting import plot as plot
     from stratal.tracking.reproducing.reproduce import reproduce as reproduce
     from stratal.tracking.resolving import get as get
+    from stratal.tracking.retaining import retain as retain
     from stratal.tracking.runs import Run as Run
     from stratal.tracking.runs import log as log
     from stratal.tracking.runs import run as run
@@ -150,6 +151,7 @@ _HOMES = {
     "delete": "stratal.tracking.deleting",
     "restore": "stratal.tracking.deleting",
     "purge": "stratal.tracking.deleting",
+    "retain": "stratal.tracking.retaining",
     "compare": "stratal.tracking.explaining:compare_runs",
     "why": "stratal.tracking.explaining:explain",
     "reproduce": "stratal.tracking.reproducing.reproduce",

@@ -51,6 +51,7 @@ COMMANDS = {
     "delete": Command("life", "Delete a run or an experiment's runs; restore brings them back."),
     "restore": Command("life", "Bring deleted runs back."),
     "purge": Command("life", "Drop deleted runs for good, unless something needs them."),
+    "retain": Command("life", "Delete old runs of an experiment, unless they are tagged, alive, or needed; restore brings them back."),
     "gc": Command("life", "Free files that nobody needs, leftovers of dead processes, and old events."),
     "data": Command("data", "Look at tables: profile, schema, validation, drift, versions."),
     "import": Command("importing", "Import what another tool has recorded: stratal import tensorboard runs/"),

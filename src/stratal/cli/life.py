@@ -20,6 +20,8 @@ from stratal.tracking.deleting import restore as restore_runs
 from stratal.tracking.forking import fork as fork_run
 from stratal.tracking.opening import current_store
 from stratal.tracking.reading import ReadRun, get_run
+from stratal.tracking.retaining import KEEP
+from stratal.tracking.retaining import retain as retain_runs
 
 Deleting = Annotated[str, typer.Argument(metavar="RUN", help="A run, by its id, short form or ref; or experiment:NAME, for all its runs.")]
 Children = Annotated[bool, typer.Option("--children", help="Also all runs that are part of it.")]
@@ -32,6 +34,7 @@ def register(app: typer.Typer) -> None:
     app.command()(delete)
     app.command()(restore)
     app.command()(purge)
+    app.command()(retain)
     app.command()(gc)
 
 
@@ -121,6 +124,26 @@ def purge(
         print_json({"dry_run": dry_run, "purged": done.runs, "kept": done.kept})
         return
     print_out(f"{_runs(len(done.runs))} {'would be purged' if dry_run else 'purged; stratal gc frees their files'}")
+    for id, reason in done.kept.items():
+        print_out(f"{short(id)} stays: {reason}")
+
+
+def retain(
+    experiment: Annotated[str, typer.Argument(help="The experiment.")],
+    days: Annotated[float, typer.Option("--days", help="Delete runs that ended longer ago.")],
+    keep_tag: Annotated[str, typer.Option("--keep-tag", help="Runs with this tag stay.")] = KEEP,
+    newest: Annotated[int, typer.Option("--newest", help="So many stay, whatever their age.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    json: Json = False,
+    store: StoreUrl = None,
+) -> None:
+    """Delete old runs of an experiment, unless they are tagged, alive, or needed; restore brings them back."""
+    use(store)
+    done = retain_runs(experiment, days=days, keep_tag=keep_tag, newest=newest, dry_run=dry_run)
+    if json:
+        print_json(done)
+        return
+    print_out(f"{_runs(len(done.deleted))} {'would be deleted' if dry_run else 'deleted'}")
     for id, reason in done.kept.items():
         print_out(f"{short(id)} stays: {reason}")
 

@@ -25,9 +25,9 @@ from stratal.core.clock import SystemClock, to_utc
 from stratal.core.errors import Conflict, Damaged, Misuse, NotFound, StoreDown
 from stratal.core.records import Record, from_json, to_json
 from stratal.store.blobs import Digest, digest_of_file, is_digest
-from stratal.store.database import Database
 from stratal.store.events import latest_seq
 from stratal.store.journal import sync_folder
+from stratal.store.sqlite import SqliteDatabase
 from stratal.store.store import Store
 from stratal.store.uses import kept_blobs, used_blobs
 from stratal.version import __version__
@@ -84,6 +84,11 @@ def back_up(store: Store, target: Path, *, keep: int | None = None) -> BackedUp:
     """
     if keep is not None and keep < 1:
         raise Misuse(f"{keep} snapshots cannot be kept", hint="keep 1 or more")
+    if store.address is not None:
+        raise Misuse(
+            f"{store.url} is in PostgreSQL, which is backed up by its own tools",
+            hint="pg_dump (or the base backups of its host) for the database, and a copy of the place of its files; `docs/postgres.md` says how",
+        )
     began_s = store.clock.monotonic_s()
     target = _prepared(store, target)
     with _alone(target), _errors(target):
@@ -191,7 +196,7 @@ def _copy_database(store: Store, aside: Path) -> tuple[Snapshot, set[str]]:
     path = aside / DATABASE
     with contextlib.closing(store.database.connect()) as source, contextlib.closing(sqlite3.connect(path)) as copy:
         source.backup(copy)
-    database = Database(path, clock=store.clock)
+    database = SqliteDatabase(path, clock=store.clock)
     with database.read(store.actor()) as tx:
         used, perhaps, latest = used_blobs(tx), kept_blobs(tx), latest_seq(tx)
     schema = database.version()

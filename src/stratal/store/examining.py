@@ -45,6 +45,9 @@ class Check(Record, frozen=True, kw_only=True):
 
 def examine(store: Store, *, deep: bool = False) -> Iterator[Check]:
     """Look at everything, one after the other. deep: read each file of the store, and compare it with its digest."""
+    if store.address is not None:
+        yield from _examine_elsewhere(store, deep=deep)
+        return
     schema = check_schema(store.folder)
     yield schema
     yield check_disk(store.folder)
@@ -63,6 +66,25 @@ def examine(store: Store, *, deep: bool = False) -> Iterator[Check]:
     yield _check_times(store)
     yield _check_needed(store, deep=deep)
     yield _check_garbage(store)
+
+
+def _examine_elsewhere(store: Store, *, deep: bool) -> Iterator[Check]:
+    """Look at a store in PostgreSQL, whose pages its own server looks after: what is on this machine, and what the rows say."""
+    try:
+        says = f"{store.url} answers, schema {store.database.version()}"
+        yield Check(name="database", state=GOOD, says=says)
+    except StratalError as error:
+        yield Check(name="database", state=BAD, says=error.message, hint=error.hint)
+        return
+    yield check_disk(store.folder)
+    yield check_machine_clock(store.folder)
+    settled = _check_settling(store)
+    yield settled
+    if settled.state != BAD:
+        yield _check_damage(store)
+        yield _check_times(store)
+        yield _check_needed(store, deep=deep)
+        yield _check_garbage(store)
 
 
 def check_schema(folder: Path) -> Check:

@@ -64,7 +64,7 @@ class RunDecisions:
         """Delete runs. Gives those that were not deleted before."""
         with self._store.command() as tx:
             changed = [id for id in runs if stored.mark_deleted(tx, rows.get_record(tx, id).no)]
-            _tell(tx, "deleted", changed)
+            tell(tx, "deleted", changed)
         return changed
 
     @operation(needs=Role.CONTRIBUTOR, on="runs")
@@ -72,7 +72,7 @@ class RunDecisions:
         """Bring back deleted runs. Gives those that came back."""
         with self._store.command() as tx:
             changed = [id for id in runs if stored.unmark_deleted(tx, rows.get_record(tx, id).no)]
-            _tell(tx, "restored", changed)
+            tell(tx, "restored", changed)
         return changed
 
     @operation(needs=Role.ADMIN, on="runs")
@@ -81,7 +81,7 @@ class RunDecisions:
         deleted, Conflict for one that is alive."""
         with self._store.command(runs=runs) as tx:
             _check_deleted(tx, runs)
-            if kept := _needed(self._store, tx, runs):
+            if kept := needed(self._store, tx, runs):
                 raise _refused(kept)
             _purge(tx, [] if dry_run else runs)
         return self._purged(runs, kept, dry_run)
@@ -94,7 +94,7 @@ class RunDecisions:
             ids = stored.deleted_before(tx, tx.now_ns - int(older_than_days * _DAY_NS))
             settler = self._store.settler
             settler.drain(tx, settler.participants(tx, [bytes.fromhex(id) for id in ids]))
-            kept = _needed(self._store, tx, ids)
+            kept = needed(self._store, tx, ids)
             gone = [id for id in ids if id not in kept]
             _purge(tx, [] if dry_run else gone)
         return self._purged(gone, kept, dry_run)
@@ -108,7 +108,7 @@ class RunDecisions:
 def _purge(tx: Transaction, ids: Sequence[RunId]) -> None:
     for id in ids:
         stored.purge_run(tx, id, rows.get_record(tx, id).no)
-    _tell(tx, "purged", ids)
+    tell(tx, "purged", ids)
 
 
 def _check_deleted(tx: Transaction, ids: Sequence[RunId]) -> None:
@@ -120,7 +120,7 @@ def _check_deleted(tx: Transaction, ids: Sequence[RunId]) -> None:
         )
 
 
-def _needed(store: Store, tx: Transaction, ids: Sequence[RunId]) -> dict[RunId, str]:
+def needed(store: Store, tx: Transaction, ids: Sequence[RunId]) -> dict[RunId, str]:
     """Say which runs must stay, and why; a run that stays may need others, which then stay too."""
     living = store.living()
     kept: dict[RunId, str] = {}
@@ -148,7 +148,8 @@ def _refused(kept: dict[RunId, str]) -> Conflict | Refused:
     return kind(f"run {short(id)} cannot be purged: {reason}{more}", hint="nothing was purged; it can stay deleted, which hides it")
 
 
-def _tell(tx: Transaction, what: str, ids: Sequence[RunId]) -> None:
+def tell(tx: Transaction, what: str, ids: Sequence[RunId]) -> None:
+    """Tell who follows of each run that was changed."""
     for id in ids:
         tx.emit(what, f"run:{id}")
 
