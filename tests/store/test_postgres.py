@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -18,7 +19,9 @@ from stratal.core.errors import Bug, Conflict, Misuse, StoreDown
 from stratal.core.people import Identity
 from stratal.store import migrating, postgres, tables
 from stratal.store.addresses import database_address
+from stratal.store.backups import back_up
 from stratal.store.database import insert
+from stratal.store.examining import examine
 from stratal.store.migrating import newest_version, open_service
 from stratal.store.store import Store
 from stratal.testing.postgres import PostgresServer
@@ -306,3 +309,11 @@ def test_a_process_that_is_forked_leaves_its_parents_connections_alone(served: S
     with served.command() as tx:
         tx.run(_ADD, name="parent again")
     assert names(served) == ["parent", "child", "parent again"]
+
+
+def test_its_own_tools_back_it_up_and_the_doctor_looks_at_what_is_here(served: Store, tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="its own tools"):
+        back_up(served, tmp_path / "backup")
+    found = {check.name: check.state for check in examine(served, deep=True)}
+    assert found["database"] == "good"
+    assert set(found.values()) == {"good"}

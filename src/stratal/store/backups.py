@@ -84,10 +84,10 @@ def back_up(store: Store, target: Path, *, keep: int | None = None) -> BackedUp:
     """
     if keep is not None and keep < 1:
         raise Misuse(f"{keep} snapshots cannot be kept", hint="keep 1 or more")
-    if store.address is not None:
+    if not isinstance(source := store.database, SqliteDatabase):
         raise Misuse(
             f"{store.url} is in PostgreSQL, which is backed up by its own tools",
-            hint="pg_dump (or the base backups of its host) for the database, and a copy of the place of its files; `docs/postgres.md` says how",
+            hint="pg_dump, or base backups, for the database, and after it a copy of its files' place: docs/postgres.md",
         )
     began_s = store.clock.monotonic_s()
     target = _prepared(store, target)
@@ -100,7 +100,7 @@ def back_up(store: Store, target: Path, *, keep: int | None = None) -> BackedUp:
                 store.blobs.renew(digest)  # young, and so no collection takes one that the snapshot is about to name
         aside = target / "snapshots" / f".{secrets.token_hex(8)}"
         aside.mkdir()
-        snapshot, needed = _copy_database(store, aside)
+        snapshot, needed = _copy_database(store, source, aside)
         store.database.fault("after the database")
         sizes, copied, copied_bytes, missing, damaged = _copy_blobs(store, needed, target / "blobs")
         (aside / BLOBS).write_text("".join(f"{digest} {size}\n" for digest, size in sizes.items()))
@@ -191,10 +191,10 @@ def _prepared(store: Store, target: Path) -> Path:
     return target
 
 
-def _copy_database(store: Store, aside: Path) -> tuple[Snapshot, set[str]]:
+def _copy_database(store: Store, of: SqliteDatabase, aside: Path) -> tuple[Snapshot, set[str]]:
     """Copy the database as one read snapshot, and read out of the copy what that very snapshot needs."""
     path = aside / DATABASE
-    with contextlib.closing(store.database.connect()) as source, contextlib.closing(sqlite3.connect(path)) as copy:
+    with contextlib.closing(of.connect()) as source, contextlib.closing(sqlite3.connect(path)) as copy:
         source.backup(copy)
     database = SqliteDatabase(path, clock=store.clock)
     with database.read(store.actor()) as tx:
