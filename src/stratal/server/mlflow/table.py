@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from stratal.core.people import Role
-from stratal.interop.mlflow.service import experiments, info, inputs, records, runs, writing
+from stratal.interop.mlflow.service import experiments, history, info, inputs, records, runs, searching, writing
 from stratal.interop.mlflow.service.calls import Answer, Call, OfRun, On, R, Request, Verb
 from stratal.interop.mlflow.service.errors import ABSENT, MlflowError
 from stratal.interop.mlflow.service.heads import at_run
@@ -67,6 +67,17 @@ RUNS = (
     route("POST", "2.0/mlflow/runs/log-inputs", records.LogInputs, inputs.log_inputs, C, at_run),
     route("POST", "2.0/mlflow/runs/log-model", records.LogModel, writing.log_model, C, at_run),
 )
+SEARCHES = (
+    *(
+        route(verb, "2.0/mlflow/experiments/search", searching.SearchExperiments, searching.search_experiments, V, anything)
+        for verb in ("GET", "POST")
+    ),
+    route("POST", "2.0/mlflow/runs/search", searching.SearchRuns, searching.search_runs, V, anything),
+    route("POST", "2.0/mlflow/experiments/search-datasets", searching.SearchDatasets, searching.search_datasets, V, anything),
+    route("GET", "2.0/mlflow/metrics/get-history", history.GetHistory, history.get_history, V, at_run),
+    route("GET", "2.0/mlflow/metrics/get-history-bulk", history.GetHistories, history.get_histories, V, history.at_runs),
+    route("GET", "2.0/mlflow/metrics/get-history-bulk-interval", history.GetSampled, history.get_sampled, V, history.at_sampled),
+)
 INFO = (route("GET", "3.0/mlflow/server-info", info.AboutServer, info.about, V, anything),)
 
 # Deleting hides what others build on: who may approve may do that.
@@ -110,7 +121,7 @@ LOGGED = (
     route("POST", "2.0/mlflow/runs/outputs", linking.LogOutputs, linking.log_outputs, C, linking.at_run),
 )
 
-ROUTES: tuple[Route, ...] = (*EXPERIMENTS, *RUNS, *INFO, *MODELS, *LOGGED)
+ROUTES: tuple[Route, ...] = (*MODELS, *LOGGED, *EXPERIMENTS, *INFO, *RUNS, *SEARCHES)
 
 # What MLflow's server has besides, and this one does not: say so, instead of looking like a typing mistake.
 _ABSENT = {

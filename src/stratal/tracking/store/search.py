@@ -105,11 +105,14 @@ def pick_runs(
     living: Collection[str] = (),
     limit: int | None = 100,
     page: str | None = None,
+    searching: "Searching | None" = None,
 ) -> Picked:
-    """Find runs as `search_runs`, without reading them: out of the indexes alone where they give it. limit: None for all."""
+    """Find runs as `search_runs`, without reading them: out of the indexes alone where they give it. limit: None for all.
+
+    searching: one that knows more keys than ours do."""
     if limit is not None and limit < 1:
         raise Misuse(f"limit = {limit} is not possible", hint="give 1 or more, or None for all")
-    searching = Searching(tx.now_ns, living, seen_among(tx, experiments))
+    searching = searching or Searching(tx.now_ns, living, seen_among(tx, experiments))
     token = None if page is None else _read_token(page, order)
     searching.plan(tx, condition, is_whole=limit is None)
     if limit is None:
@@ -160,7 +163,7 @@ class Searching:
         parts = [
             part
             for part in (condition.parts if isinstance(condition, And) else (condition,))
-            if isinstance(part, Compare | Between | In | Like) and part.key.entity != "attributes" and part.key.part == "last"
+            if isinstance(part, Compare | Between | In | Like) and part.key.entity in _STORED and part.key.part == "last"
         ]
         if not parts:
             return
@@ -185,7 +188,7 @@ class Searching:
             holding = holding.where(is_there)
         if self._only is not None and "experiment" in table.c:
             holding = holding.where(table.c.experiment == self._only)
-        return holding if isinstance(condition, Null) else holding.where(_holds(condition, compare, text))
+        return holding if isinstance(condition, Null) else holding.where(holds(condition, compare, text))
 
     def page(self, condition: Condition, order: Sequence[OrderKey], token: "_Token | None", *, leads: bool) -> Select[Any]:
         """Select (no, id, started_ns, sort keys) of a page's runs.
@@ -274,7 +277,7 @@ class Searching:
         value = self.column(name)
         if isinstance(condition, Null):
             return value.is_not(None) if condition.is_negated else value.is_(None)
-        return and_(value.is_not(None), _holds(condition, lambda op, other: _relation(value, op, other), value))
+        return and_(value.is_not(None), holds(condition, lambda op, other: relation(value, op, other), value))
 
     def column(self, name: str) -> ColumnElement[Any]:
         match name:
@@ -316,17 +319,17 @@ def _compare_param(op: str, other: Literal) -> ColumnElement[bool]:
     """Compare: what is NULL is unequal to everything, and in no other relation."""
     c = param.c
     if isinstance(other, bool | str):
-        return _relation(c.txt, op, param_text(other))
-    return or_(c.num.is_(None), c.num != other) if op == "!=" else and_(c.num.is_not(None), _relation(c.num, op, other))
+        return relation(c.txt, op, param_text(other))
+    return or_(c.num.is_(None), c.num != other) if op == "!=" else and_(c.num.is_not(None), relation(c.num, op, other))
 
 
 def _compare_metric(op: str, other: Literal) -> ColumnElement[bool]:
     c = metric.c
-    return or_(c.is_nan == 1, c.value != other) if op == "!=" else _relation(c.value, op, other)
+    return or_(c.is_nan == 1, c.value != other) if op == "!=" else relation(c.value, op, other)
 
 
 def _compare_tag(op: str, other: Literal) -> ColumnElement[bool]:
-    return _relation(tag.c.value, op, other)
+    return relation(tag.c.value, op, other)
 
 
 class _Stored(NamedTuple):
@@ -350,12 +353,13 @@ def _of_key(asked: Key) -> _Stored:
     if asked.part == "last":
         return _STORED[asked.entity]
     column = metric.c[PART_COLUMNS[asked.part]]
-    return _Stored(metric, column.is_not(None), lambda op, other: _relation(column, op, other), cast(column, Text))
+    return _Stored(metric, column.is_not(None), lambda op, other: relation(column, op, other), cast(column, Text))
 
 
-def _holds(
+def holds(
     condition: Compare | Between | In | Like, compare: Callable[[str, Literal], ColumnElement[bool]], text: ColumnElement[Any]
 ) -> ColumnElement[bool]:
+    """Compile a condition on a value. compare: how it is compared; text: the value as a text, for patterns."""
     match condition:
         case Compare(op=op, value=value):
             return compare(op, value)
@@ -370,13 +374,14 @@ def _holds(
             return not_(matching) if is_negated else matching
 
 
-def _relation(column: ColumnElement[Any], op: str, other: Literal) -> ColumnElement[bool]:
+def relation(column: ColumnElement[Any], op: str, other: Literal) -> ColumnElement[bool]:
+    """Compare a column with a value; texts byte by byte."""
     if isinstance(other, str):
         column = bytewise(column)
-    relation: ColumnElement[bool] = {
+    related: ColumnElement[bool] = {
         "=": column.__eq__, "!=": column.__ne__, "<": column.__lt__, "<=": column.__le__, ">": column.__gt__, ">=": column.__ge__,
     }[op](other)  # fmt: skip
-    return relation
+    return related
 
 
 def _needs_presence(condition: Compare | Between | In | Like | Null) -> bool:

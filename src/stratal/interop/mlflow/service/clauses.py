@@ -27,8 +27,8 @@ _MOST_TOKEN = 100
 
 
 class Words(NamedTuple):
-    """What may be asked. texts, numbers: attributes by kind; listed: those of them that take IN; entities: other ones, and whether
-    their values are numbers; names: other words for an attribute."""
+    """What may be asked. texts, numbers: attributes by kind; listed: those of them, and ENTITY.KEY, that take IN; entities: other
+    ones, and whether their values are numbers; names: other words for an attribute."""
 
     texts: frozenset[str]
     numbers: frozenset[str]
@@ -109,9 +109,9 @@ def page(things: Sequence[T], *, max_results: int, most: int, token: str | None)
         raise invalid(
             f"Invalid value for request parameter max_results. It must be at least 1 and at most {most}, but got value {max_results}"
         )
-    start = _read_token(token) if token else 0
+    start = read_token(token) if token else 0
     end = start + max_results
-    return list(things[start:end]), _write_token(end) if end < len(things) else None
+    return list(things[start:end]), write_token(end) if end < len(things) else None
 
 
 def _clause(text: str, at: int, words: Words) -> tuple[Clause, int]:
@@ -123,12 +123,12 @@ def _clause(text: str, at: int, words: Words) -> tuple[Clause, int]:
     word = re.sub(r"\s+", " ", operator[1].upper())
     is_number = name in words.numbers if entity == "attribute" else words.entities[entity]
     value, end = _value(text, operator.end(), word)
-    _check(entity, name, word, value, is_number, name in words.listed and entity == "attribute")
+    _check(entity, name, word, value, is_number, (name if entity == "attribute" else f"{entity}.{name}") in words.listed)
     return Clause(entity, name, word, value), end
 
 
 def _entity(entity: str | None, name: str, words: Words) -> tuple[str, str]:
-    if entity is None or entity.lower() in ("attribute", "attributes", "attr"):
+    if entity is None or entity.lower() in ("attribute", "attributes", "attr", "run"):
         name = words.names.get(name, name)
         if name not in words.texts | words.numbers:
             raise invalid(
@@ -204,11 +204,13 @@ def _plain(key: str) -> str:
     return key[1:-1] if len(key) > 1 and key[0] == key[-1] and key[0] in '`"' else key.replace("`", "")
 
 
-def _write_token(offset: int) -> str:
+def write_token(offset: int) -> str:
+    """Give the token of a page that begins behind so many things."""
     return base64.urlsafe_b64encode(f"after {offset}".encode()).decode()
 
 
-def _read_token(token: str) -> int:
+def read_token(token: str) -> int:
+    """Undo `write_token`. Raises MlflowError for what is none."""
     try:
         word, number = base64.urlsafe_b64decode(token[:_MOST_TOKEN].encode()).decode().split(" ")
         if word != "after" or not number.isascii() or not number.isdigit():

@@ -91,6 +91,11 @@ def by_names(tx: Transaction, names: Sequence[str]) -> list[ExperimentRow]:
     return [row for name in names if (row := by_name(tx, name)) is not None]
 
 
+def every(tx: Transaction) -> list[ExperimentRow]:
+    """List all experiments that have a number, deleted ones too."""
+    return [to_experiment(row) for row in tx.rows(SELECT_EXPERIMENTS)]
+
+
 def has_runs(tx: Transaction, name: str) -> bool:
     """Tell whether runs were put under a name."""
     return tx.row(_FIRST_RUN, at_name=name) is not None

@@ -9,7 +9,7 @@ from stratal.core.ids import RunId, to_bytes
 from stratal.core.records import from_json, to_json
 from stratal.store.database import Transaction, insert
 from stratal.store.tables import deletion, key, metric, run
-from stratal.tracking.store.dialects import among
+from stratal.tracking.store.dialects import among, json_text
 from stratal.tracking.store.runs import SELECT_RUNS, RunRecord, to_record
 from stratal.tracking.tables import edge, note, statement
 
@@ -43,6 +43,15 @@ _USED = (
     select(edge.c.run, edge.c.target, edge.c.role)
     .where(and_(among(edge.c.run, bindparam("numbers")), edge.c.verb == "used"))
     .order_by(edge.c.at_ns, edge.c.target)
+)
+_said = [json_text(statement.c.body, name) for name in ("name", "digest", "context")]
+_DATASETS = (
+    select(*_said)
+    .join_from(statement, run, run.c.no == statement.c.run)
+    .where(statement.c.kind == DATASET, run.c.experiment == bindparam("of_experiment"), ~exists().where(deletion.c.run == run.c.no))
+    .distinct()
+    .order_by(*_said)
+    .limit(bindparam("most"))
 )
 _HAS_STATED = select(statement.c.id).where(
     statement.c.run == bindparam("run_no"), statement.c.kind == bindparam("of_kind"), statement.c.subject == bindparam("about")
@@ -154,3 +163,8 @@ def state_once(tx: Transaction, no: int, kind: str, subject: str, body: dict[str
         return False
     tx.run(_STATE, run=no, kind=kind, subject=subject, author=tx.actor.name, at_ns=tx.now_ns, body=to_json(body))
     return True
+
+
+def datasets_of(tx: Transaction, experiment: str, most: int) -> list[tuple[str, str, str]]:
+    """List (name, digest, context) of the datasets that the runs of an experiment used, each once."""
+    return [(name, digest, context) for name, digest, context in tx.rows(_DATASETS, of_experiment=experiment, most=most)]

@@ -1,0 +1,127 @@
+"""Filters and orders over runs: MLflow's language, as conditions of ours.
+
+What MLflow's clients call a tag may have a place of its own here (name, user, code, parent), and is looked for there.
+"""
+
+import re
+from collections.abc import Sequence
+
+from stratal.interop.mlflow.service.clauses import Clause, Words, parse
+from stratal.interop.mlflow.service.errors import invalid
+from stratal.interop.mlflow.service.store.search import ARTIFACTS, ENDED_MS, HELD_IN, STARTED_MS, STATUS
+from stratal.interop.mlflow.service.tags import HELD, NAME, PARENT, USER
+from stratal.tracking.search import And, Compare, Condition, In, Key, Like, Null, Or, OrderKey
+
+_WORDS = Words(
+    texts=frozenset({"run_id", "run_name", "status", "user_id", "artifact_uri"}),
+    numbers=frozenset({"start_time", "end_time"}),
+    listed=frozenset({"run_id", "datasets.name", "datasets.digest", "datasets.context"}),
+    entities={"params": False, "tags": False, "metrics": True, "datasets": False},
+    names={
+        "run name": "run_name", "Run name": "run_name", "Run Name": "run_name", "name": "run_name", "created": "start_time",
+        "Created": "start_time",
+    },
+)  # fmt: skip
+_COLUMNS = {
+    "run_id": "id", "run_name": "name", "user_id": "user", "status": STATUS, "artifact_uri": ARTIFACTS, "start_time": STARTED_MS,
+    "end_time": ENDED_MS,
+}  # fmt: skip
+# For orders: as they are stored, out of the index where there is one.
+_SORTED = {**_COLUMNS, "start_time": "started", "end_time": "ended"}
+_TRUTHS = {"True": True, "False": False}
+_ORDER = re.compile(r"\s*(?:([A-Za-z]+)\s*\.\s*)?(`[^`]+`|\"[^\"]+\"|\S+)(?:\s+(ASC|DESC))?\s*", re.IGNORECASE | re.DOTALL)
+_DELETED = Key(entity="attributes", name="deleted")
+MOST_CLAUSES, MOST_ORDERS = 50, 20
+
+
+def read_filter(text: str | None) -> list[Condition]:
+    """Read a filter, as conditions that all hold. Raises MlflowError that says what is wrong."""
+    clauses = parse(text, _WORDS)
+    if len(clauses) > MOST_CLAUSES:
+        raise invalid(f"Invalid filter: it has {len(clauses)} clauses, and at most {MOST_CLAUSES} are read")
+    return [_condition(clause) for clause in clauses]
+
+
+def read_order(order_by: Sequence[str] | None) -> tuple[OrderKey, ...]:
+    """Read an order. Raises MlflowError that says what is wrong."""
+    keys = [_order_key(text) for text in order_by or ()]
+    if len(keys) > MOST_ORDERS:
+        raise invalid(f"Invalid order_by: it has {len(keys)} keys, and at most {MOST_ORDERS} are read")
+    newest = [OrderKey(key=Key(entity="attributes", name="started"), is_descending=True)]
+    by_id = OrderKey(key=Key(entity="attributes", name="id"))
+    return () if keys in (newest, [*newest, by_id]) else tuple(keys)  # which is the order that there is without one
+
+
+def of_stage(view_type: str | int | None) -> list[Condition]:
+    """Give the conditions of a view: runs that are active, deleted, or all."""
+    match view_type:
+        case None | "ACTIVE_ONLY" | 1:
+            return []
+        case "DELETED_ONLY" | 2:
+            return [Null(key=_DELETED, is_negated=True)]
+        case "ALL" | 3:
+            return [Or(parts=(Null(key=_DELETED), Null(key=_DELETED, is_negated=True)))]
+        case _:
+            raise invalid(f"Invalid value {view_type!r:.60} for parameter 'run_view_type' supplied: ACTIVE_ONLY, DELETED_ONLY or ALL")
+
+
+def _condition(clause: Clause) -> Condition:
+    match clause.entity:
+        case "attribute":
+            return _compare(Key(entity="attributes", name=_COLUMNS[clause.key]), clause)
+        case "datasets":
+            if clause.key not in ("name", "digest", "context") or clause.operator.startswith("IS"):
+                raise invalid(f"Invalid dataset clause: {clause.key[:60]!r} {clause.operator}. Valid keys are name, digest, context")
+            return _compare(Key(entity="datasets", name=clause.key), clause)
+        case "tags":
+            return _of_tag(clause)
+        case "metrics" if clause.operator.startswith("IS"):
+            raise invalid(f"Invalid comparator '{clause.operator}' for the metric {clause.key[:60]!r}")
+        case _:
+            return _compare(Key(entity=clause.entity, name=clause.key), clause)
+
+
+def _of_tag(clause: Clause) -> Condition:
+    tag = Key(entity="tags", name=clause.key)
+    if clause.key == PARENT:
+        parent = Key(entity="attributes", name="parent")
+        both = (_compare(tag, clause), _compare(parent, clause))
+        return And(parts=both) if clause.operator == "IS NULL" else Or(parts=both)
+    own = {NAME: "name", USER: "user", **{name: f"{HELD_IN}{member}" for name, member in HELD.items()}}
+    return _compare(Key(entity="attributes", name=own[clause.key]) if clause.key in own else tag, clause)
+
+
+def _compare(key: Key, clause: Clause) -> Condition:
+    value = clause.value
+    match clause.operator:
+        case "IS NULL" | "IS NOT NULL":
+            return Null(key=key, is_negated=clause.operator == "IS NOT NULL")
+        case "IN" | "NOT IN":
+            assert isinstance(value, tuple)
+            return In(key=key, values=value, is_negated=clause.operator == "NOT IN")
+        case "LIKE" | "ILIKE":
+            return Like(key=key, pattern=str(value), has_case=clause.operator == "LIKE")
+    assert isinstance(value, str | int | float)
+    if key.entity == "params" and isinstance(value, str):
+        value = _TRUTHS.get(value, value)
+    return Compare(key=key, op=clause.operator, value=value)
+
+
+def _order_key(text: str) -> OrderKey:
+    found = _ORDER.fullmatch(text)
+    if found is None or not text.strip():
+        raise invalid(f"Invalid order_by clause {text[:200]!r}: write a key, and ASC or DESC behind it")
+    entity, name = (found[1] or "attribute").lower(), found[2].strip()
+    name = name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in '`"' else name
+    is_descending = (found[3] or "ASC").upper() == "DESC"
+    if entity in ("attribute", "attributes", "attr", "run"):
+        name = _WORDS.names.get(name, name)
+        if name not in _SORTED:
+            raise invalid(f"Invalid order_by key {name[:200]!r} specified. Valid keys are {', '.join(sorted(_SORTED))}, and metrics.NAME")
+        return OrderKey(key=Key(entity="attributes", name=_SORTED[name]), is_descending=is_descending)
+    entity = {"metric": "metrics", "param": "params", "parameter": "params", "parameters": "params", "tag": "tags"}.get(entity, entity)
+    if entity not in ("metrics", "params", "tags"):
+        raise invalid(f"Invalid order_by clause {text[:200]!r}: {entity[:60]!r} is no entity; use metrics, params, tags or attributes")
+    if entity == "tags" and name in (NAME, USER):
+        return OrderKey(key=Key(entity="attributes", name={NAME: "name", USER: "user"}[name]), is_descending=is_descending)
+    return OrderKey(key=Key(entity=entity, name=name), is_descending=is_descending)

@@ -1,0 +1,170 @@
+"""Searches: runs out of the indexes, experiments, and the datasets that runs used."""
+
+from collections.abc import Sequence
+
+from stratal.core.errors import Misuse
+from stratal.interop.mlflow.service.calls import Answer, Call, Request, Unnumbered, reads
+from stratal.interop.mlflow.service.clauses import Words, in_order, page, parse, parse_order
+from stratal.interop.mlflow.service.errors import invalid, required
+from stratal.interop.mlflow.service.experiments import Experiment, shown, to_number
+from stratal.interop.mlflow.service.filters import of_stage, read_filter, read_order
+from stratal.interop.mlflow.service.names import ms_of
+from stratal.interop.mlflow.service.records import Run
+from stratal.interop.mlflow.service.runs import shown as shown_runs
+from stratal.interop.mlflow.service.store import experiments as rows
+from stratal.interop.mlflow.service.store.experiments import ExperimentRow
+from stratal.interop.mlflow.service.store.runs import datasets_of
+from stratal.interop.mlflow.service.store.search import MlflowSearching
+from stratal.tracking.search import And
+from stratal.tracking.store.search import pick_runs
+
+MOST, DEFAULT_RUNS, MOST_EXPERIMENTS, MOST_DATASETS = 50_000, 1000, 20, 1000
+_WORDS = Words(
+    texts=frozenset({"name", "experiment_id"}),
+    numbers=frozenset({"creation_time", "last_update_time"}),
+    listed=frozenset({"name", "experiment_id"}),
+    entities={"tags": False},
+    names={},
+)
+
+
+class SearchRuns(Request, frozen=True, kw_only=True):
+    experiment_ids: list[str] | None = None
+    filter: str | None = None
+    run_view_type: str | int | None = None
+    max_results: int | None = None
+    order_by: list[str] | None = None
+    page_token: str | None = None
+
+
+class RunsFound(Answer, frozen=True, kw_only=True):
+    runs: list[Run] = []
+    next_page_token: str | None = None
+
+
+class SearchExperiments(Request, frozen=True, kw_only=True):
+    max_results: int | None = None
+    filter: str | None = None
+    order_by: list[str] | None = None
+    view_type: str | int | None = None
+    page_token: str | None = None
+
+
+class ExperimentsFound(Answer, frozen=True, kw_only=True):
+    experiments: list[Experiment] = []
+    next_page_token: str | None = None
+
+
+class SearchDatasets(Request, frozen=True, kw_only=True):
+    experiment_ids: list[str] | None = None
+
+
+class DatasetSummary(Answer, frozen=True, kw_only=True):
+    experiment_id: str
+    name: str
+    digest: str
+    context: str = ""
+
+
+class DatasetsFound(Answer, frozen=True, kw_only=True):
+    dataset_summaries: list[DatasetSummary] = []
+
+
+@reads
+def search_runs(call: Call, request: SearchRuns) -> RunsFound:
+    """Find runs of experiments that the caller may view."""
+    limit = _size(request.max_results, DEFAULT_RUNS)
+    conditions = [*read_filter(request.filter), *of_stage(request.run_view_type)]
+    order = read_order(request.order_by)
+    names = [row.name for row in _viewed(call, request.experiment_ids or ())]
+    if not names:
+        return RunsFound()
+    searching = MlflowSearching(call.tx.now_ns, (), names)
+    try:
+        found = pick_runs(
+            call.tx,
+            And(parts=tuple(conditions)),
+            order,
+            experiments=names,
+            limit=limit,
+            page=request.page_token or None,
+            searching=searching,
+        )
+    except Misuse as error:  # a token that is none
+        raise invalid(f"Invalid page token: {error.message}") from None
+    return RunsFound(runs=shown_runs(call, found.numbers), next_page_token=found.next)
+
+
+@reads
+def search_experiments(call: Call, request: SearchExperiments) -> ExperimentsFound:
+    """Find experiments that the caller may view."""
+    if request.max_results is None:
+        raise required("max_results")
+    clauses, order = parse(request.filter, _WORDS), parse_order(request.order_by, _WORDS)
+    if not call.tx.is_write and (lacking := rows.unnumbered(call.tx)):
+        raise Unnumbered(lacking)
+    found, visible = rows.every(call.tx), call.visible("experiment")
+    stage = _stage(request.view_type)
+    found = [row for row in found if (visible is None or row.name in visible) and (stage is None or (row.deleted_ns is None) == stage)]
+    tags = rows.tags_of(call.tx, [row.id for row in found]) if any(clause.entity == "tags" for clause in clauses) else {}
+    for clause in clauses:
+        found = [
+            row for row in found if clause.holds(tags[row.id].get(clause.key) if clause.entity == "tags" else _attribute(row, clause.key))
+        ]
+    found = in_order(found, [*order, ("creation_time", False), ("experiment_id", True)], _attribute)
+    chosen, token = page(found, max_results=_size(request.max_results, 1), most=MOST, token=request.page_token)
+    return ExperimentsFound(experiments=shown(call, chosen), next_page_token=token)
+
+
+@reads
+def search_datasets(call: Call, request: SearchDatasets) -> DatasetsFound:
+    """Say which datasets the runs of experiments used, that the caller may view."""
+    ids = request.experiment_ids or ()
+    if not 0 < len(ids) <= MOST_EXPERIMENTS:
+        raise invalid(f"experiment_ids must hold 1 to {MOST_EXPERIMENTS} ids, not {len(ids)}")
+    return DatasetsFound(
+        dataset_summaries=[
+            DatasetSummary(experiment_id=str(row.id), name=name, digest=digest, context=context)
+            for row in _viewed(call, ids)
+            for name, digest, context in datasets_of(call.tx, row.name, MOST_DATASETS)
+        ]
+    )
+
+
+def _viewed(call: Call, ids: Sequence[str]) -> list[ExperimentRow]:
+    """Give those of these experiments that are there, and that the caller may view."""
+    visible = call.visible("experiment")
+    found = [rows.by_id(call.tx, number) for number in dict.fromkeys(map(to_number, ids)) if number is not None]
+    return [row for row in found if row is not None and (visible is None or row.name in visible)]
+
+
+def _size(said: int | None, default: int) -> int:
+    size = default if said is None else said
+    if not 1 <= size <= MOST:
+        raise invalid(f"Invalid value {size} for parameter 'max_results' supplied: It must be at least 1 and at most {MOST}")
+    return size
+
+
+def _stage(view_type: str | int | None) -> bool | None:
+    """Tell whether active ones are asked for, or deleted ones; None for all."""
+    match view_type:
+        case None | "ACTIVE_ONLY" | 1:
+            return True
+        case "DELETED_ONLY" | 2:
+            return False
+        case "ALL" | 3:
+            return None
+        case _:
+            raise invalid(f"Invalid value {view_type!r:.60} for parameter 'view_type' supplied: ACTIVE_ONLY, DELETED_ONLY or ALL")
+
+
+def _attribute(row: ExperimentRow, name: str) -> str | int:
+    match name:
+        case "name":
+            return row.name
+        case "creation_time":
+            return ms_of(row.created_ns)
+        case "last_update_time":
+            return ms_of(row.changed_ns)
+        case _:
+            return row.id
