@@ -12,25 +12,25 @@ class Wire:
         self.url = url
         self.http = httpx.Client(base_url=url, timeout=30)
 
-    def post(self, path: str, **fields: object) -> httpx.Response:
+    def post(self, path: str, /, **fields: object) -> httpx.Response:
         return self.http.post(API + path, json=fields)
 
-    def get(self, path: str, **fields: object) -> httpx.Response:
+    def get(self, path: str, /, **fields: object) -> httpx.Response:
         return self.http.get(API + path, params=fields)
 
-    def ok(self, path: str, **fields: object) -> dict:
+    def ok(self, path: str, /, **fields: object) -> dict:
         """Post, and give what was answered."""
         answer = self.post(path, **fields)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def read(self, path: str, **fields: object) -> dict:
+    def read(self, path: str, /, **fields: object) -> dict:
         """Get, and give what was answered."""
         answer = self.get(path, **fields)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def refused(self, path: str, **fields: object) -> tuple[int, str]:
+    def refused(self, path: str, /, **fields: object) -> tuple[int, str]:
         """Post what is refused, and give status and code."""
         answer = self.post(path, **fields)
         return answer.status_code, answer.json()["error_code"]
@@ -38,5 +38,5 @@ class Wire:
     def experiment(self, name: str = "e") -> str:
         return self.ok("experiments/create", name=name)["experiment_id"]
 
-    def run(self, experiment: str = "0", **fields: object) -> str:
+    def run(self, experiment: str = "0", /, **fields: object) -> str:
         return self.ok("runs/create", experiment_id=experiment, **fields)["run"]["info"]["run_id"]

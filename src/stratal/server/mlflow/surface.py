@@ -2,23 +2,29 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from stratal.core.errors import Bug, StratalError
 from stratal.core.people import Identity, Role, acting_as
+from stratal.interop.mlflow.service.calls import Answer as ServiceAnswer
+from stratal.interop.mlflow.service.calls import Request as Asked
 from stratal.interop.mlflow.service.calls import Service, perform
 from stratal.interop.mlflow.service.errors import BAD_REQUEST, BUSY, MlflowError, missing
+from stratal.interop.mlflow.service.files import Opened, SaveFile
 from stratal.interop.mlflow.service.info import VERSION
 from stratal.server.asgi import Answer, Failed, Gone, Receive, Request, Scope, Send, live, send_answer
 from stratal.server.guards import Guard, OpenGuard
 from stratal.server.mlflow.codec import read_body, read_query, write
 from stratal.server.mlflow.failures import failed
-from stratal.server.mlflow.table import Found, Unknown, find
+from stratal.server.mlflow.streaming import drop_old, give, take
+from stratal.server.mlflow.table import Carries, Found, Unknown, find
 from stratal.store.database import Transaction
 from stratal.store.store import Store
 
@@ -40,6 +46,8 @@ class Limits:
 
     # Bytes of one body. MLflow's largest is a dataset's profile of 16 MiB, and its schema of 1 MiB.
     body_bytes: int = 32 << 20
+    # Bytes of one file.
+    file_bytes: int = 1 << 40
     # Bytes of bodies that may be in memory.
     waiting_bytes: int = 256 << 20
     # Requests that may be under way at once; each holds a connection.
@@ -75,6 +83,7 @@ class Mlflow:
         self._service = Service(store)
         self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="stratal-mlflow")
         self._requests, self._waiting = 0, 0
+        drop_old(store.folder)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request, as ASGI 3 says."""
@@ -85,25 +94,34 @@ class Mlflow:
         request = Request(scope, receive)
         self._requests += 1
         try:
-            answer = await self._answer(request)
+            answer = await self._answer(request, send)
+            if answer is not None:
+                await send_answer(answer, send, is_head=request.method == "HEAD")
         except Gone:
             return None
         finally:
             self._requests -= 1
-        return await send_answer(answer, send, is_head=request.method == "HEAD")
 
     def close(self) -> None:
         """Wait for what is being done, and take nothing more."""
         self._threads.shutdown(wait=True)
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Request, send: Send) -> Answer | None:
+        """Give the answer, None if it was sent as a file."""
         try:
             if self._requests > self._limits.requests:
                 raise MlflowError(BUSY, "the server has as much to do as it takes at a time")
             sender = await self._guard.identify(request.headers)
             if request.path == "/version":
                 return Answer(status=200, body=VERSION.encode(), headers=(("content-type", "text/plain"),))
-            return await self._call(request, find(request.method, _behind_prefix(request.path)), sender)
+            is_head = request.method == "HEAD"
+            found = find("GET" if is_head else request.method, _behind_prefix(request.path))
+            if found.route.carries is Carries.DOWNLOAD:
+                await self._give(request, found, sender, send)
+                return None
+            if found.route.carries is Carries.UPLOAD:
+                return await self._take(request, found, sender)
+            return await self._call(request, found, sender)
         except Unknown as unknown:
             if unknown.verbs:
                 return failed(
@@ -123,27 +141,48 @@ class Mlflow:
             return failed(Bug("the server broke its own rule; its log says how", hint="please report it"))
 
     async def _call(self, request: Request, found: Found, sender: Identity) -> Answer:
-        route, rights = found.route, GuardedRights(self._guard, sender)
         size = request.number("content-length", self._limits.body_bytes) if "content-length" in request.headers else 0
         if self._waiting + size > self._limits.waiting_bytes and self._waiting:
             raise MlflowError(BUSY, "the server has as much to do as it takes at a time")
         self._waiting += size
         try:
             body = await request.body(self._limits.body_bytes, self._limits.piece_s, self._limits.body_s)
-
-            def call() -> bytes:
-                if request.method == "GET":
-                    asked = read_query(request.query, route.request)
-                else:
-                    asked = read_body(body, request.headers.get("content-type", ""), route.request)
-                if found.fields:
-                    asked = msgspec.structs.replace(asked, **found.fields)
-                answer = perform(self._service, route.function, asked, rights=rights, needs=route.needs, on=route.on)
-                return write(answer)
-
-            return Answer(status=200, body=await self._in_thread(call, sender), headers=JSON)
+            return Answer(status=200, body=await self._in_thread(lambda: self._json(request, found, sender, body), sender), headers=JSON)
         finally:
             self._waiting -= size
+
+    def _json(self, request: Request, found: Found, sender: Identity, body: bytes) -> bytes:
+        route = found.route
+        if route.carries is Carries.NOTHING or request.method in ("GET", "HEAD"):
+            asked = read_query(request.query, route.request)
+        else:
+            asked = read_body(body, request.headers.get("content-type", ""), route.request)
+        return write(self._perform(found, asked, sender))
+
+    async def _give(self, request: Request, found: Found, sender: Identity, send: Send) -> None:
+        def open_() -> tuple[Path, str]:
+            opened = self._perform(found, read_query(request.query, found.route.request), sender)
+            assert isinstance(opened, Opened)
+            return self._service.store.blobs.path(opened.digest), opened.name
+
+        path, name = await self._in_thread(open_, sender)
+        await give(send, path, name, lambda call: self._in_thread(call, sender), is_head=request.method == "HEAD")
+
+    async def _take(self, request: Request, found: Found, sender: Identity) -> Answer:
+        asked = SaveFile()
+        await self._in_thread(lambda: self._perform(found, asked, sender), sender)  # before its bytes are taken
+        pieces = request.pieces(self._limits.file_bytes, self._limits.piece_s, math.inf)
+        digest, size = await take(self._service.store, pieces, lambda call: self._in_thread(call, sender))
+        kept = SaveFile(digest=digest, size_bytes=size)
+        await self._in_thread(lambda: self._perform(found, kept, sender), sender)
+        return Answer(status=200, body=b"{}", headers=JSON)
+
+    def _perform(self, found: Found, asked: Asked, sender: Identity) -> ServiceAnswer:
+        route = found.route
+        if found.fields:
+            asked = msgspec.structs.replace(asked, **found.fields)
+        rights = GuardedRights(self._guard, sender)
+        return perform(self._service, route.function, asked, rights=rights, needs=route.needs, on=route.on)
 
     async def _in_thread(self, call: Callable[[], T], sender: Identity) -> T:
         def act() -> T:

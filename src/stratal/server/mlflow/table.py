@@ -1,15 +1,17 @@
 """The table of routes: verb, path, request, function, and which role on which objects the caller needs.
 
-Paths begin behind `/api/` or `/ajax-api/`, which are alike. `{name}` in a path is a field of the request.
+Paths begin behind `/api/` or `/ajax-api/`, which are alike, or with a slash of their own. `{name}` in a path is a field of the
+request; `{name*}` may hold slashes.
 """
 
 import re
 from collections.abc import Callable, Iterable
+from enum import Enum
 from functools import cache
 from typing import Any, NamedTuple
 
 from stratal.core.people import Role
-from stratal.interop.mlflow.service import experiments, history, info, inputs, records, runs, searching, writing
+from stratal.interop.mlflow.service import experiments, files, history, info, inputs, records, runs, searching, writing
 from stratal.interop.mlflow.service.calls import Answer, Call, OfRun, On, R, Request, Verb
 from stratal.interop.mlflow.service.errors import ABSENT, MlflowError
 from stratal.interop.mlflow.service.heads import at_run
@@ -22,6 +24,15 @@ from stratal.interop.mlflow.service.registry import searching as model_search
 V, C, A, ADMIN = Role.VIEWER, Role.CONTRIBUTOR, Role.APPROVER, Role.ADMIN
 
 
+class Carries(Enum):
+    """What goes over a route besides its request."""
+
+    JSON = "a body and an answer in JSON"
+    NOTHING = "no body; an answer in JSON"
+    UPLOAD = "a file in"
+    DOWNLOAD = "a file out"
+
+
 class Route(NamedTuple):
     """One route. What it holds agrees in its types: `route` sees to it."""
 
@@ -31,11 +42,12 @@ class Route(NamedTuple):
     function: Verb[Any, Answer]
     needs: Role
     on: Callable[[Call, Any], Iterable[str]]
+    carries: Carries = Carries.JSON
 
 
-def route(verb: str, path: str, request: type[R], function: Verb[R, Any], needs: Role, on: On[R]) -> Route:
+def route(verb: str, path: str, request: type[R], function: Verb[R, Any], needs: Role, on: On[R], carries: Carries = Carries.JSON) -> Route:
     """Make a route of parts that fit each other."""
-    return Route(verb, path, request, function, needs, on)
+    return Route(verb, path, request, function, needs, on, carries)
 
 
 def anything(_call: Call, _request: Request) -> Iterable[str]:
@@ -77,6 +89,21 @@ SEARCHES = (
     route("GET", "2.0/mlflow/metrics/get-history", history.GetHistory, history.get_history, V, at_run),
     route("GET", "2.0/mlflow/metrics/get-history-bulk", history.GetHistories, history.get_histories, V, history.at_runs),
     route("GET", "2.0/mlflow/metrics/get-history-bulk-interval", history.GetSampled, history.get_sampled, V, history.at_sampled),
+)
+_PROXY = "2.0/mlflow-artifacts"
+FILES = (
+    route("GET", "2.0/mlflow/artifacts/list", files.ListArtifacts, files.list_artifacts, V, at_run),
+    route("GET", f"{_PROXY}/artifacts", files.AtPath, files.list_folder, V, files.at_path),
+    route("GET", f"{_PROXY}/artifacts/{{path*}}", files.AtPath, files.open_file, V, files.at_path, Carries.DOWNLOAD),
+    route("PUT", f"{_PROXY}/artifacts/{{path*}}", files.SaveFile, files.save, C, files.at_path, Carries.UPLOAD),
+    route("DELETE", f"{_PROXY}/artifacts/{{path*}}", files.AtPath, files.delete, C, files.at_path, Carries.NOTHING),
+    *(
+        route("POST", f"{_PROXY}/mpu/{verb}/{{path*}}", files.AtPath, files.no_multipart, C, anything, Carries.NOTHING)
+        for verb in ("create", "complete", "abort")
+    ),
+    route("GET", f"{_PROXY}/presigned/{{path*}}", files.AtPath, files.no_presigned, V, anything),
+    route("GET", "/get-artifact", files.ListArtifacts, files.open_artifact, V, at_run, Carries.DOWNLOAD),
+    route("GET", "/model-versions/get-artifact", files.VersionFile, files.open_of_version, V, files.at_version, Carries.DOWNLOAD),
 )
 INFO = (route("GET", "3.0/mlflow/server-info", info.AboutServer, info.about, V, anything),)
 
@@ -121,7 +148,7 @@ LOGGED = (
     route("POST", "2.0/mlflow/runs/outputs", linking.LogOutputs, linking.log_outputs, C, linking.at_run),
 )
 
-ROUTES: tuple[Route, ...] = (*MODELS, *LOGGED, *EXPERIMENTS, *INFO, *RUNS, *SEARCHES)
+ROUTES: tuple[Route, ...] = (*MODELS, *LOGGED, *EXPERIMENTS, *INFO, *RUNS, *SEARCHES, *FILES)
 
 # What MLflow's server has besides, and this one does not: say so, instead of looking like a typing mistake.
 _ABSENT = {
@@ -169,7 +196,14 @@ def _by_path() -> tuple[dict[str, dict[str, Route]], list[tuple[re.Pattern[str],
     shaped: dict[str, dict[str, Route]] = {}
     for one in ROUTES:
         (shaped if "{" in one.path else plain).setdefault(one.path, {})[one.verb] = one
-    return plain, [(re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[^/]+)", re.escape(path))), verbs) for path, verbs in shaped.items()]
+    return plain, [(_pattern(path), verbs) for path, verbs in shaped.items()]
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)(\*?)\}", path)
+    text, names = parts[::3], zip(parts[1::3], parts[2::3], strict=True)
+    fields = [f"(?P<{name}>{'.+' if deep else '[^/]+'})" for name, deep in names]
+    return re.compile("".join(re.escape(part) + field for part, field in zip(text, [*fields, ""], strict=True)), re.DOTALL)
 
 
 def _absent(path: str) -> str | None:

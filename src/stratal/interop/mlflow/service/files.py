@@ -1,0 +1,252 @@
+"""Files: what MLflow's clients call artifacts. They are artifacts of runs here; those of a logged model lie in a folder of its run,
+those of a version of a model are what it was registered with, and never change.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from stratal.core.errors import Misuse
+from stratal.interop.mlflow.service.calls import Answer, Call, Empty, OfRun, Request, commands, logs, reads
+from stratal.interop.mlflow.service.errors import ABSENT, MlflowError, invalid, missing, required
+from stratal.interop.mlflow.service.experiments import PROXY, location_of, numbered
+from stratal.interop.mlflow.service.heads import head_of, writable
+from stratal.interop.mlflow.service.registry.naming import need_head
+from stratal.interop.mlflow.service.registry.sources import files_of_version
+from stratal.interop.mlflow.service.registry.versions import FOLDER, OfVersion
+from stratal.interop.mlflow.service.store.files import File, drop_file, files_below, find_file
+from stratal.interop.mlflow.service.store.logged import find_logged
+from stratal.interop.mlflow.service.store.runs import Head
+from stratal.tracking.facts import ARTIFACT, ArtifactFact, check_artifact_path
+
+_RUN = re.compile(r"(.*?)/?([0-9a-f]{32})/artifacts(?:/(.*))?")
+_LOGGED = re.compile(r"(?:.*?/)?models/(m-[0-9a-f]{32})/artifacts(?:/(.*))?")
+_VERSION = re.compile(FOLDER + r"/(.+?)/([0-9]{1,10})(?:/(.*))?")
+NO_MULTIPART = "Multipart upload is not supported for the current artifact repository"
+
+
+class ListArtifacts(OfRun, frozen=True, kw_only=True):
+    path: str | None = None
+    page_token: str | None = None
+
+
+class AtPath(Request, frozen=True, kw_only=True):
+    """A request about a file or folder behind the proxy."""
+
+    path: str | None = None
+
+
+class SaveFile(AtPath, frozen=True, kw_only=True):
+    """The bytes were stored before, under their digest. digest: '' only asks whether the file may be saved."""
+
+    digest: str = ""
+    size_bytes: int = 0
+
+
+class VersionFile(OfVersion, frozen=True, kw_only=True):
+    path: str | None = None
+
+
+class FileInfo(Answer, frozen=True, kw_only=True):
+    path: str
+    is_dir: bool
+    file_size: int | None = None
+
+
+class Listed(Answer, frozen=True, kw_only=True):
+    root_uri: str | None = None
+    files: list[FileInfo] = []
+
+
+class Opened(Answer, frozen=True, kw_only=True):
+    """A file to be read: its name, and the blob that holds it."""
+
+    name: str
+    digest: str
+    size_bytes: int
+
+
+class _Home(NamedTuple):
+    """What a path of the proxy leads to. folder: where it lies among the artifacts of a run; run: None for files of a version."""
+
+    on: str
+    run: Head | None
+    folder: str
+    path: str
+    files: tuple[File, ...] = ()
+
+    def below(self, call: Call) -> list[File]:
+        """List what lies below, by paths relative to the home."""
+        if self.run is None:
+            return [file for file in self.files if not self.path or file.path.startswith(f"{self.path}/")]
+        start = len(self.folder) + 1 if self.folder else 0
+        return [file._replace(path=file.path[start:]) for file in files_below(call.tx, self.run.no, _join(self.folder, self.path))]
+
+    def file(self, call: Call) -> File | None:
+        """Give the file of this very path, None if there is none."""
+        if self.run is None:
+            return next((file for file in self.files if file.path == self.path), None)
+        return find_file(call.tx, self.run.no, _join(self.folder, self.path)) if self.path else None
+
+
+@reads
+def list_artifacts(call: Call, request: ListArtifacts) -> Listed:
+    """List a folder of a run, by paths from the run's root."""
+    head = head_of(call, request.run)
+    home = _Home(f"experiment:{head.experiment}", head, "", check_path(request.path or ""))
+    experiment = numbered(call, {head.experiment})[head.experiment]
+    return Listed(root_uri=f"{location_of(experiment)}/{head.id}/artifacts", files=_entries(home.below(call), home.path))
+
+
+@reads
+def list_folder(call: Call, request: AtPath) -> Listed:
+    """List a folder behind the proxy, by paths relative to it; nothing for a file, or a folder that is not there."""
+    home = _find(call, request.path or "")
+    if home is None:
+        return Listed()
+    found = _entries(home.below(call), home.path)
+    start = len(home.path) + 1 if home.path else 0
+    return Listed(files=[FileInfo(path=file.path[start:], is_dir=file.is_dir, file_size=file.file_size) for file in found])
+
+
+@reads
+def open_file(call: Call, request: AtPath) -> Opened:
+    """Give a file behind the proxy. Raises MlflowError for what is none."""
+    return _opened(call, _need(call, request.path or ""))
+
+
+@reads
+def open_artifact(call: Call, request: ListArtifacts) -> Opened:
+    """Give a file of a run."""
+    head = head_of(call, request.run)
+    return _opened(call, _Home(f"experiment:{head.experiment}", head, "", check_path(request.path or "")))
+
+
+@reads
+def open_of_version(call: Call, request: VersionFile) -> Opened:
+    """Give a file of a version of a model."""
+    model, number = need_head(call.tx, request.name).model, str(request.version or "")
+    if not number.isascii() or not number.isdigit() or len(number) > 10:
+        raise required("version")
+    return _opened(call, _of_version(call, model, int(number), check_path(request.path or "")))
+
+
+@logs
+def save(call: Call, request: SaveFile) -> Empty:
+    """Keep a file under a path behind the proxy."""
+    home, path = _writable(call, request.path or "")
+    if request.digest:
+        fact = ArtifactFact(path=path, digest=request.digest, size_bytes=request.size_bytes)
+        call.store.writer.fact(home.bytes, home.epoch, ARTIFACT, fact)
+    return Empty()
+
+
+@commands
+def delete(call: Call, request: AtPath) -> Empty:
+    """Take a file, or all of a folder, away; what is not there is fine."""
+    home = _need(call, request.path or "")
+    if home.run is None:
+        raise invalid("The files of a model version never change.")
+    head, full = writable(home.run), _join(home.folder, home.path)
+    one = find_file(call.tx, head.no, full)
+    for file in [one] if one else files_below(call.tx, head.no, full):
+        drop_file(call.tx, head.no, head.id, file)
+    call.tx.emit("run", head.id)
+    return Empty()
+
+
+@reads
+def no_multipart(_call: Call, _request: AtPath) -> Empty:
+    """Say that files come in one piece: clients then send them so."""
+    raise MlflowError(ABSENT, NO_MULTIPART)
+
+
+@reads
+def no_presigned(_call: Call, _request: AtPath) -> Empty:
+    """Say that files are read through this server."""
+    raise MlflowError(ABSENT, "Presigned downloads are not supported for the current artifact repository")
+
+
+def at_path(call: Call, request: AtPath) -> Iterable[str]:
+    """Rights are asked on what keeps the file; where nothing can be, there is nothing to ask for."""
+    home = _find(call, request.path or "")
+    return [home.on] if home else []
+
+
+def at_version(call: Call, request: VersionFile) -> Iterable[str]:
+    """Rights are asked on the model."""
+    return [f"model:{need_head(call.tx, request.name).model}"]
+
+
+def check_path(path: str) -> str:
+    """Give a path without a slash at its ends. Raises MlflowError for one that leads out of its folder, however it is written."""
+    plain = path.strip("/") if not path.startswith("/") else path
+    shown = unquote(unquote(plain))
+    wrong = shown.startswith("/") or any(part in (".", "..") for part in re.split(r"[/\\]", shown)) or re.match(r"[A-Za-z]:[\\/]", shown)
+    try:
+        if wrong:
+            raise Misuse("it leads out of its folder")
+        return check_artifact_path(plain) if plain else ""
+    except Misuse:
+        raise invalid(f"Invalid path: {path[:200]!r}: use a relative path without '.' and '..'") from None
+
+
+def _find(call: Call, path: str) -> _Home | None:
+    path = check_path(path)
+    if (found := _VERSION.fullmatch(path)) is not None:
+        return _of_version(call, found[1], int(found[2]), found[3] or "")
+    if (found := _LOGGED.fullmatch(path)) is not None and (logged := find_logged(call.tx, found[1])) is not None:
+        head = head_of(call, logged.home)
+        return _Home(f"experiment:{head.experiment}", head, logged.folder, found[2] or "")
+    if (found := _RUN.fullmatch(path)) is not None:
+        head = head_of(call, found[2])
+        experiment = numbered(call, {head.experiment})[head.experiment]
+        if location_of(experiment) == f"{PROXY}/{found[1]}":
+            return _Home(f"experiment:{head.experiment}", head, "", found[3] or "")
+    return None
+
+
+def _need(call: Call, path: str) -> _Home:
+    home = _find(call, path)
+    if home is None:
+        raise missing(f"No such artifact: '{path[:200]}'")
+    return home
+
+
+def _of_version(call: Call, model: str, number: int, path: str) -> _Home:
+    files = files_of_version(call.tx, call.store.blobs, model, number)
+    return _Home(f"model:{model}", None, "", path, tuple(File(file.path, file.digest, file.size_bytes) for file in files))
+
+
+def _writable(call: Call, path: str) -> tuple[Head, str]:
+    home = _need(call, path)
+    if home.run is None:
+        raise invalid("The files of a model version never change.")
+    if not home.path:
+        raise invalid(f"Invalid path: {path[:200]!r}: it names a folder, and no file in it")
+    return writable(home.run), check_path(_join(home.folder, home.path))
+
+
+def _opened(call: Call, home: _Home) -> Opened:
+    file = home.file(call)
+    if file is None:
+        if home.below(call):
+            raise invalid(f"'{home.path[:200]}' is a folder: list it, and read its files")
+        raise missing(f"No such artifact: '{home.path[:200]}'")
+    return Opened(name=file.path.rpartition("/")[2], digest=file.digest, size_bytes=file.size_bytes)
+
+
+def _entries(files: Sequence[File], folder: str) -> list[FileInfo]:
+    """Give what lies directly in a folder, of files that lie below it."""
+    start = len(folder) + 1 if folder else 0
+    found: dict[str, FileInfo] = {}
+    for file in files:
+        name, slash, _ = file.path[start:].partition("/")
+        path = _join(folder, name)
+        found.setdefault(path, FileInfo(path=path, is_dir=True) if slash else FileInfo(path=path, is_dir=False, file_size=file.size_bytes))
+    return [found[path] for path in sorted(found)]
+
+
+def _join(folder: str, path: str) -> str:
+    return f"{folder}/{path}" if folder and path else folder or path
