@@ -3,10 +3,9 @@
 They repeat what was answered by 408, 429 or 5xx for minutes; so only what is worth repeating is answered so.
 """
 
-from stratal.core.errors import Bug, Conflict, Damaged, Forbidden, Misuse, NotFound, Refused, StoreDown, StratalError
+from stratal.core.errors import StratalError
 from stratal.core.records import Record
 from stratal.interop.mlflow.service import errors as codes
-from stratal.interop.mlflow.service.errors import MlflowError
 from stratal.server.asgi import Answer, json_answer
 from stratal.server.guards import Unauthenticated
 
@@ -35,22 +34,4 @@ def failed(error: StratalError, *, status: int | None = None) -> Answer:
 
 
 def _code(error: StratalError) -> str:
-    match error:
-        case MlflowError():
-            return error.code
-        case Unauthenticated():
-            return codes.UNAUTHENTICATED
-        case Forbidden():
-            return codes.DENIED
-        case NotFound():
-            return codes.MISSING
-        case StoreDown() | Conflict():
-            return codes.DOWN
-        case Refused():
-            return codes.STATE
-        case Bug():
-            return codes.BUG
-        case Misuse() | Damaged():
-            return codes.INVALID
-        case _:
-            return codes.INVALID
+    return codes.UNAUTHENTICATED if isinstance(error, Unauthenticated) else codes.code_of(error)

@@ -145,7 +145,7 @@ LOGGED = (
     route("DELETE", f"{_LOGGED}/{{model_id}}/tags/{{tag_key}}", logged.LoggedTag, logged.delete_tag, C, logged.at_logged),
     route("POST", f"{_LOGGED}/{{model_id}}/params", logged.LoggedParams, logged.log_params, C, logged.at_logged),
     route("GET", f"{_LOGGED}/{{model_id}}/artifacts/directories", logged.ListLogged, logged.list_files, V, logged.at_logged),
-    route("POST", "2.0/mlflow/runs/outputs", linking.LogOutputs, linking.log_outputs, C, linking.at_run),
+    route("POST", "2.0/mlflow/runs/outputs", linking.LogOutputs, linking.log_outputs, C, at_run),
 )
 
 ROUTES: tuple[Route, ...] = (*MODELS, *LOGGED, *EXPERIMENTS, *INFO, *RUNS, *SEARCHES, *FILES)

@@ -1,6 +1,6 @@
 """The one error of this protocol: a code that MLflow's clients know, and a text for people."""
 
-from stratal.core.errors import StratalError
+from stratal.core.errors import Bug, Conflict, Forbidden, NotFound, Refused, StoreDown, StratalError
 
 INVALID, EXISTS, MISSING, BAD_REQUEST, DENIED, UNAUTHENTICATED, STATE, BUSY, DOWN, ABSENT, BUG = (
     "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "PERMISSION_DENIED",
@@ -34,3 +34,22 @@ def exists(message: str) -> MlflowError:
 def required(name: str) -> MlflowError:
     """Make the error of a request that leaves out what it needs, in MLflow's own words."""
     return invalid(f"Missing value for required parameter '{name}'")
+
+
+def code_of(error: StratalError) -> str:
+    """Give MLflow's code for an error of ours."""
+    match error:
+        case MlflowError():
+            return error.code
+        case Forbidden():
+            return DENIED
+        case NotFound():
+            return MISSING
+        case StoreDown() | Conflict():
+            return DOWN
+        case Refused():
+            return STATE
+        case Bug():
+            return BUG
+        case _:
+            return INVALID

@@ -1,14 +1,11 @@
 """Links from runs to the logged models that they brought forth."""
 
-from collections.abc import Iterable
-
-from stratal.core.ids import to_bytes
 from stratal.core.records import Record
 from stratal.interop.mlflow.service.calls import Call, Empty, OfRun, commands
 from stratal.interop.mlflow.service.errors import invalid, missing
+from stratal.interop.mlflow.service.heads import head_of, writable
 from stratal.interop.mlflow.service.store import logged as rows
 from stratal.tracking.facts import EdgeFact
-from stratal.tracking.store.runs import RunRecord, find_record
 from stratal.tracking.store.settling import add_edge
 
 MOST_LINKS = 1000
@@ -28,28 +25,16 @@ class LogOutputs(OfRun, frozen=True, kw_only=True):
 @commands
 def log_outputs(call: Call, request: LogOutputs) -> Empty:
     """Say which logged models a run brought forth, at which step; one that it names already stays as it is."""
-    record = _need_run(call, request.run)
+    head = writable(head_of(call, request.run))
     if len(request.models or ()) > MOST_LINKS:
         raise invalid(f"A run can be told of at most {MOST_LINKS} outputs at a time.")
-    known = {id for id, _ in rows.linked_models(call.tx, to_bytes(record.id), rows.OUTPUT)}
+    known = {id for id, _ in rows.linked_models(call.tx, head.bytes, rows.OUTPUT)}
     for model in request.models or ():
         id = model.model_id or ""
         if rows.find_logged(call.tx, id) is None:
             raise missing(f"Logged model with ID '{id[:60]}' not found.")
         if id not in known:
-            rows.say(call.tx, record.no, rows.OUTPUT, id, {"step": model.step})
-            add_edge(call.tx, record.no, EdgeFact(verb="produced", target=f"mlflow-model:{id}", role="model"), at_ns=call.tx.now_ns)
-    call.tx.emit("run", record.id)
+            rows.say(call.tx, head.no, rows.OUTPUT, id, {"step": model.step})
+            add_edge(call.tx, head.no, EdgeFact(verb="produced", target=f"mlflow-model:{id}", role="model"), at_ns=call.tx.now_ns)
+    call.tx.emit("run", head.id)
     return Empty()
-
-
-def at_run(call: Call, request: OfRun) -> Iterable[str]:
-    """Rights are asked on the run's experiment."""
-    return [f"experiment:{_need_run(call, request.run).experiment}"]
-
-
-def _need_run(call: Call, id: str) -> RunRecord:
-    record = find_record(call.tx, id) if len(id) == 32 else None
-    if record is None:
-        raise missing(f"Run with id={id[:60]} not found")
-    return record

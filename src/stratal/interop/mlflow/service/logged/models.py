@@ -195,7 +195,7 @@ def shown(call: Call, found: Sequence[Logged], points: Mapping[str, Sequence[Poi
             info=LoggedModelInfo(
                 model_id=each.id, experiment_id=_experiment_id(call, each), name=each.name,
                 creation_timestamp_ms=ms_of(each.created_ns), last_updated_timestamp_ms=ms_of(each.updated_ns),
-                artifact_uri=_uri(call, each), status=each.status, creator_id=each.author, model_type=each.model_type,
+                artifact_uri=_uri(call, each), status=each.status, model_type=each.model_type,
                 source_run_id=each.source_run, tags=_pairs(each.tags),
             ),
             data=LoggedModelData(

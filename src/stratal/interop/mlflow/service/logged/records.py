@@ -30,7 +30,6 @@ class LoggedModelInfo(Answer, frozen=True, kw_only=True):
     last_updated_timestamp_ms: int
     artifact_uri: str
     status: str
-    creator_id: str = ""
     model_type: str = ""
     source_run_id: str = ""
     tags: list[TagPair] = []
