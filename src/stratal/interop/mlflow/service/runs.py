@@ -39,7 +39,7 @@ def create(call: Call, request: CreateRun) -> OneRun:
         raise invalid(f"The experiment {experiment.id} must be in the 'active' state. Current state is deleted.")
     tags = texts_of(request.tags, "tags")
     name = _name(request.run_name, tags)
-    started_ns = ns_of(request.start_time, "start_time") if request.start_time else call.tx.now_ns
+    started_ns = call.tx.now_ns if request.start_time is None else ns_of(request.start_time, "start_time")
     actor = call.tx.actor
     parent = tags.get(PARENT, "")
     kind = tags.get("stratal.kind", "")
