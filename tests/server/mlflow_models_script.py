@@ -1,0 +1,190 @@
+"""What a user's script does with models of MLflow: only the tracking URI differs between a server and the plug-in.
+
+Run by test_mlflow_client_models.py in a process with the real MLflow. Prints a JSON line per step.
+"""
+
+import json
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+
+import mlflow
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sklearn.linear_model import LogisticRegression
+
+X, Y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
+NEEDS = ["scikit-learn"]
+STEPS: list[Callable[[], None]] = []
+kept: dict[str, object] = {}
+
+
+class Doubles(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        return [each * 2 for each in model_input]
+
+
+def step(function: Callable[[], None]) -> None:
+    STEPS.append(function)
+
+
+def code(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except MlflowException as error:
+        kept["message"] = str(error)
+        return error.error_code
+    raise AssertionError("nothing was raised")
+
+
+def predicts(uri: str) -> None:
+    assert list(mlflow.pyfunc.load_model(uri).predict(X)) == [0, 0, 1, 1], uri
+
+
+@step
+def a_run_logs_a_model_and_registers_it() -> None:
+    with mlflow.start_run() as run:
+        kept["run"] = run.info.run_id
+        logged = mlflow.sklearn.log_model(
+            LogisticRegression().fit(X, Y), name="model", registered_model_name="churn", pip_requirements=NEEDS, params={"depth": 3}
+        )
+    kept["id"] = logged.model_id
+    assert str(logged.registered_model_version) == "1"
+    found = mlflow.get_logged_model(logged.model_id)
+    assert (str(found.status), found.source_run_id, found.params) == ("READY", kept["run"], {"depth": "3"})
+    assert [each.model_id for each in client.get_run(kept["run"]).outputs.model_outputs] == [logged.model_id]
+    assert found.tags["mlflow.modelVersions"], "registering tells the logged model"
+
+
+@step
+def models_are_loaded_by_every_name() -> None:
+    client.set_registered_model_alias("churn", "champion", "1")
+    client.transition_model_version_stage("churn", "1", "Staging")
+    names = ("models:/churn/1", "models:/churn@champion", "models:/churn/Staging", "models:/churn/latest")
+    for uri in (*names, f"runs:/{kept['run']}/model", f"models:/{kept['id']}"):
+        predicts(uri)
+    assert list(mlflow.sklearn.load_model("models:/churn/1").predict(X)) == [0, 0, 1, 1]
+
+
+@step
+def a_model_is_registered_by_its_run_and_by_its_id() -> None:
+    version = mlflow.register_model(f"runs:/{kept['run']}/model", "churn", tags={"a": "b"})
+    assert str(version.version) == "2"
+    assert client.get_model_version("churn", "2").tags == {"a": "b"}
+    assert str(mlflow.register_model(f"models:/{kept['id']}", "churn").version) == "3"
+    assert client.get_model_version("churn", "3").source == f"models:/{kept['id']}"
+    predicts("models:/churn/3")
+
+
+@step
+def aliases_and_stages_move() -> None:
+    client.set_registered_model_alias("churn", "champion", "2")
+    assert str(client.get_model_version_by_alias("churn", "champion").version) == "2"
+    client.delete_registered_model_alias("churn", "champion")
+    assert code(lambda: client.get_model_version_by_alias("churn", "champion")) == "INVALID_PARAMETER_VALUE"
+    client.transition_model_version_stage("churn", "1", "Production")
+    client.transition_model_version_stage("churn", "2", "Production", archive_existing_versions=True)
+    assert client.get_model_version("churn", "1").current_stage == "Archived"
+    assert [str(each.version) for each in client.get_latest_versions("churn", ["Production"])] == ["2"]
+
+
+@step
+def models_and_versions_are_searched() -> None:
+    assert [each.name for each in client.search_registered_models()] == ["churn", "gated"]
+    assert [each.name for each in client.search_registered_models("name ILIKE 'CH%'")] == ["churn"]
+    assert len(client.search_model_versions("name = 'churn'")) == 3
+    first = client.search_model_versions("name = 'churn'", max_results=2, order_by=["version_number ASC"])
+    second = client.search_model_versions("name = 'churn'", max_results=2, order_by=["version_number ASC"], page_token=first.token)
+    assert [str(each.version) for each in [*first, *second]] == ["1", "2", "3"]
+    assert [each.model_id for each in mlflow.search_logged_models(output_format="list")] == [kept["id"]]
+
+
+@step
+def a_logged_model_is_tagged_measured_and_found() -> None:
+    mlflow.set_logged_model_tags(kept["id"], {"k": "v", "z": "1"})
+    client.delete_logged_model_tag(kept["id"], "z")
+    mlflow.log_model_params({"late": "1"}, model_id=kept["id"])
+    with mlflow.start_run(run_id=kept["run"]):
+        mlflow.log_metric("acc", 0.75, model_id=kept["id"])
+    found = mlflow.get_logged_model(kept["id"])
+    assert (found.tags["k"], "z" in found.tags, found.params["late"]) == ("v", False, "1")
+    assert [(each.key, each.value, each.run_id) for each in found.metrics] == [("acc", 0.75, kept["run"])]
+    experiment = [found.experiment_id]
+    assert len(client.search_logged_models(experiment, filter_string="metrics.acc > 0.5 AND tags.k = 'v'")) == 1
+    assert len(client.search_logged_models(experiment, filter_string="metrics.acc > 0.8")) == 0
+    assert "MLmodel" in [each.path for each in client.list_logged_model_artifacts(kept["id"])]
+
+
+@step
+def a_python_model_is_kept_and_loaded() -> None:
+    with mlflow.start_run():
+        mlflow.pyfunc.log_model(name="py", python_model=Doubles(), registered_model_name="double", pip_requirements=NEEDS)
+    assert mlflow.pyfunc.load_model("models:/double/1").predict([1, 2]) == [2, 4]
+
+
+@step
+def models_are_made_without_a_run_and_deleted() -> None:
+    made = mlflow.create_external_model(name="external", params={"a": "b"})
+    assert str(made.status) == "READY"
+    client.delete_logged_model(made.model_id)
+    assert code(lambda: mlflow.get_logged_model(made.model_id)) == "RESOURCE_DOES_NOT_EXIST"
+
+
+@step
+def versions_are_copied_and_models_renamed_described_tagged_and_deleted() -> None:
+    assert str(client.copy_model_version("models:/churn/1", "copied").version) == "1"
+    predicts("models:/copied/1")
+    client.rename_registered_model("copied", "renamed")
+    predicts("models:/renamed/1")
+    client.update_registered_model("renamed", "of the model")
+    client.update_model_version("renamed", "1", "of the version")
+    client.set_registered_model_tag("renamed", "a", "b")
+    client.set_model_version_tag("renamed", "1", "x", "y")
+    found = client.get_registered_model("renamed")
+    assert (found.description, found.tags) == ("of the model", {"a": "b"})
+    assert (found.latest_versions[0].description, found.latest_versions[0].tags) == ("of the version", {"x": "y"})
+    client.delete_registered_model_tag("renamed", "a")
+    client.delete_model_version_tag("renamed", "1", "x")
+    client.delete_model_version("renamed", "1")
+    client.delete_registered_model("renamed")
+    assert code(lambda: client.get_registered_model("renamed")) == "RESOURCE_DOES_NOT_EXIST"
+    client.create_registered_model("renamed")
+    assert code(lambda: client.create_registered_model("renamed")) == "RESOURCE_ALREADY_EXISTS"
+    assert str(client.copy_model_version("models:/churn/1", "renamed").version) == "1"
+
+
+@step
+def autolog_keeps_a_model_with_its_metrics() -> None:
+    mlflow.sklearn.autolog(log_input_examples=False, log_model_signatures=False)
+    with mlflow.start_run() as run:
+        LogisticRegression().fit(X, Y)
+    mlflow.sklearn.autolog(disable=True)
+    found = client.get_run(run.info.run_id)
+    assert found.data.params["C"] == "1.0"
+    assert found.inputs.dataset_inputs
+    (output,) = found.outputs.model_outputs
+    assert "training_accuracy_score" in [each.key for each in mlflow.get_logged_model(output.model_id).metrics]
+    predicts(f"runs:/{run.info.run_id}/model")
+
+
+@step
+def a_gate_that_refuses_is_read() -> None:
+    assert code(lambda: client.transition_model_version_stage("gated", "1", "Staging")) == "INVALID_STATE"
+    for words in ("model:gated@1: Development → Staging is refused", "auc >= 0.8", "no evaluation of this version"):
+        assert words in str(kept["message"]), kept["message"]
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore")
+    mlflow.set_tracking_uri(sys.argv[1])
+    mlflow.set_experiment("models")
+    client = MlflowClient()
+    for each in STEPS:
+        error = ""
+        try:
+            each()
+        except Exception:  # noqa: BLE001  # the test that is named after the step tells of it
+            error = traceback.format_exc(limit=-5)
+        print(json.dumps({"step": each.__name__, "error": error}), flush=True)

@@ -1,0 +1,49 @@
+"""The real MLflow, in a process of its own: an environment that the benchmarks make, or the one that the tests run in.
+
+Our own interpreter and libraries come first, MLflow and what only it needs behind them, so that the plug-in runs on what it is tested on.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run_with_mlflow(script: Path, *arguments: str, folder: Path, timeout_s: float = 300) -> dict[str, str]:
+    """Run a script that prints a JSON line per step, {"step": name, "error": text or ""}, and give the errors by step."""
+    _declare_plugin(folder)
+    paths = [str(ROOT / "src"), str(folder), *_mlflow_paths()]
+    boot = f"import sys, runpy; sys.path += {paths!r}; sys.path.insert(0, sys.path.pop(sys.path.index({paths[0]!r}))); " + (
+        f"sys.argv[:] = {[str(script), *arguments]!r}; runpy.run_path({str(script)!r}, run_name='__main__')"
+    )
+    environ = {**os.environ, "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1"}  # seconds of a process that looks for what a model imports
+    done = subprocess.run([sys.executable, "-c", boot], cwd=folder, env=environ, capture_output=True, text=True, timeout=timeout_s)
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"step"')]
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return {line["step"]: line["error"] for line in lines}
+
+
+def _mlflow_paths() -> list[str]:
+    if importlib.util.find_spec("mlflow") is not None:
+        return []
+    spec = importlib.util.spec_from_file_location("peers", ROOT / "bench" / "peers.py")
+    assert spec is not None and spec.loader is not None
+    peers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(peers)
+    python = Path(peers.environment("mlflow", peers.MLFLOW))  # made once, if it is not there
+    return [str(path) for path in (python.parents[1] / "lib").glob("python*/site-packages")]
+
+
+def _declare_plugin(folder: Path) -> None:
+    """Declare our entry points as an installed distribution does: what pyproject says, not what was installed some time."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
+    about = folder / "stratal_declared-0.dist-info"
+    about.mkdir(parents=True, exist_ok=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: stratal-declared\nVersion: 0\n")
+    sections = [f"[{group}]\n" + "".join(f"{name} = {home}\n" for name, home in entries.items()) for group, entries in groups.items()]
+    (about / "entry_points.txt").write_text("\n".join(sections))

@@ -1,0 +1,44 @@
+"""Models by the real MLflow client, unmodified: over the plug-in, in its own process. One script, a step per test."""
+
+import re
+from pathlib import Path
+
+import pytest
+from mlflow_peer import run_with_mlflow
+
+from stratal.registry import policy, register, set_policy
+from stratal.registry.policies import gate
+from stratal.store.store import Store
+from stratal.tracking.flavors.manifest import Manifest, ModelFile
+from stratal.tracking.opening import open_store
+from stratal.tracking.runs import run
+from stratal.tracking.values import Model
+
+SCRIPT = Path(__file__).with_name("mlflow_models_script.py")
+STEPS = re.findall(r"^@step\ndef (\w+)", SCRIPT.read_text(), re.MULTILINE)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What became of each step, over a store that has one model of our own under a policy."""
+    folder = tmp_path_factory.mktemp("client")
+    store = open_store(folder / ".stratal")
+    add_gated_model(store)
+    store.close()
+    return run_with_mlflow(SCRIPT, f"stratal://{store.folder}", folder=folder)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_script_for_mlflow_works_with_a_folder(outcome: dict[str, str], step: str):
+    assert outcome[step] == ""
+
+
+def add_gated_model(store: Store) -> None:
+    with run("ours", store=store) as made:
+        saved = made.save_bytes("model/weights", b"w")
+    files = (ModelFile(path="weights", digest=saved.digest, size_bytes=1),)
+    digest = store.blobs.put(Manifest(flavor="own", files=files).encode())
+    register("gated", Model(run=made.id, path="model", digest=digest, flavor="own"), store=store)
+    set_policy("gated", policy(staging=[gate("auc >= 0.8")]), store=store)
