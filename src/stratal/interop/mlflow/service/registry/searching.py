@@ -10,6 +10,7 @@ from stratal.interop.mlflow.service.store import registered as rows
 from stratal.interop.mlflow.service.store.registered import Head, VersionRow
 
 MOST_MODELS, MOST_VERSIONS = 1000, 200_000
+NOTHING = rows.Words({}, {}, {})
 _TIMES = frozenset(("creation_timestamp", "last_updated_timestamp"))
 _OF_MODELS = Words(
     texts=frozenset(("name",)), numbers=_TIMES, listed=frozenset(("name",)), entities={"tags": False},
@@ -67,33 +68,38 @@ def search_models(call: Call, request: SearchModels) -> FoundModels:
 def search_versions(call: Call, request: SearchVersions) -> FoundVersions:
     """Find versions. Without an order, those that changed last come first."""
     clauses, order = parse(request.filter, _OF_VERSIONS), parse_order(request.order_by, _OF_VERSIONS)
-    visible = call.visible("model")
-    heads = {head.model: head for head in _heads(call, clauses) if visible is None or head.model in visible}
+    visible, named = call.visible("model"), _named(clauses)
+    heads = {head.model: head for head in _heads(call, named) if visible is None or head.model in visible}
     only = next(iter(heads)) if len(heads) == 1 else None
-    versions = rows.all_versions(call.tx) if only is None else rows.versions_of(call.tx, only)
-    words = rows.words(call.tx, only)
+    asked = [clause for clause in clauses if clause is not named]
+    words = rows.words(call.tx, only) if any(clause.entity == "tags" and clause.key != PROMPT for clause in asked) else NOTHING
 
     def value(row: VersionRow, key: str) -> Value:
         return _of_version(row, heads[row.model].name, key)
 
     matching = [
         row
-        for row in versions
+        for row in (rows.all_versions(call.tx) if only is None else rows.versions_of(call.tx, only))
         if row.model in heads
-        and all(_holds(clause, value(row, clause.key), words.tags.get((row.model, row.number), {})) for clause in clauses)
+        and all(_holds(clause, value(row, clause.key), words.tags.get((row.model, row.number), {})) for clause in asked)
     ]
-    ordered = in_order(matching, [*order, ("last_updated_timestamp", False), ("name", True), ("version_number", False)], value)
-    found, token = page(ordered, max_results=request.max_results, most=MOST_VERSIONS, token=request.page_token)
+    matching.sort(key=lambda row: (-(row.updated_ns // 1_000_000), heads[row.model].name, -row.number))
+    found, token = page(in_order(matching, order, value), max_results=request.max_results, most=MOST_VERSIONS, token=request.page_token)
+    words = rows.words(call.tx, only, [row.number for row in found] if len(found) <= MOST_MODELS else None)
     return FoundVersions(model_versions=[to_version(heads[row.model].name, row, words) for row in found], next_page_token=token)
 
 
-def _heads(call: Call, clauses: Sequence[Clause]) -> list[Head]:
+def _named(clauses: Sequence[Clause]) -> Clause | None:
+    """Give the clause that names the one model, if there is one."""
+    return next((clause for clause in clauses if (clause.entity, clause.key, clause.operator) == ("attribute", "name", "=")), None)
+
+
+def _heads(call: Call, named: Clause | None) -> list[Head]:
     """Give the models that may hold what is asked for: the one that is named, else all."""
-    for clause in clauses:
-        if (clause.entity, clause.key, clause.operator) == ("attribute", "name", "="):
-            head = rows.find_head(call.tx, str(clause.value))
-            return [] if head is None else [head]
-    return rows.heads(call.tx)
+    if named is None:
+        return rows.heads(call.tx)
+    head = rows.find_head(call.tx, str(named.value))
+    return [] if head is None else [head]
 
 
 def _holds(clause: Clause, attribute: Value, tags: Mapping[str, str]) -> bool:

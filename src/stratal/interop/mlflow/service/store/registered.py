@@ -1,28 +1,28 @@
 """Rows of registered models: what clients call them and say of them, beside the registry's own rows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, case, delete, func, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, or_, select, update
 
 from stratal.interop.tables import mlflow_model as shown
 from stratal.interop.tables import mlflow_tag as tag
 from stratal.interop.tables import mlflow_version as said
 from stratal.registry import Stage
-from stratal.registry.tables import alias, model, standing, version
+from stratal.registry.tables import alias, audit, model, standing, version
 from stratal.store.database import Row, Transaction, insert
 
 # A name that a client gave comes before the registry's own, which may since have been taken by another model.
 _NAMED = case((shown.c.model.is_(None), model.c.name), else_=shown.c.name)
+# Each change of a model is an entry of the log: its last one says when the model has changed.
+_CHANGED = select(audit.c.at_ns).where(audit.c.model == model.c.name).order_by(audit.c.seq.desc()).limit(1).scalar_subquery()
 _HEAD = (
-    select(model.c.name, _NAMED, model.c.owner, model.c.at_ns, shown.c.description, shown.c.updated_ns)
+    select(model.c.name, _NAMED, model.c.owner, model.c.at_ns, shown.c.description, shown.c.updated_ns, _CHANGED)
     .join_from(model, shown, shown.c.model == model.c.name, isouter=True)
     .where(or_(shown.c.model.is_(None), shown.c.name.is_not(None)))
     .order_by(shown.c.model.is_(None))
 )
 _FIND_HEAD = _HEAD.where(or_(shown.c.name == bindparam("wanted"), and_(shown.c.model.is_(None), model.c.name == bindparam("wanted"))))
-_CHANGED = select(standing.c.model, func.max(standing.c.since_ns)).group_by(standing.c.model)
-_CHANGED_ONE = _CHANGED.where(standing.c.model == bindparam("of_model"))
 _VERSION = (
     select(
         version.c.model, version.c.number, version.c.run, version.c.path, version.c.author, version.c.at_ns, version.c.digest,
@@ -35,16 +35,13 @@ _VERSION = (
 )  # fmt: skip
 _ONE_VERSION = _VERSION.where(version.c.model == bindparam("of_model"), version.c.number == bindparam("of_number"))
 _VERSIONS_OF = _VERSION.where(version.c.model == bindparam("of_model")).order_by(version.c.number.desc())
-_SHOWN_NUMBERS = (
-    select(standing.c.model, standing.c.stage, func.max(standing.c.number).label("number"))
-    .join_from(standing, said, and_(said.c.model == standing.c.model, said.c.number == standing.c.number), isouter=True)
-    .where(or_(said.c.is_deleted.is_(None), said.c.is_deleted == 0))
-    .group_by(standing.c.model, standing.c.stage)
-)
-_NEWEST_OF = _SHOWN_NUMBERS.where(standing.c.model == bindparam("of_model")).subquery()
-_LATEST = _VERSION.join(_NEWEST_OF, and_(_NEWEST_OF.c.model == version.c.model, _NEWEST_OF.c.number == version.c.number))
+# Slots of a stage rise with the numbers, and there is an index of them: nothing is sorted, however many versions there are.
+_NEWEST = _VERSION.where(standing.c.model == bindparam("of_model"), standing.c.stage == bindparam("of_stage")).order_by(
+    standing.c.slot.desc()
+).limit(1)  # fmt: skip
 _TAGS = select(tag.c.model, tag.c.number, tag.c.key, tag.c.value).order_by(tag.c.key)
 _TAGS_OF = _TAGS.where(tag.c.model == bindparam("of_model"))
+_TAGS_AT = _TAGS_OF.where(tag.c.number == bindparam("of_number"))
 _ALIASES = select(alias.c.model, alias.c.number, alias.c.alias).order_by(alias.c.alias)
 _ALIASES_OF = _ALIASES.where(alias.c.model == bindparam("of_model"))
 _SHOW = (
@@ -113,15 +110,14 @@ class Words(NamedTuple):
 def find_head(tx: Transaction, name: str) -> Head | None:
     """Give the model that clients call so."""
     row = tx.row(_FIND_HEAD, wanted=name)
-    return None if row is None else _head(row, dict(tx.rows(_CHANGED_ONE, of_model=row[0])))
+    return None if row is None else _head(row)
 
 
 def heads(tx: Transaction) -> list[Head]:
     """List all models that clients see, by name."""
-    changed: dict[str, int] = dict(tx.rows(_CHANGED))
     found: dict[str, Head] = {}
     for row in tx.rows(_HEAD):
-        found.setdefault(row[1], _head(row, changed))
+        found.setdefault(row[1], _head(row))
     return [found[name] for name in sorted(found)]
 
 
@@ -149,7 +145,8 @@ def all_versions(tx: Transaction) -> list[VersionRow]:
 
 def newest_by_stage(tx: Transaction, model: str) -> list[VersionRow]:
     """List the newest version of each stage that has one."""
-    return [_version_row(row) for row in tx.rows(_LATEST, of_model=model)]
+    found = [tx.row(_NEWEST, of_model=model, of_stage=stage.value) for stage in Stage]
+    return [_version_row(row) for row in found if row is not None]
 
 
 def say_of_version(
@@ -167,10 +164,16 @@ def touch_version(tx: Transaction, model: str, number: int) -> None:
     tx.run(_TOUCH_VERSION, of_model=model, of_number=number, at=tx.now_ns)
 
 
-def words(tx: Transaction, model: str | None = None) -> Words:
-    """Give tags and aliases of a model and its versions; None: of all."""
+def words(tx: Transaction, model: str | None = None, numbers: Iterable[int] | None = None) -> Words:
+    """Give tags and aliases of a model and its versions. model None: of all. numbers: tags of these versions only."""
+    if model is None:
+        found = tx.rows(_TAGS)
+    elif numbers is None:
+        found = tx.rows(_TAGS_OF, of_model=model)
+    else:
+        found = [row for number in numbers for row in tx.rows(_TAGS_AT, of_model=model, of_number=number)]
     tags: dict[tuple[str, int], dict[str, str]] = {}
-    for of, number, key, value in tx.rows(_TAGS) if model is None else tx.rows(_TAGS_OF, of_model=model):
+    for of, number, key, value in found:
         tags.setdefault((of, number), {})[key] = value
     aliases: dict[tuple[str, int], list[str]] = {}
     of_model: dict[str, dict[str, int]] = {}
@@ -189,9 +192,9 @@ def drop_tag(tx: Transaction, model: str, number: int, key: str) -> None:
     tx.run(_DROP_TAG, of_model=model, of_number=number, of_key=key)
 
 
-def _head(row: Row, changed: Mapping[str, int]) -> Head:
-    of, name, owner, at_ns, description, updated_ns = row
-    return Head(of, name, owner, at_ns, description, max(at_ns, updated_ns or 0, changed.get(of, 0)))
+def _head(row: Row) -> Head:
+    of, name, owner, at_ns, description, updated_ns, changed_ns = row
+    return Head(of, name, owner, at_ns, description, max(at_ns, updated_ns or 0, changed_ns or 0))
 
 
 def _version_row(row: Row) -> VersionRow:
