@@ -44,6 +44,33 @@ def predicts(uri: str) -> None:
 
 
 @step
+def a_plain_script_logs_reads_and_searches() -> None:
+    with mlflow.start_run(run_name="plain", tags={"team": "a"}) as run:
+        mlflow.log_params({"lr": 0.1, "layers": 2})
+        for at in range(5):
+            mlflow.log_metric("loss", 1.0 / (at + 1), step=at)
+        mlflow.log_text("hello", "notes/a.txt")
+        mlflow.log_dict({"a": 1}, "notes/b.json")
+    id = run.info.run_id
+    found = client.get_run(id)
+    assert (found.info.status, found.info.run_name, found.data.params) == ("FINISHED", "plain", {"lr": "0.1", "layers": "2"})
+    assert [point.value for point in client.get_metric_history(id, "loss")] == [1.0 / (at + 1) for at in range(5)]
+    assert sorted(each.path for each in client.list_artifacts(id, "notes")) == ["notes/a.txt", "notes/b.json"]
+    assert mlflow.artifacts.load_text(f"{found.info.artifact_uri}/notes/a.txt") == "hello"
+    assert mlflow.artifacts.load_dict(f"runs:/{id}/notes/b.json") == {"a": 1}
+    table = mlflow.search_runs(filter_string="metrics.loss < 0.3 AND params.layers = '2' AND tags.team = 'a'")
+    assert list(table["run_id"]) == [id]
+    assert "models" in [each.name for each in mlflow.search_experiments()]
+    with mlflow.start_run(run_id=id):
+        mlflow.set_tag("resumed", "yes")
+    assert code(lambda: client.log_param(id, "lr", "0.2")) == "INVALID_PARAMETER_VALUE"
+    mlflow.delete_run(id)
+    assert len(mlflow.search_runs(filter_string="tags.team = 'a'")) == 0
+    client.restore_run(id)
+    assert len(mlflow.search_runs(filter_string="tags.team = 'a'")) == 1
+
+
+@step
 def a_run_logs_a_model_and_registers_it() -> None:
     with mlflow.start_run() as run:
         kept["run"] = run.info.run_id

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException, RestException
 from stratal.core.errors import StratalError
 from stratal.core.people import Role
 from stratal.interop.mlflow.plugin.places import Home
-from stratal.interop.mlflow.service import experiments, inputs, records, runs, writing
+from stratal.interop.mlflow.service import experiments, history, inputs, records, runs, searching, writing
 from stratal.interop.mlflow.service.calls import Answer, Call, Everything, OfRun, Request, Verb, perform
 from stratal.interop.mlflow.service.errors import ABSENT, code_of
 from stratal.interop.mlflow.service.logged import linking
@@ -36,6 +36,7 @@ APIS: dict[str, Api] = {
     "RestoreExperiment": Api(experiments.OfExperiment, experiments.restore),
     "SetExperimentTag": Api(experiments.ExperimentTag, experiments.set_tag),
     "DeleteExperimentTag": Api(experiments.ExperimentTag, experiments.delete_tag),
+    "SearchExperiments": Api(searching.SearchExperiments, searching.search_experiments),
     "CreateRun": Api(records.CreateRun, runs.create),
     "GetRun": Api(OfRun, runs.get),
     "UpdateRun": Api(records.UpdateRun, runs.update),
@@ -48,6 +49,9 @@ APIS: dict[str, Api] = {
     "DeleteTag": Api(records.LogPair, writing.delete_tag),
     "LogInputs": Api(records.LogInputs, inputs.log_inputs),
     "LogModel": Api(records.LogModel, writing.log_model),
+    "SearchRuns": Api(searching.SearchRuns, searching.search_runs),
+    "GetMetricHistory": Api(history.GetHistory, history.get_history),
+    "GetMetricHistoryBulkInterval": Api(history.GetSampled, history.get_sampled),
     "LogOutputs": Api(linking.LogOutputs, linking.log_outputs),
     "CreateLoggedModel": Api(logged.CreateLogged, logged.create),
     "GetLoggedModel": Api(logged.GetLogged, logged.get),
