@@ -4,10 +4,12 @@ Run by test_mlflow_client_models.py in a process with the real MLflow. Prints a 
 """
 
 import json
+import re
 import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -15,6 +17,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sklearn.linear_model import LogisticRegression
 
+PAGE = Path(__file__).parents[2] / "docs" / "mlflow.md"
 X, Y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
 NEEDS = ["scikit-learn"]
 STEPS: list[Callable[[], None]] = []
@@ -201,6 +204,13 @@ def a_gate_that_refuses_is_read() -> None:
     assert code(lambda: client.transition_model_version_stage("gated", "1", "Staging")) == "INVALID_STATE"
     for words in ("model:gated@1: Development → Staging is refused", "auc >= 0.8", "no evaluation of this version"):
         assert words in str(kept["message"]), kept["message"]
+
+
+@step
+def the_script_of_the_page_works() -> None:
+    (script,) = re.findall(r"```py\n(import mlflow\n.*?)```", PAGE.read_text(), re.DOTALL)
+    exec(re.sub(r'set_tracking_uri\("[^"]*"\)', f"set_tracking_uri({sys.argv[1]!r})", script), {})
+    mlflow.set_experiment("models")
 
 
 if __name__ == "__main__":
