@@ -19,6 +19,7 @@ os.environ["STRATAL_SYSTEM_METRICS_S"] = "0"
 os.environ["STRATAL_ON_ERROR"] = "raise"  # a test must not lose what it says; those that are about losing set "warn"
 
 from postgres import databases, lent, over, postgres_server  # noqa: F401  # fixtures
+from stratal.core.settings import Settings
 from stratal.store import database
 from stratal.store.store import Store
 from stratal.testing.buckets import VARIABLES, make_bucket, s3_server
@@ -114,6 +115,36 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": s3_endpoint}.items():
         monkeypatch.setenv(name, value)
     return f"s3://bucket/{secrets.token_hex(8)}"
+
+
+@pytest.fixture(scope="session")
+def stage():
+    """One server for all tests, and its URL: a test says what is served."""
+    from stratal.server.serving import listening  # and all rooms: most tests are about one
+    from stratal.testing.stages import Stage
+
+    stage = Stage()
+    with listening(stage) as url:
+        yield stage, url
+
+
+@pytest.fixture
+def served_url(store: Store, stage):
+    """Where the store is served."""
+    from stratal.server.app import Application  # as above
+
+    stage[0].handler = application = Application(store)
+    yield stage[1]
+    application.close()
+
+
+@pytest.fixture
+def far(served_url: str, tmp_path: Path):
+    """The store as another process has it, through the server."""
+    opened = open_store(served_url, settings=Settings(user="tester", capture=False, state_home=tmp_path / "state"))
+    yield opened
+    opened.uploader.finish()
+    opened.close()
 
 
 @pytest.fixture(scope="session")

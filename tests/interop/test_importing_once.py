@@ -135,7 +135,7 @@ def test_two_processes_that_import_one_history_at_a_time_lose_and_double_nothing
 def test_a_store_behind_a_url_cannot_import_and_says_where_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     event_file(tmp_path / "logs/events.out.tfevents.1.host", *losses(2))
     settings = Settings(user="ada", capture=False, state_home=tmp_path / "state")
-    with pytest.raises(Misuse, match="only takes what is logged"):
+    with pytest.raises(Misuse, match="only where the store lies"):
         import_runs("tensorboard", tmp_path / "logs", store=open_store("http://127.0.0.1:1", settings=settings))
 
 

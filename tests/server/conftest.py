@@ -9,17 +9,16 @@ import zstandard
 from mlflow_wire import Wire
 
 from stratal.core.ids import new_id, to_bytes
-from stratal.server.asgi import App, live
 from stratal.server.authenticating import AccessGuard
 from stratal.server.doorway import Doorway
 from stratal.server.ingest import Ingest
 from stratal.server.mlflow.surface import Mlflow
-from stratal.server.serving import listening
 from stratal.server.signing_in import Auth
 from stratal.store.access.accounts import AccessStore
 from stratal.store.journal import Writer, segments
 from stratal.store.shipments import digest_of_shipment
 from stratal.store.store import Store
+from stratal.testing.stages import Stage
 from stratal.tracking.facts import START, Start
 
 
@@ -59,22 +58,6 @@ class Segment:
         self.writer.close()
         [self.name] = segments(folder, [self.writer.id])
         self.data = (folder / self.name).read_bytes()
-
-
-class Stage:
-    """Passes requests to the handler of the test that runs: one server for all tests, since each takes 0.2 s to stop."""
-
-    handler: App
-
-    async def __call__(self, scope, receive, send) -> None:
-        await (live(receive, send, lambda: None) if scope["type"] == "lifespan" else self.handler(scope, receive, send))
-
-
-@pytest.fixture(scope="session")
-def stage():
-    stage = Stage()
-    with listening(stage) as url:
-        yield stage, url
 
 
 @pytest.fixture

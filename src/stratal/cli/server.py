@@ -1,4 +1,4 @@
-"""`stratal server`: take what other processes ship to a store."""
+"""`stratal server`: give a store to other processes, on this machine or through a tunnel."""
 
 import ssl
 import sys
@@ -12,6 +12,7 @@ from stratal.cli.printing import print_json, print_out
 from stratal.core.errors import Misuse
 from stratal.core.people import EVERYTHING
 from stratal.server.authenticating import AccessGuard
+from stratal.server.logs import log_lines
 from stratal.server.serving import HOST, PORT, Tls, is_loopback, serve
 from stratal.store.access.accounts import AccessStore
 from stratal.store.store import Store
@@ -25,6 +26,7 @@ Auth = Annotated[
 ]
 TlsCert = Annotated[Path | None, typer.Option("--tls-cert", help="A certificate with its chain, PEM; where no proxy does TLS.")]
 TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="Its key, PEM.")]
+Log = Annotated[bool, typer.Option("--log/--no-log", help="Write a line for each request to stderr.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -40,10 +42,12 @@ def server(
     tls_key: TlsKey = None,
     store: StoreUrl = None,
     json: Json = False,
+    log: Log = True,
 ) -> None:
-    """Take what other processes ship to a store. Loopback only, or with --auth; no pages and no queries yet.
+    """Serve a store: other processes log into it, ask it and decide in it. Loopback only, or with --auth.
 
-    Runs with params, metrics, tags, notes, artifacts and lineage arrive, each fact once; read them with `stratal runs --store FOLDER`.
+    They do so with STRATAL_STORE=http://127.0.0.1:4117. What is served: /ingest/v1 takes what is logged, /api/v1/ROOM/OPERATION are queries
+    and commands, described at /api/v1/openapi.json, and /health, /ready and /metrics. Each request is a line of JSON on stderr.
 
     Without --auth it asks nobody who they are. Ctrl-C ends it; nothing that it acknowledged is lost, whatever ends it.
     """
@@ -52,6 +56,8 @@ def server(
     tls = _tls(tls_cert, tls_key)
     if guard is not None:
         _say_what_is_missing(opened, is_open=not is_loopback(host) and tls is None)
+    if log:
+        log_lines()
 
     def listens(url: str) -> None:
         if json:

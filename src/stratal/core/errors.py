@@ -32,7 +32,7 @@ class StratalError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders; the default reduction would lose keyword arguments.
-        return (_rebuild, (type(self), self.message, self.hint, self.__dict__.copy()))
+        return (rebuild, (type(self), self.message, self.hint, self.__dict__.copy()))
 
 
 class Misuse(StratalError):
@@ -77,7 +77,8 @@ class Bug(StratalError):
     """Stratal broke its own rule."""
 
 
-def _rebuild(kind: type[StratalError], message: str, hint: str, state: dict[str, object]) -> StratalError:
+def rebuild(kind: type[StratalError], message: str, hint: str, state: dict[str, object]) -> StratalError:
+    """Make an error again, with what it held, without calling its own `__init__`."""
     error = kind.__new__(kind)
     StratalError.__init__(error, message, hint=hint)
     error.__dict__.update(state)

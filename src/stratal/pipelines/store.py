@@ -18,6 +18,7 @@ from stratal.pipelines.rows import Beginning, Ending, Entry, Found, NodeRow, Pip
 from stratal.pipelines.states import LOST, RUNNING, check_transition
 from stratal.pipelines.tables import pipeline_key, pipeline_result, pipeline_run, pipeline_step
 from stratal.store import leases
+from stratal.store.callers import current_caller
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.journal import living_writers
 from stratal.store.operations import operation
@@ -103,7 +104,9 @@ class PipelineStore:
         alive = living_writers(self._store.journals)
         with self._store.command(runs=[run]) as tx:
             lease = leases.read_lease(tx, run)
-            if lease.holder is not None and _is_gone(lease.holder, alive, self._store.holder):
+            # Of processes elsewhere nobody here can say that they have ended: their leases run out.
+            is_here = current_caller() is None
+            if is_here and lease.holder is not None and _is_gone(lease.holder, alive, self._store.holder):
                 leases.release(tx, run, lease.token)
             token = runs.take_over(tx, self._store, run, ttl_s=lease_s, from_step=None)
             tx.run(_SET_NODES, of_run=run, new_nodes=to_json(nodes))

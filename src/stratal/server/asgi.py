@@ -29,6 +29,7 @@ class Failed(Exception):
 
     def __init__(self, status: int, complaint: Complaint, *, retry_after_s: int | None = None) -> None:
         super().__init__(complaint.message)
+        self.complaint = complaint
         headers = () if retry_after_s is None else (("retry-after", str(retry_after_s)),)
         self.answer = json_answer(status, complaint, headers=headers)
 

@@ -2,40 +2,38 @@
 
 import math
 
-from stratal.core.errors import Bug, Conflict, Damaged, Forbidden, Misuse, NotFound, Refused, StoreDown, StratalError
-from stratal.server.asgi import Failed, refusal
+from stratal.core.errors import Bug, Conflict, Damaged, Forbidden, Misuse, NotFound, StoreDown, StratalError
+from stratal.server.asgi import Failed
 from stratal.server.guards import TooManyTries, Unauthenticated
 from stratal.store.shipments import OtherBytes, OtherOffset
+from stratal.store.telling import tell
 
 # Seconds after which a sender tries again: what somebody else was faster at, and a store that cannot be reached.
 CONFLICT_S, DOWN_S = 1, 5
 
+# Status, word for programs, and seconds until another try can help, by class; the first that fits. What the caller did is 4xx,
+# only what we or the store did is 5xx.
+_ANSWERS: tuple[tuple[type[StratalError], int, str, int | None], ...] = (
+    (TooManyTries, 429, "too-many-tries", None),
+    (Unauthenticated, 401, "unauthenticated", None),
+    (Forbidden, 403, "forbidden", None),
+    (OtherOffset, 409, "offset", None),
+    (OtherBytes, 409, "other-bytes", None),
+    (Conflict, 409, "conflict", CONFLICT_S),
+    (NotFound, 404, "not-found", None),
+    (StoreDown, 503, "store-down", DOWN_S),
+    (Misuse, 422, "refused", None),
+    (Damaged, 422, "damaged", None),
+    (Bug, 500, "bug", None),
+    (StratalError, 422, "refused", None),
+)
+
 
 def in_http(error: StratalError) -> Failed:
-    """Give an error of ours as an answer: what the caller did is 4xx, only what we or the store did is 5xx."""
-    hint = error.hint
-    match error:
-        case TooManyTries():
-            return refusal(429, "too-many-tries", error.message, hint, retry_after_s=math.ceil(error.wait_s))
-        case Unauthenticated():
-            return refusal(401, "unauthenticated", error.message, hint)
-        case Forbidden():
-            return refusal(403, "forbidden", error.message, hint)
-        case OtherOffset():
-            return refusal(409, "offset", error.message, hint, offset=error.offset)
-        case OtherBytes():
-            return refusal(409, "other-bytes", error.message, hint)
-        case Conflict():
-            return refusal(409, "conflict", error.message, hint, retry_after_s=CONFLICT_S)
-        case NotFound():
-            return refusal(404, "not-found", error.message, hint)
-        case StoreDown():
-            return refusal(503, "store-down", error.message, hint, retry_after_s=DOWN_S)
-        case Misuse() | Refused():
-            return refusal(422, "refused", error.message, hint)
-        case Damaged():
-            return refusal(422, "damaged", error.message, hint)
-        case Bug():
-            return refusal(500, "bug", error.message, hint or "please report it")
-        case _:
-            return refusal(422, "refused", error.message, hint)
+    """Give an error of ours as an answer, in words out of which our own client makes the same error."""
+    status, word, retry_after_s = next(row[1:] for row in _ANSWERS if isinstance(error, row[0]))
+    if isinstance(error, TooManyTries):
+        retry_after_s = math.ceil(error.wait_s)
+    if isinstance(error, Bug) and not error.hint:
+        error.hint = "please report it"
+    return Failed(status, tell(error, word), retry_after_s=retry_after_s)

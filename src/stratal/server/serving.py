@@ -12,15 +12,16 @@ import uvicorn
 
 from stratal.core.errors import Misuse, StoreDown
 from stratal.core.settings import load_oidc
+from stratal.server.app import SURFACES, Application
 from stratal.server.asgi import App, Receive, Scope, Send, live
 from stratal.server.authenticating import AccessGuard
 from stratal.server.doorway import Doorway
+from stratal.server.guards import Guard
 from stratal.server.ingest import Ingest, Limits
-from stratal.server.live import PATH as EVENTS
-from stratal.server.live import Live
 from stratal.server.openid import Provider
 from stratal.server.signing_in import PREFIX as AUTH
 from stratal.server.signing_in import Auth
+from stratal.store.shipments import PREFIX as INGEST
 from stratal.store.store import Store
 from stratal.webhooks.delivering import delivering
 
@@ -52,18 +53,16 @@ def serve(
     if guard is None:
         check_loopback(host)
     with _bound(host, port) as bound:
-        server = _server(Surfaces(store, guard=guard), tls)
+        server = _server(Served(store, guard=guard), tls)
         listens(_url(bound, tls))
         with delivering(store):
             server.run(sockets=[bound])
 
 
 @contextlib.contextmanager
-def serving(
-    store: Store, *, host: str = HOST, port: int = 0, limits: Limits | None = None, guard: AccessGuard | None = None
-) -> Iterator[str]:
+def serving(store: Store, *, host: str = HOST, port: int = 0, limits: Limits | None = None, guard: Guard | None = None) -> Iterator[str]:
     """Serve beside a block, from a thread of this process, and give the URL. For notebooks, examples and tests."""
-    with listening(Surfaces(store, limits, guard), host=host, port=port) as url:
+    with listening(Served(store, limits, guard), host=host, port=port) as url:
         yield url
 
 
@@ -98,38 +97,37 @@ def check_loopback(host: str) -> None:
         )
 
 
-class Surfaces:
-    """All that is served of a store, by path."""
+class Served:
+    """A store with all that is served of it; behind the doorway, where a guard asks who comes."""
 
-    def __init__(self, store: Store, limits: Limits | None = None, guard: AccessGuard | None = None) -> None:
+    def __init__(self, store: Store, limits: Limits | None = None, guard: Guard | None = None) -> None:
         store.blobs.drop_old_parts()
-        # Opens the database: what is wrong with the store is said before anybody connects.
-        self._ingest = Ingest(store, limits=limits, guard=guard)
-        self._live = Live(store, guard=guard)
-        oidc = load_oidc() if guard is not None else None
-        self._auth, self._guard = Auth(store, guard=guard, provider=Provider(oidc) if oidc is not None else None), guard
-        self._inside: App = self._pass if guard is None else Doorway(self._pass, guard)
+        oidc = load_oidc() if isinstance(guard, AccessGuard) else None
+        surfaces = {
+            **SURFACES,
+            (INGEST,): lambda store, guard: Ingest(store, guard=guard, limits=limits),
+            (AUTH,): lambda store, _: Auth(
+                store, guard=guard if isinstance(guard, AccessGuard) else None, provider=Provider(oidc) if oidc is not None else None
+            ),
+        }
+        # With a doorway, that says which names are the server's own.
+        self._inner = Application(store, guard=guard, surfaces=surfaces, hosts=None if isinstance(guard, AccessGuard) else ())
+        self._guard = guard
+        self._app: App = Doorway(self._inner, guard) if isinstance(guard, AccessGuard) else self._inner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request to whom it is for, through the door."""
+        """Serve, as ASGI 3 says."""
         if scope["type"] == "lifespan":
             return await live(receive, send, self._close)
-        return await self._inside(scope, receive, send)
-
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = str(scope.get("path", ""))
-        surface = self._live if path.startswith(EVENTS) else self._auth if path.startswith(f"{AUTH}/") else self._ingest
-        return await surface(scope, receive, send)
+        return await self._app(scope, receive, send)
 
     def end(self) -> None:
         """End what would never end by itself."""
-        self._live.end()
+        self._inner.end()
 
     def _close(self) -> None:
-        self._live.close()
-        self._ingest.close()
-        self._auth.close()
-        if self._guard is not None:
+        self._inner.close()
+        if isinstance(self._guard, AccessGuard):
             self._guard.close()
 
 

@@ -43,18 +43,25 @@ class Busy(StoreDown):
     wait_s: float = 1.0
 
 
+def open_client(url: str, user: str, token: str | None = None) -> httpx.Client:
+    """Open a pool of connections to a server, as somebody."""
+    return httpx.Client(
+        headers={USER: quote(user), **({"authorization": f"Bearer {token}"} if token else {})},
+        timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+        # Idle ones are dropped before the server does it (5 s): one that it closes under a request leaves open what became of that.
+        limits=httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=4.0),
+        trust_env=False,  # proxies of the environment are not for a server that one names
+        verify=url.startswith("https:"),  # certificates take 30 ms to load
+    )
+
+
 class Server:
     """A server as one sender sees it. Not for several threads at once."""
 
     def __init__(self, url: str, user: str, token: str | None = None) -> None:
         self.url = url
         self._user = quote(user)
-        self._http = httpx.Client(
-            headers={USER: self._user, **({"authorization": f"Bearer {token}"} if token else {})},
-            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
-            trust_env=False,  # proxies of the environment are not for a server that one names
-            verify=url.startswith("https:"),  # certificates take 30 ms to load
-        )
+        self._http = open_client(url, user, token)
         self._pack = zstandard.ZstdCompressor(level=1).compress
 
     def greet(self) -> None:

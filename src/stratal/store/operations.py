@@ -3,8 +3,10 @@
 An operation is a method with keyword-only, annotated arguments. The actor comes from the context, never from an argument.
 What it speaks of is said by `on`: the argument that names an experiment, a model, a run or several runs (`run`, `runs`: whole ids,
 of which the experiments count). Operations that are scoped need no role on one object: they give what their reader may see.
+Where the store lies behind a URL, a call goes to its server, and rooms know nothing of it.
 """
 
+import functools
 import inspect
 import typing
 from collections.abc import Callable
@@ -36,7 +38,9 @@ class Operation(Record, frozen=True, kw_only=True):
 
 
 def operation(*, needs: Role, on: str | None = None, is_scoped: bool = False) -> Callable[[F], F]:
-    """Mark a method as an operation. What needs more than VIEWER is a command. Raises Bug for a signature that cannot be served."""
+    """Mark a method as an operation of a class that keeps its Store in `_store`. What needs more than VIEWER is a command.
+
+    Raises Bug for a signature that cannot be served."""
 
     def mark(method: F) -> F:
         arguments = list(inspect.signature(method).parameters.values())[1:]
@@ -46,10 +50,27 @@ def operation(*, needs: Role, on: str | None = None, is_scoped: bool = False) ->
             raise Bug(f"operation {method.__qualname__} has no argument {on!r}")
         if is_scoped and (on is not None or needs is not Role.VIEWER):
             raise Bug(f"operation {method.__qualname__} is scoped, but decides, or names what it is about")
-        setattr(method, _MARK, (needs, on, is_scoped))
-        return method
+
+        @functools.wraps(method)
+        def call(self: typing.Any, **values: object) -> object:
+            remote = self._store.operations_there
+            return method(self, **values) if remote is None else remote.call(type(self), method.__name__, values)
+
+        setattr(call, _MARK, (needs, on, is_scoped))
+        return typing.cast("F", call)
 
     return mark
+
+
+def room_of(store: type) -> str:
+    """Give the room of a store's class: the folder that it lies in, and its name in URLs."""
+    return store.__module__.split(".")[1]
+
+
+@functools.cache
+def all_operations(store: type) -> dict[str, Operation]:
+    """As `operations_of`, read once per class."""
+    return operations_of(store)
 
 
 def operations_of(store: type) -> dict[str, Operation]:

@@ -11,7 +11,7 @@ of every byte up to its last frame. 3 what is refused of one writer stops no oth
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import groupby
@@ -45,6 +45,8 @@ class Shipped:
     segments: int = 0
     # What the last pass met that the server will never take, and why.
     refused: list[str] = field(default_factory=list)
+    # The same by writer, as far as it is one's.
+    refused_of: dict[str, str] = field(default_factory=dict)
 
 
 class Shipper:
@@ -64,7 +66,7 @@ class Shipper:
         with _alone(self._folder) as is_alone:
             if not is_alone:
                 return False
-            self.done.refused = []
+            self.done.refused, self.done.refused_of = [], {}
             self._sent.clear()  # a server may collect what nothing names any more
             waiting = [name for name in segments(self._journals) if not is_shipped(self._journals, name)]
             for writer, names in groupby(waiting, lambda name: name[:16]):
@@ -72,6 +74,7 @@ class Shipper:
                     self._ship_writer(list(names))
                 except (OtherBytes, Forbidden, Misuse, NotFound, Damaged) as error:
                     self._refuse(f"writer {writer}: {error.message}")
+                    self.done.refused_of[writer] = error.message
             return True
 
     def beat(self) -> None:
@@ -80,6 +83,11 @@ class Shipper:
             self._next_beat_s = time.monotonic() + BEAT_S
             if living := living_writers(self._journals):
                 self._server.beat(sorted(living))
+
+    def ship_blobs(self, digests: Iterable[str]) -> None:
+        """Ship those of these blobs that are here: what a command names need not be named by any fact. Raises as `ship`."""
+        for digest in digests:
+            self._ship_blob(digest)
 
     def waiting_bytes(self) -> int:
         """Give how many bytes of journals the server is not known to have."""

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from stratal.core.clock import Clock, SystemClock
 from stratal.core.errors import Misuse, StoreDown, StratalError
@@ -25,17 +25,18 @@ from stratal.store.admitting import admitted
 from stratal.store.blobs import Blobs
 from stratal.store.callers import current_caller
 from stratal.store.compacting import compacting
-from stratal.store.disk import DiskBlobs
+from stratal.store.fetching import RemoteBlobs
 from stratal.store.journal import Writer, living_writers, segments
 from stratal.store.locating import locate
 from stratal.store.marks import mark_spool, remote_url, spool_folder
 from stratal.store.placing import blobs_of, open_blobs
-from stratal.store.uploading import finish_upload, shipping, upload_aside
+from stratal.store.uploading import Shipping, Uploader, finish_upload, upload_aside
 
 if TYPE_CHECKING:
     from stratal.store.cache import Cache
     from stratal.store.database import Database, Transaction
     from stratal.store.reading import Snapshot
+    from stratal.store.remote import Remote
     from stratal.store.settling import FactApplier, Settler
 
 log = logging.getLogger(__name__)
@@ -85,10 +86,9 @@ class Store:
     @property
     def writer(self) -> Writer:
         """This process's writer: one per folder, shared by all its threads and Store objects."""
-        place = (self.journals, self.is_power_safe)
-        writer = _writers.get(place) or _writers.setdefault(place, Writer(self.journals, power=self.is_power_safe))
+        writer = self._writer()
         if self.remote:
-            upload_aside(writer, partial(shipping, self.folder, self.remote, self.settings.user, self.settings.token))
+            self._upload_aside(self.remote)
         elif self.address and self._applier is not None:
             upload_aside(writer, partial(compacting, writer, self.settle, self._say_alive))
         elif writer.on_full is None and self._applier is not None:
@@ -96,10 +96,19 @@ class Store:
         return writer
 
     @property
+    def uploader(self) -> Uploader:
+        """What ships the spool of a store behind a URL."""
+        return self._upload_aside(str(self.remote))
+
+    def ship_now(self, blobs: Iterable[str]) -> str:
+        """Ship to the server what was logged here until now, and blobs; give why it refuses what this process wrote, or ''."""
+        return cast("Shipping", self.uploader.make_pass).ship_now(blobs)
+
+    @property
     def holder(self) -> str:
         """How this process signs leases, or the one elsewhere that calls."""
         caller = current_caller()
-        return caller.holder if caller is not None else f"{socket.gethostname()}:{os.getpid()}:{self.writer.id}"
+        return caller.holder if caller is not None else f"{socket.gethostname()}:{os.getpid()}:{self._writer().id}"
 
     @property
     def writer_id(self) -> str:
@@ -161,12 +170,20 @@ class Store:
 
     def _open_blobs(self, url: str | Path | None) -> Blobs:
         if self.remote:
-            return DiskBlobs(self.folder / "blobs", power=self.is_power_safe)
+            return RemoteBlobs(self.folder / "blobs", lambda: cast("Remote", self.operations_there), power=self.is_power_safe)
         if self.address:  # many machines share them, each with a folder of its own: the database is whose they are
             place = self.address.blobs or self.settings.blobs or self.folder / "blobs"
             return open_blobs(place, cache=self.cache, power=self.is_power_safe)
         is_settings_own = url is None or str(url) == self.settings.store
         return blobs_of(self.folder, self.settings.blobs, must_agree=is_settings_own, cache=self.cache, power=self.is_power_safe)
+
+    def _upload_aside(self, url: str) -> Uploader:
+        writer = self._writer()
+        return upload_aside(writer, lambda: Shipping(writer, url, self.settings.user, self.settings.token))
+
+    def _writer(self) -> Writer:
+        place = (self.journals, self.is_power_safe)
+        return _writers.get(place) or _writers.setdefault(place, Writer(self.journals, power=self.is_power_safe))
 
     def _make(self) -> None:
         try:
@@ -196,14 +213,23 @@ class Store:
             log.warning("not settled store=%s error=%s", self.folder, error.message)
 
     @cached_property
+    def operations_there(self) -> "Remote | None":
+        """Where operations are called: at the server; None for a store that lies here."""
+        if self.remote is None:
+            return None
+        from stratal.store.remote import Remote  # HTTP: not for processes that only log
+
+        return Remote(self)
+
+    @cached_property
     def database(self) -> "Database":
         """The database, made or migrated when it is opened first."""
         from stratal.store.migrating import open_database, open_service  # SQLAlchemy: a process that only logs must not pay for it
 
         if self.remote:
             raise Misuse(
-                f"this needs an answer of the store, and {self.remote} only takes what is logged: runs, metrics, artifacts",
-                hint="read and decide where the store lies (--store FOLDER); commands and queries over HTTP are not in this version",
+                f"this works only where the store lies, and {self.remote} is a server",
+                hint="do it on the server's machine, with --store FOLDER",
             )
         self._make()
         if self.address:
@@ -233,3 +259,5 @@ class Store:
         self.writer.close()
         if "database" in self.__dict__:
             self.database.close()
+        if (remote := self.__dict__.get("operations_there")) is not None:
+            remote.close()

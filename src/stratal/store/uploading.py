@@ -9,12 +9,17 @@ import atexit
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stratal.core.errors import StoreDown
 from stratal.core.threads import start_aside
 from stratal.store.journal import Writer
+
+if TYPE_CHECKING:
+    from stratal.store.shipping import Shipper
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +27,8 @@ log = logging.getLogger(__name__)
 PASS_S, MOST_WAIT_S = 1.0, 30.0
 # Seconds that the end of a process waits: for a server of which it knows nothing yet, and for one that is there.
 UNKNOWN_S, FINISH_S = 2.0, 10.0
+# Seconds that a command waits until what was logged before it is on the server, and between two looks at another process's pass.
+SHIP_S, LOOK_S = 120.0, 0.02
 
 Pass = Callable[[], Iterable[str]]
 
@@ -30,10 +37,10 @@ _starting = threading.Lock()
 
 
 class Uploader:
-    """The thread of one spool. begin: called in it, gives what makes a pass, and that gives what was refused."""
+    """The thread of one spool. make_pass: brings away what is there, and gives what was refused."""
 
-    def __init__(self, writer: Writer, begin: Callable[[], Pass]) -> None:
-        self._folder, self._writer, self._begin = writer.folder.parent, writer, begin
+    def __init__(self, writer: Writer, make_pass: Pass) -> None:
+        self._folder, self._writer, self.make_pass = writer.folder.parent, writer, make_pass
         self._change = threading.Condition()
         self._is_ending, self._has_ended = False, False
         self._is_reached: bool | None = None  # None: not tried yet
@@ -52,20 +59,20 @@ class Uploader:
                 self._change.wait_for(lambda: self._has_ended, FINISH_S)
 
     def _serve(self) -> None:
-        make_pass, wait_s = self._begin(), PASS_S
+        wait_s = PASS_S
         while not self._has_ended:
             is_last = self._is_ending
-            is_reached = self._pass(make_pass)
+            is_reached = self._pass()
             wait_s = PASS_S if is_reached else min(2 * wait_s, MOST_WAIT_S)
             with self._change:
                 self._is_reached, self._has_ended = is_reached, is_last
                 self._change.notify_all()
                 self._change.wait_for(lambda: self._is_ending, wait_s)
 
-    def _pass(self, make_pass: Pass) -> bool:
+    def _pass(self) -> bool:
         """Make a pass; False if the server was not there for all of it."""
         try:
-            for why in make_pass():
+            for why in self.make_pass():
                 self._say_once(f"refused {why}")
         except StoreDown as error:
             self._say_once(f"waits: {error}")
@@ -81,26 +88,69 @@ class Uploader:
             log.warning("bringing away what is logged in %s %s", self._folder, text)
 
 
-def upload_aside(writer: Writer, begin: Callable[[], Pass]) -> None:
-    """See to it that this process brings away what it writes. begin: see Uploader."""
+class Shipping:
+    """Ships what one process writes to a spool: by passes, and at once for who must know that it has arrived."""
+
+    def __init__(self, writer: Writer, url: str, user: str, token: str | None = None) -> None:
+        self._writer, self._url, self._user, self._token = writer, url, user, token
+        self._turn = threading.Lock()  # one pass at a time
+        self._made: Shipper | None = None
+
+    def __call__(self) -> Iterable[str]:
+        """Make a pass, and give what was refused. Raises StoreDown if the server is away."""
+        with self._turn:
+            self._shipper.ship()
+            self._shipper.beat()
+            return self._shipper.done.refused
+
+    def ship_now(self, blobs: Iterable[str]) -> str:
+        """Ship what was logged until now, and blobs that no fact names; give why the server refuses what this process wrote, or ''.
+
+        Raises StoreDown if the server is not reached, or was busy all the time."""
+        ends_s = time.monotonic() + SHIP_S
+        if not self._turn.acquire(timeout=SHIP_S):
+            raise self._too_slow()
+        try:
+            while not self._shipped(blobs):
+                if time.monotonic() > ends_s:
+                    raise self._too_slow()
+                time.sleep(LOOK_S)
+            return self._shipper.done.refused_of.get(self._writer.id, "")
+        finally:
+            self._turn.release()
+
+    def _shipped(self, blobs: Iterable[str]) -> bool:
+        from stratal.store.calling import Busy  # as below
+
+        try:
+            self._shipper.ship_blobs(blobs)
+            return self._shipper.ship()
+        except Busy as error:
+            time.sleep(min(error.wait_s, PASS_S))
+            return False
+
+    @property
+    def _shipper(self) -> "Shipper":
+        from stratal.store.calling import Server  # HTTP is imported where it is used: the program must not wait for it
+        from stratal.store.shipping import Shipper
+
+        if self._made is None:
+            self._made = Shipper(self._writer.folder.parent, Server(self._url, self._user, self._token), keeps=False)
+        return self._made
+
+    def _too_slow(self) -> StoreDown:
+        return StoreDown(
+            f"what was logged here is not on {self._url} after {SHIP_S:g} s, and this may depend on it",
+            hint="another process ships at the moment, or the server is busy; see `stratal sync`",
+        )
+
+
+def upload_aside(writer: Writer, begin: Callable[[], Pass]) -> Uploader:
+    """See to it that this process brings away what it writes. begin: gives what makes a pass."""
     with _starting:
         if writer.folder not in _uploaders:
-            _uploaders[writer.folder] = Uploader(writer, begin)
-
-
-def shipping(folder: Path, url: str, user: str, token: str | None = None) -> Pass:
-    """Give what ships a spool to its server."""
-    from stratal.store.calling import Server  # HTTP is imported in the thread: the program must not wait for it
-    from stratal.store.shipping import Shipper
-
-    shipper = Shipper(folder, Server(url, user, token), keeps=False)
-
-    def ship() -> Iterable[str]:
-        shipper.ship()
-        shipper.beat()
-        return shipper.done.refused
-
-    return ship
+            _uploaders[writer.folder] = Uploader(writer, begin())
+        return _uploaders[writer.folder]
 
 
 def finish_upload(writer: Writer) -> None:

@@ -68,6 +68,7 @@ class CheckpointStore:
         with self._store.query() as tx:
             return [_checkpoint(row) for row in tx.rows(_OF_RUN, of=to_bytes(run))]
 
+    @operation(needs=Role.CONTRIBUTOR)
     def take_over(self, *, run: str, from_step: int | None, dead_holder: str | None, ttl_s: float) -> int:
         """Take a run's lease for this process and give its token; a lease of `dead_holder` counts as free.
 
@@ -79,6 +80,7 @@ class CheckpointStore:
                 leases.release(tx, run, lease.token)
             return run_rows.take_over(tx, self._store, run, ttl_s=ttl_s, from_step=from_step)
 
+    @operation(needs=Role.VIEWER)
     def holder(self, *, run: str) -> str | None:
         """Say who holds a run's lease, if somebody does."""
         with self._store.query() as tx:

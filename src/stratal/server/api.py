@@ -1,0 +1,117 @@
+"""The API: every operation of every room at /api/v1/<room>/<operation>, made out of their signatures, and what describes them."""
+
+import functools
+import logging
+from collections.abc import Sequence
+from typing import cast
+
+import msgspec
+from litestar import Litestar, Request, Response, get, post
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
+
+from stratal.core.errors import StratalError
+from stratal.server import asgi
+from stratal.server.asgi import Failed, refusal
+from stratal.server.calls import Call
+from stratal.server.describing import describe
+from stratal.server.failures import in_http
+from stratal.server.guards import Guard
+from stratal.server.pool import Pool
+from stratal.server.rooms import ROOMS
+from stratal.store.callers import read_caller
+from stratal.store.store import Store
+from stratal.store.wire import HOLDER, JSON, MSGPACK, PREFIX, pack
+
+log = logging.getLogger(__name__)
+
+# What a call may hold, and the seconds for its next piece and for all of it. Rows of a feature view are the largest: 100,000 of them.
+MOST_BYTES, PIECE_S, WHOLE_S = 32 << 20, 30.0, 120.0
+
+AnyRequest = Request[None, None, State]
+
+
+def api(store: Store, guard: Guard, pool: Pool, beside: Sequence[HTTPRouteHandler] = ()) -> Litestar:
+    """Make the application of a store's operations. beside: handlers of other paths, under the same errors."""
+    calls = {(room.name, name): Call(room, operation, store, guard) for room in ROOMS for name, operation in room.operations.items()}
+
+    async def call(request: AnyRequest) -> Response[bytes]:
+        if (found := calls.get((request.path_params["room"], request.path_params["operation"]))) is None:
+            raise _no_route(request)
+        return await _serve(found, guard, pool, request)
+
+    @functools.cache
+    def document() -> bytes:
+        return msgspec.json.encode(describe(list(calls.values())))
+
+    async def openapi(request: AnyRequest) -> Response[bytes]:
+        await guard.identify(as_ours(request).headers)
+        return Response(await pool.run(document), media_type=JSON)
+
+    return Litestar(
+        # One route for all: a route of Litestar's costs 1 ms when the server starts, and there are a hundred operations.
+        [post(PREFIX + "/{room:str}/{operation:str}", status_code=200)(call), get(f"{PREFIX}/openapi.json")(openapi), *beside],
+        openapi_config=None,  # ours is made of the types themselves
+        exception_handlers={Exception: _answer_error},
+        request_max_body_size=MOST_BYTES,
+        logging_config=None,  # the program that serves says where logs go
+    )
+
+
+async def _serve(call: Call, guard: Guard, pool: Pool, came: AnyRequest) -> Response[bytes]:
+    request = as_ours(came)
+    sender = await guard.identify(request.headers)
+    came.scope["state"]["sender"] = sender.name
+    encoding = _encoding(request.headers.get("content-type", ""))
+    body = await request.body(MOST_BYTES, PIECE_S, WHOLE_S)
+    wanted = MSGPACK if MSGPACK in request.headers.get("accept", "") else JSON
+
+    def answer() -> tuple[bytes, str]:
+        arguments = call.read(body, encoding)
+        return pack(call.answer(arguments, sender, read_caller(request.headers.get(HOLDER, ""))), wanted)
+
+    content, kind = await pool.run(answer)
+    return Response(content, media_type=kind)
+
+
+def as_ours(request: AnyRequest) -> asgi.Request:
+    """Read a request of Litestar's as all other surfaces do: with bounds on its body."""
+    return asgi.Request(cast("asgi.Scope", request.scope), cast("asgi.Receive", request.receive))
+
+
+def _encoding(content_type: str) -> str:
+    """Give what a body is. Raises Failed for forms and texts: those a browser sends to other sites unasked."""
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind not in (JSON, MSGPACK):
+        raise refusal(415, "encoding", f"a call is JSON, not {kind[:60] or 'of no kind'!r}", f"set content-type: {JSON}")
+    return kind
+
+
+def _answer_error(request: AnyRequest, error: Exception) -> Response[bytes]:
+    failed = _failure(request, error)
+    wanted = MSGPACK if MSGPACK in request.headers.get("accept", "") else JSON
+    content, kind = pack(failed.complaint, wanted)
+    headers = {name: value for name, value in failed.answer.headers if name != "content-type"}
+    return Response(content, media_type=kind, status_code=failed.answer.status, headers=headers)
+
+
+def _failure(request: AnyRequest, error: Exception) -> Failed:
+    path = request.scope["path"][:100]
+    match error:
+        case Failed():
+            return error
+        case StratalError():
+            return in_http(error)
+        case HTTPException(status_code=405):
+            return refusal(405, "method", f"{request.method} is not possible at {path}", f"{PREFIX}/openapi.json says what is")
+        case HTTPException(status_code=status) if status < 500:
+            return _no_route(request)
+        case _:
+            log.error("request failed path=%s", path, exc_info=error)
+            return refusal(500, "bug", "the server broke its own rule; its log says how", "please report it")
+
+
+def _no_route(request: AnyRequest) -> Failed:
+    path = request.scope["path"][:100]
+    return refusal(404, "no-route", f"there is nothing at {path}", f"{PREFIX}/openapi.json lists what there is")

@@ -1,0 +1,150 @@
+"""Blobs by digest, to read. Naming a digest grants nothing: who asks must be allowed to view something that holds it.
+
+What is not there and what may not be seen is the same answer. Bytes go out as an attachment that no browser runs.
+"""
+
+import asyncio
+import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import BinaryIO
+
+from stratal.core.errors import Forbidden, Misuse, NotFound, StratalError
+from stratal.core.people import EVERYTHING, Identity, Role
+from stratal.server.asgi import Answer, Failed, Receive, Request, Scope, Send, live, refusal, send_answer
+from stratal.server.failures import in_http
+from stratal.server.guards import Guard, OpenGuard
+from stratal.store.blobs import Digest, is_digest
+from stratal.store.database import Transaction
+from stratal.store.names import find_run
+from stratal.store.store import Store
+from stratal.store.uses import holders_of
+from stratal.store.wire import BLOBS
+
+log = logging.getLogger(__name__)
+
+_PIECE = 1 << 20
+# Reads that go out at once, each with a connection and a file; and threads that read a piece at a time.
+MOST_READS, THREADS = 64, 4
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_HOLDER = re.compile(r"(run|model):(.+)", re.DOTALL)
+_HEADERS = (
+    ("content-type", "application/octet-stream"),
+    ("content-disposition", "attachment"),
+    ("content-security-policy", "sandbox; default-src 'none'"),
+    ("x-content-type-options", "nosniff"),
+    ("accept-ranges", "bytes"),
+    ("cache-control", "private, no-cache"),  # the bytes never change, but who may read them does
+)
+
+
+class BlobReads:
+    """The handler over one store."""
+
+    def __init__(self, store: Store, *, guard: Guard | None = None) -> None:
+        self._store, self._guard = store, guard or OpenGuard()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stratal-blobs")
+        self._reads = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's request, as ASGI 3 says."""
+        if scope["type"] == "lifespan":
+            return await live(receive, send, self.close)
+        request = Request(scope, receive)
+        try:
+            if request.method not in ("GET", "HEAD"):
+                raise refusal(405, "method", f"{request.method} is not possible here", "blobs are sent to /ingest/v1/blobs")
+            if self._reads >= MOST_READS:
+                raise refusal(429, "busy", "as many files go out as do at a time", "come again in a moment", retry_after_s=1)
+            self._reads += 1
+            try:
+                return await self._serve(request, await self._guard.identify(request.headers), send)
+            finally:
+                self._reads -= 1
+        except Failed as failed:
+            answer = failed.answer
+        except StratalError as error:
+            answer = in_http(error).answer
+        return await send_answer(answer, send, is_head=request.method == "HEAD")
+
+    def close(self) -> None:
+        """Wait for what is being read."""
+        self._threads.shutdown(wait=True)
+
+    async def _serve(self, request: Request, sender: Identity, send: Send) -> None:
+        digest = request.path.removeprefix(f"{BLOBS}/")
+        loop = asyncio.get_running_loop()
+        file, size = await loop.run_in_executor(self._threads, partial(self._open, digest, sender))
+        with file:
+            start, stop = _range_of(request.headers.get("range", ""), size)
+            headers = [*_HEADERS, ("etag", f'"{digest}"'), ("content-length", str(stop - start))]
+            if is_part := bool(request.headers.get("range")):
+                headers.append(("content-range", f"bytes {start}-{stop - 1}/{size}"))
+            head = [(name.encode(), value.encode()) for name, value in headers]
+            await send({"type": "http.response.start", "status": 206 if is_part else 200, "headers": head})
+            file.seek(start)
+            while start < stop and request.method == "GET":
+                piece = await loop.run_in_executor(self._threads, file.read, min(_PIECE, stop - start))
+                if not piece:
+                    log.error("blob ended early digest=%s at=%d", digest, start)
+                    return  # uvicorn hangs up: fewer bytes went out than were announced
+                start += len(piece)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+    def _open(self, digest: str, sender: Identity) -> tuple[BinaryIO, int]:
+        """Open a blob that the sender may read. Raises NotFound, whether it is not there or may not be seen."""
+        if not is_digest(digest):
+            raise Misuse(f"{digest[:80]!r} is not a digest", hint="a digest is 64 hex digits of sha256")
+        with self._store.database.read(sender) as tx:
+            if not may_read(tx, self._guard, sender, Digest(digest)):
+                raise NotFound(f"blob {digest[:12]}… is not in this store", hint="it was collected, or never uploaded here")
+        path = self._store.blobs.path(digest)
+        try:
+            return path.open("rb"), path.stat().st_size
+        except OSError as error:
+            raise NotFound(f"blob {digest[:12]}… cannot be read", hint="it was collected a moment ago") from error
+
+
+def may_read(tx: Transaction, guard: Guard, sender: Identity, digest: Digest) -> bool:
+    """Tell whether somebody may view anything that holds a blob: a run, a version of a model, or what only who sees all may view."""
+    experiments, models = guard.visible(tx, sender, "experiment"), guard.visible(tx, sender, "model")
+    others = False
+    for holder in holders_of(tx, digest):
+        kind, name = found.groups() if (found := _HOLDER.fullmatch(holder)) else ("", "")
+        if kind == "run":
+            run = find_run(tx, bytes.fromhex(name))
+            if run is not None and (experiments is None or run.experiment in experiments):
+                return True
+        elif kind == "model":
+            if models is None or name.rpartition("@")[0] in models:
+                return True
+        else:
+            others = True
+    try:
+        guard.check(tx, sender, Role.VIEWER, EVERYTHING)
+    except Forbidden:
+        return False
+    return others or (experiments is None and models is None)  # what nothing holds yet: only who sees all may
+
+
+def _range_of(text: str, size: int) -> tuple[int, int]:
+    """Read one range of bytes. Raises Failed (416) for what lies outside, or for several."""
+    if not text:
+        return 0, size
+    found = _RANGE.fullmatch(text)
+    if found is None or not (found[1] or found[2]):
+        raise _outside(text, size)
+    start = int(found[1]) if found[1] else max(0, size - int(found[2]))
+    stop = min(size, int(found[2]) + 1) if found[1] and found[2] else size
+    if not start < stop:
+        raise _outside(text, size)
+    return start, stop
+
+
+def _outside(text: str, size: int) -> Failed:
+    failed = refusal(416, "range", f"{text[:60]!r} is no range of {size} bytes", "ask for one, as bytes=0-99")
+    answer = failed.answer
+    failed.answer = Answer(status=416, body=answer.body, headers=(*answer.headers, ("content-range", f"bytes */{size}")))
+    return failed

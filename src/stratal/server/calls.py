@@ -1,0 +1,92 @@
+"""Calls: one operation for one sender, in a thread. Who may do it is asked first; what it lists is what the sender may see."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from stratal.core.ids import to_bytes
+from stratal.core.people import EVERYTHING, Identity, Role, acting_as
+from stratal.server.asgi import Failed, refusal
+from stratal.server.guards import Guard
+from stratal.server.rooms import Arguments, Item, Room
+from stratal.store.admitting import admitting
+from stratal.store.callers import Caller, called_by
+from stratal.store.database import Transaction
+from stratal.store.names import find_run
+from stratal.store.operations import Operation
+from stratal.store.store import Store
+from stratal.store.wire import unpack
+
+
+class Call:
+    """One operation of a room, over one store."""
+
+    def __init__(self, room: Room, operation: Operation, store: Store, guard: Guard) -> None:
+        self.room, self.operation = room, operation
+        self._store, self._guard = store, guard
+        self._run: Callable[..., object] = getattr(room.store(store), operation.name)
+        self.arguments = arguments_of(room, operation)
+
+    def read(self, body: bytes, encoding: str) -> Arguments:
+        """Decode the arguments. Raises Failed, naming what is wrong."""
+        try:
+            return unpack(body or b"{}", encoding if body else "application/json", self.arguments)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            names = ", ".join(self.operation.arguments) or "none"
+            raise _unreadable(error, f"{self.operation.name} takes: {names}") from None
+
+    def answer(self, arguments: Arguments, sender: Identity, caller: Caller | None) -> object:
+        """Run it, and give what it gives. Raises what it raises, and Forbidden."""
+
+        def admit(tx: Transaction) -> frozenset[str] | None:
+            self._check(tx, arguments, sender)
+            return self._guard.visible(tx, sender, "experiment") if self.operation.is_scoped else None
+
+        with acting_as(sender), called_by(caller), admitting(admit):
+            with self._store.glance():  # before anything is done, and again in each transaction of the operation
+                pass
+            result = self._run(**{name: getattr(arguments, name) for name in self.operation.arguments})
+            if (listed := self.room.lists.get(self.operation.name)) is None:
+                return result
+            with self._store.database.read(sender) as tx:
+                return self._visible(tx, sender, result, *listed)
+
+    def _check(self, tx: Transaction, arguments: Arguments, sender: Identity) -> None:
+        if self.operation.is_scoped or self.operation.name in self.room.lists:
+            return
+        needs = self.operation.needs
+        named = [(needs, on) for on in self.room.objects_of(self.operation, arguments)]
+        on_runs: Role = needs if self.room.on_runs is None else min(needs, self.room.on_runs)
+        for run in self.room.runs_of(self.operation, arguments):
+            if (found := find_run(tx, to_bytes(run))) is not None:
+                named.append((on_runs, f"experiment:{found.experiment}"))
+        if not any(role == needs for role, _ in named):
+            named.append((needs, EVERYTHING))
+        for role, on in dict.fromkeys(named):
+            self._guard.check(tx, sender, role, on)
+
+    def _visible(self, tx: Transaction, sender: Identity, items: Any, kind: str, name_of: Callable[[Item], str]) -> list[Item]:
+        names = self._guard.visible(tx, sender, "experiment" if kind == "run" else kind)
+        if names is None:
+            return list(items)
+        if kind != "run":
+            return [item for item in items if name_of(item) in names]
+        runs = [(item, find_run(tx, to_bytes(name_of(item)))) for item in items]
+        return [item for item, run in runs if run is not None and run.experiment in names]
+
+
+def arguments_of(room: Room, operation: Operation) -> type[msgspec.Struct]:
+    """Make the record of an operation's arguments, out of its signature."""
+    signature = inspect.signature(getattr(room.store, operation.name))
+    fields: list[Any] = []
+    for name, hint in operation.arguments.items():
+        default = signature.parameters[name].default
+        fields.append((name, hint) if default is inspect.Parameter.empty else (name, hint, default))
+    title = f"{room.name}_{operation.name}"
+    return msgspec.defstruct(title, fields, kw_only=True, frozen=True, forbid_unknown_fields=True)
+
+
+def _unreadable(error: Exception, hint: str) -> Failed:
+    return refusal(400, "arguments", f"the body cannot be read: {str(error) or type(error).__name__}"[:500], hint)

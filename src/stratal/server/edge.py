@@ -1,0 +1,109 @@
+"""The edge: what every request passes, whatever serves it. Names of hosts and origins, ids, the log's line, counts, safe headers.
+
+On loopback, too: a page of the web may make a browser ask 127.0.0.1, or let a name of its own point there (DNS rebinding).
+"""
+
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+from stratal.server.asgi import App, Failed, Message, Receive, Scope, Send, refusal, send_answer
+from stratal.server.metrics import Metrics
+
+log = logging.getLogger("stratal.server.requests")
+
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# What would stay in histories and logs of others: it belongs in a header.
+_SECRET = re.compile(r"(?i)(?:^|[&;])(?:access_token|token|api_key|apikey|password|authorization)=")
+_LOOPBACK = re.compile(r"localhost|\[::1\]|127(?:\.[0-9]{1,3}){3}")
+_SAFE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"DENY"))
+
+
+class Edge:
+    """Passes requests on to `inner`. surface_of: the name under which a path is counted; hosts: allowed names besides loopback;
+    None: what stands before has looked."""
+
+    def __init__(
+        self,
+        inner: App,
+        metrics: Metrics,
+        surface_of: Callable[[str], str],
+        *,
+        hosts: Iterable[str] | None = (),
+        origins: Iterable[str] = (),
+    ) -> None:
+        self._inner, self._metrics, self._surface_of = inner, metrics, surface_of
+        self._hosts = None if hosts is None else {host.lower() for host in hosts}
+        self._origins = {origin.lower().rstrip("/") for origin in origins}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        began_s, path = time.perf_counter(), str(scope["path"])
+        headers = _headers(scope)
+        given = headers.get("x-request-id", "")
+        id = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        status = 0
+        scope["state"] = {"request_id": id}
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = int(str(message["status"]))
+                message = {**message, "headers": _with_safe(message.get("headers"), id)}
+            await send(message)
+
+        self._metrics.open += 1
+        try:
+            self._check(headers, bytes(scope.get("query_string") or b"").decode("latin-1"))  # type: ignore[call-overload]  # ASGI says bytes
+            await self._inner(scope, receive, send_on)
+        except Failed as failed:
+            await send_answer(failed.answer, send_on)
+        finally:
+            self._metrics.open -= 1
+            seconds, surface = time.perf_counter() - began_s, self._surface_of(path)
+            self._metrics.count(surface, status, seconds)
+            log.info("%s", _line(scope, id, surface, status, seconds))
+
+    def _check(self, headers: dict[str, str], query: str) -> None:
+        host = headers.get("host", "").lower()
+        name = re.sub(r":[0-9]+$", "", host)
+        if self._hosts is not None and not _LOOPBACK.fullmatch(name) and not self._hosts & {name, host}:
+            raise refusal(403, "host", f"{name[:80]!r} is no name of this server", "use http://127.0.0.1:PORT, or the name that it serves")
+        origin = headers.get("origin", "").lower()
+        if origin and origin not in self._origins and urlsplit_host(origin) != host:
+            raise refusal(403, "origin", f"pages of {origin[:80]!r} may not call this server")
+        if _SECRET.search(query):
+            raise refusal(400, "secret-in-url", "secrets do not belong into a URL, where logs keep them", "send it in a header")
+
+
+def urlsplit_host(origin: str) -> str:
+    """Give host and port of an origin, '' if it has none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    pairs: list[tuple[bytes, bytes]] = list(scope["headers"])  # type: ignore[call-overload]  # ASGI says pairs of bytes
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
+
+
+def _with_safe(held: object, id: str) -> list[tuple[bytes, bytes]]:
+    pairs: list[tuple[bytes, bytes]] = list(held or ())  # type: ignore[call-overload]  # ASGI says pairs of bytes
+    names = {name.lower() for name, _ in pairs}
+    return [*pairs, *(pair for pair in _SAFE if pair[0] not in names), (b"x-request-id", id.encode())]
+
+
+def _line(scope: Scope, id: str, surface: str, status: int, seconds: float) -> str:
+    """One JSON object: no query, no header, no body, so that no secret is in it."""
+    state = scope.get("state")
+    said = {
+        "request": id, "surface": surface, "method": str(scope["method"])[:16], "path": str(scope["path"])[:200], "status": status,
+        "ms": round(1000 * seconds, 2), "sender": state.get("sender") if isinstance(state, dict) else None,
+    }  # fmt: skip
+    return json.dumps(said, ensure_ascii=True)

@@ -1,0 +1,47 @@
+"""The pool: threads in which the store is touched, so many and no more; who comes when all wait is told to come again."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from stratal.server.asgi import refusal
+
+T = TypeVar("T")
+
+# Threads: reads run beside each other, one command at a time writes. Calls that may wait for them: a second or two of work. Guesses.
+THREADS, MOST_CALLS, RETRY_S = 8, 64, 1
+
+
+class Pool:
+    """Runs calls of the store for the event loop."""
+
+    def __init__(self, *, threads: int = THREADS, most_calls: int = MOST_CALLS) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stratal-api")
+        self._most_calls, self.threads = most_calls, threads
+        self.calls = 0  # in threads, and waiting for one
+        self.refused = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a thread."""
+        return max(0, self.calls - self.threads)
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Run a call in a thread. Raises Failed (429) if too many wait. A call that has begun ends, whoever goes away."""
+        if self.calls >= self._most_calls:
+            self.refused += 1
+            raise refusal(429, "busy", "the server has all that it takes at a time", "come again in a moment", retry_after_s=RETRY_S)
+        self.calls += 1
+        future = asyncio.get_running_loop().run_in_executor(self._pool, call)
+        future.add_done_callback(self._done)
+        return await asyncio.shield(future)
+
+    def close(self) -> None:
+        """Wait for what runs, and take nothing more."""
+        self._pool.shutdown(wait=True)
+
+    def _done(self, future: "asyncio.Future[T]") -> None:
+        self.calls -= 1
+        if not future.cancelled():
+            future.exception()  # it was read: nobody may be there any more to do so
