@@ -112,6 +112,19 @@ def test_a_long_transfer_says_that_its_writers_are_alive(served, spool, shipper,
     assert served[1].blobs.has(blob)
 
 
+def test_a_writer_that_begins_between_two_beats_is_alive_there_at_once(served, spool, shipper):
+    alive = []
+    for _ in range(2):
+        writer, id = Writer(spool / "journal"), new_id()
+        log_rows(writer, id, range(2))
+        shipper.ship()
+        shipper.beat()
+        alive.append(writer)
+        assert {each.id for each in alive} <= served[1].living()
+    for writer in alive:
+        writer.close()
+
+
 def test_another_shipper_goes_on_where_the_first_one_was(served, spool, shipper):
     id, writer = new_id(), Writer(spool / "journal")
     other = Shipper(spool, Server(served[0], "tester"), keeps=False)

@@ -59,6 +59,7 @@ class Shipper:
         self._known: dict[str, int] = {}  # how far the server is, by our own knowledge
         self._sent: set[str] = set()  # blobs that the server has, as this pass knows
         self._next_beat_s = 0.0
+        self._beaten: set[str] = set()
         self.done = Shipped()
 
     def ship(self) -> bool:
@@ -78,10 +79,12 @@ class Shipper:
             return True
 
     def beat(self) -> None:
-        """Say which writers here are alive, if it is time again. From the first time on passes say it, too, however long a blob takes."""
-        if time.monotonic() >= self._next_beat_s:
-            self._next_beat_s = time.monotonic() + BEAT_S
-            if living := living_writers(self._journals):
+        """Say which writers here are alive, if it is time again or one is new: until then its run passes for lost. From the first time
+        on passes say it, too, however long a blob takes."""
+        living = living_writers(self._journals)
+        if time.monotonic() >= self._next_beat_s or not living <= self._beaten:
+            self._next_beat_s, self._beaten = time.monotonic() + BEAT_S, living
+            if living:
                 self._server.beat(sorted(living))
 
     def ship_blobs(self, digests: Iterable[str]) -> None:
