@@ -80,7 +80,7 @@ def operations_of(store: type) -> dict[str, Operation]:
         if (marked := getattr(method, _MARK, None)) is None:
             continue
         needs, on, is_scoped = marked
-        hints = typing.get_type_hints(method)
+        hints = typing.get_type_hints(method, include_extras=True)  # with the bounds of numbers
         returns = hints.pop("return", type(None))
         for hint in (*hints.values(), returns):
             _check_type(f"{store.__name__}.{name}", hint)

@@ -10,6 +10,7 @@ from stratal.core.records import Record
 from stratal.store.database import Transaction
 from stratal.store.operations import operation
 from stratal.store.store import Store
+from stratal.tracking.operations.bounds import Days
 from stratal.tracking.operations.forking import check_there
 from stratal.tracking.output import remove_files
 from stratal.tracking.store import deleting as stored
@@ -87,7 +88,7 @@ class RunDecisions:
         return self._purged(runs, kept, dry_run)
 
     @operation(needs=Role.ADMIN)
-    def purge_deleted(self, *, older_than_days: float, dry_run: bool = False) -> Purged:
+    def purge_deleted(self, *, older_than_days: Days, dry_run: bool = False) -> Purged:
         """Drop for good all runs that were deleted so long ago; what is needed stays."""
         self._store.settle()
         with self._store.command() as tx:

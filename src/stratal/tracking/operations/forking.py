@@ -9,6 +9,7 @@ from stratal.core.records import Record
 from stratal.store.operations import operation
 from stratal.store.store import Store
 from stratal.tracking.facts import Scalar, Start
+from stratal.tracking.operations.bounds import Whole, check_start
 from stratal.tracking.store import forks
 from stratal.tracking.store import runs as rows
 
@@ -33,7 +34,7 @@ class RunForks:
         self._store = store
 
     @operation(needs=Role.VIEWER, is_scoped=True)
-    def origin(self, *, run: RunId, step: int) -> Origin:
+    def origin(self, *, run: RunId, step: Whole) -> Origin:
         """Read what a fork of a run would inherit. Raises NotFound, or Misuse for a run from which nothing can go on."""
         with self._store.query() as tx:
             record = rows.get_record(tx, run)
@@ -48,11 +49,12 @@ class RunForks:
         )  # fmt: skip
 
     @operation(needs=Role.CONTRIBUTOR, on="experiment")
-    def fork(self, *, experiment: str, start: Start, origin: RunId, step: int, is_open: bool) -> RunId:
+    def fork(self, *, experiment: str, start: Start, origin: RunId, step: Whole, is_open: bool) -> RunId:
         """Make a run that goes on from another one's points before a step. is_open: the process that asks writes to it from now on;
         else it waits, stopped, for somebody to resume it."""
         with self._store.command(runs=[origin]) as tx:
             start = msgspec.structs.replace(start, experiment=experiment, user=tx.actor.name)
+            check_start(start)
             return forks.insert_fork(tx, self._store, start, origin, step, is_open=is_open)
 
 

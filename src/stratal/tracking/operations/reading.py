@@ -11,6 +11,7 @@ from stratal.core.records import Record
 from stratal.store.database import Transaction
 from stratal.store.operations import operation
 from stratal.store.store import Store
+from stratal.tracking.operations.bounds import Count
 from stratal.tracking.operations.naming import id_of, ids_of
 from stratal.tracking.store import media as media_rows
 from stratal.tracking.store import runs as rows
@@ -131,7 +132,7 @@ class RunReads:
         return SeriesColumns(steps=_packed(points.steps), times=_packed(points.times), values=_packed(points.values))
 
     @operation(needs=Role.VIEWER, is_scoped=True)
-    def envelope(self, *, run: RunId, name: str, buckets: int) -> EnvelopeColumns:
+    def envelope(self, *, run: RunId, name: str, buckets: Count) -> EnvelopeColumns:
         """Give a metric in at most `buckets` buckets, keeping min, max and last of each."""
         with self._store.snapshot() as snapshot:
             _check_seen(snapshot.tx, run)

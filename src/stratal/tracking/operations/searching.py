@@ -10,6 +10,7 @@ from stratal.store.database import Transaction
 from stratal.store.operations import operation
 from stratal.store.store import Store
 from stratal.tracking.operations.asking import Asked, ask
+from stratal.tracking.operations.bounds import Count
 from stratal.tracking.operations.grouping import check_measurable, check_no_stars, directed, first_of_groups, is_apart, spread_over
 from stratal.tracking.operations.reading import Found, found_of
 from stratal.tracking.search import parse_columns
@@ -50,7 +51,7 @@ class RunSearch:
         where: str = "",
         experiments: list[str] | None = None,
         order_by: str | list[str] = "",
-        limit: int = 100,
+        limit: Count = 100,
         after: str | None = None,
     ) -> FoundPage:
         """Find runs. experiments: None for all. limit: 1 to 10,000. after: the `next` of a page under the same order, to go on."""
@@ -70,7 +71,7 @@ class RunSearch:
         where: str = "",
         experiments: list[str] | None = None,
         order_by: str | list[str] = "",
-        limit: int | None = None,
+        limit: Count | None = None,
         after: str | None = None,
     ) -> FoundTable:
         """Give columns of the runs that a filter lets pass. limit: None for all."""
@@ -93,7 +94,7 @@ class RunSearch:
 
     @operation(needs=Role.VIEWER, is_scoped=True)
     def top(
-        self, *, by: str, where: str, k: int, per: str | list[str], select: str | list[str], experiments: list[str] | None = None
+        self, *, by: str, where: str, k: Count, per: str | list[str], select: str | list[str], experiments: list[str] | None = None
     ) -> FoundTable:
         """Give the best `k` runs, of all or of each group: columns `per`, then `by`, then those of `select`."""
         living = self._store.living()
@@ -142,7 +143,7 @@ class RunSearch:
         return measured[0].name
 
     @operation(needs=Role.VIEWER, is_scoped=True)
-    def alerts(self, *, levels: list[str], experiment: str | None = None, run: RunId | None = None, limit: int = 100) -> list[ToldAlert]:
+    def alerts(self, *, levels: list[str], experiment: str | None = None, run: RunId | None = None, limit: Count = 100) -> list[ToldAlert]:
         """List alerts of some levels, the newest first; without a run, none of runs that were deleted."""
         with self._store.query() as tx:
             return alerts_of(tx, levels=levels, experiment=experiment, run_id=run, limit=limit)

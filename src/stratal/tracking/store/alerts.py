@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import select
 
 from stratal.core.clock import to_utc
+from stratal.core.ids import to_bytes
 from stratal.core.records import Record, from_json
 from stratal.store.database import Transaction
 from stratal.store.tables import deletion, run
@@ -46,7 +47,7 @@ def alerts_of(tx: Transaction, *, levels: Collection[str], experiment: str | Non
     if experiment is not None:
         found = found.where(run.c.experiment == experiment)
     if run_id is not None:
-        found = found.where(run.c.id == bytes.fromhex(run_id))
+        found = found.where(run.c.id == to_bytes(run_id))
     else:
         found = found.where(run.c.no.not_in(select(deletion.c.run)))
     return [_alert(bytes(id).hex(), of, name or "", at_ns, from_json(body, Alert)) for id, of, name, at_ns, body in tx.rows(found)]
