@@ -112,6 +112,7 @@ def test_an_alert_that_could_not_be_written_may_be_told_again(store: Store, monk
     assert len(get_run(made.id, store=store).alerts) == 1
 
 
+@pytest.mark.here
 def test_those_who_follow_the_store_hear_of_it(store: Store):
     with run("churn", store=store) as made:
         made.alert("diverged", "at step 7", level="error")

@@ -44,6 +44,7 @@ def test_nothing_of_a_file_is_read_before_somebody_asks(made: Run, store: Store)
             ask()
 
 
+@pytest.mark.here
 def test_a_path_is_the_stores_own_file_or_a_named_one(made: Run, store: Store):
     file = get(f"artifact:{made.id}/plots/roc.svg")
     assert isinstance(file, ArtifactFile)

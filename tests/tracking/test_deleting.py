@@ -66,6 +66,7 @@ def _rows(store: Store, id: str, no: int) -> dict[str, int]:
         return counts | {"blob_use": found("blob_use", "holder", f"run:{id}")}
 
 
+@pytest.mark.here
 def test_the_list_of_tables_is_whole(store: Store):
     connection = store.database.connect()
     referring = [
@@ -136,6 +137,7 @@ def test_a_deleted_run_is_not_gone_on_with(store: Store):
             go_on()
 
 
+@pytest.mark.here
 def test_a_purge_leaves_no_row_and_touches_no_other_run(store: Store):
     made, other = _made(store), _made(store)
     no, other_no = _no(store, made.id), _no(store, other.id)
@@ -153,6 +155,7 @@ def test_a_purge_leaves_no_row_and_touches_no_other_run(store: Store):
     assert store.database.connect().execute("select count(*) from tombstone").fetchone() == (1,)
 
 
+@pytest.mark.here
 def test_who_deleted_what_is_told(store: Store):
     made = _made(store)
     with store.query() as tx:
@@ -166,6 +169,7 @@ def test_who_deleted_what_is_told(store: Store):
     assert told == [(kind, f"run:{made.id}", "tester") for kind in ("deleted", "restored", "deleted", "purged")]
 
 
+@pytest.mark.here
 def test_a_purged_run_never_rises_from_an_old_journal(store: Store, tmp_path: Path):
     id, late = new_id(), Writer(store.journals)
     late.fact(to_bytes(id), 0, START, Start(experiment="e"))
@@ -226,6 +230,7 @@ def test_what_others_need_is_not_purged(store: Store):
     assert purge("experiment:e", store=store).runs == (first.id, reading.id), "together nobody is left who needs one"
 
 
+@pytest.mark.here
 def test_what_a_version_of_a_model_rests_on_is_not_purged(store: Store):
     made, judging = _made(store), _made(store)
     digest = get_run(made.id, store=store).artifacts[0].digest

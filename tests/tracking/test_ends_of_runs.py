@@ -29,6 +29,7 @@ def test_an_end_that_could_not_be_written_can_be_said_again(store: Store, monkey
     assert get_run(opened.id, store=store).status == "finished"
 
 
+@pytest.mark.here
 def test_a_leased_end_that_could_not_be_written_can_be_said_again(store: Store):
     leased = start_leased("e", store=store, kind="job")
 
@@ -63,6 +64,7 @@ def test_of_two_ends_in_one_epoch_the_later_one_says_the_error(store: Store):
     assert (read.status, read.error) == ("finished", "")
 
 
+@pytest.mark.here
 def test_a_renewal_that_comes_after_the_end_leaves_nothing_that_could_expire(store: Store):
     leased = start_leased("e", store=store, kind="job")
     leased.finish()

@@ -130,6 +130,7 @@ def test_a_fork_reads_as_the_model_says(migrated: Path, wide: int, operations: l
         store.close()
 
 
+@pytest.mark.here
 def test_a_fork_shares_points_before_its_step_and_goes_on_from_there(store: Store):
     with run("e", params={"lr": 0.1, "odd": float("nan"), "depth": 3}, tags={"team": "growth"}, group="g", store=store) as first:
         for step in range(1000):
@@ -199,6 +200,7 @@ def test_a_fork_waits_to_be_resumed(store: Store):
     assert get_run(made.id, store=store).status == "finished"
 
 
+@pytest.mark.here
 def test_a_takeover_of_a_run_changes_nothing_that_its_fork_inherited(store: Store):
     first = run("e", store=store)
     for step in range(5):

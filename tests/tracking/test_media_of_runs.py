@@ -107,6 +107,7 @@ def test_a_list_of_images_is_as_many_items_of_one_step(store: Store):
     assert [item.load()[0, 0] for item in items[:5]] == [0, 64, 128, 191, 255]
 
 
+@pytest.mark.here
 def test_without_a_step_each_name_takes_its_own_next_one(store: Store):
     with run("churn", store=store) as made:
         made.log({"a": "first"})
@@ -120,6 +121,7 @@ def test_without_a_step_each_name_takes_its_own_next_one(store: Store):
     assert read.series("loss").steps.tolist() == [0]
 
 
+@pytest.mark.here
 def test_epochs_that_this_store_did_not_give_are_listed_and_numbered_after_earlier_ones(store: Store):
     id = run("churn", store=store).id
     for epoch in (0, 2, 2**31 - 1):  # a run that was resumed in another store, and shipped to this one

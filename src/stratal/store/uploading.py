@@ -124,7 +124,9 @@ class Shipping:
 
         try:
             self._shipper.ship_blobs(blobs)
-            return self._shipper.ship()
+            is_shipped = self._shipper.ship()
+            self._shipper.beat()  # a run that began just now is alive there, too
+            return is_shipped
         except Busy as error:
             time.sleep(min(error.wait_s, PASS_S))
             return False
