@@ -3,6 +3,7 @@
 What runs over both databases is listed in `postgres.py`; `pytest --over postgresql` runs all others over PostgreSQL, too.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -19,7 +20,6 @@ os.environ["STRATAL_SYSTEM_METRICS_S"] = "0"
 os.environ["STRATAL_ON_ERROR"] = "raise"  # a test must not lose what it says; those that are about losing set "warn"
 
 from postgres import databases, lent, over, postgres_server  # noqa: F401  # fixtures
-from stratal.core.settings import Settings
 from stratal.store import database
 from stratal.store.store import Store
 from stratal.testing.buckets import VARIABLES, make_bucket, s3_server
@@ -139,12 +139,27 @@ def served_url(store: Store, stage):
 
 
 @pytest.fixture
-def far(served_url: str, tmp_path: Path):
+def far(store: Store, stage, tmp_path: Path):
     """The store as another process has it, through the server."""
-    opened = open_store(served_url, settings=Settings(user="tester", capture=False, state_home=tmp_path / "state"))
-    yield opened
-    opened.uploader.finish()
-    opened.close()
+    from stratal.testing.stages import behind_server  # as above
+
+    with behind_server(store, *stage, tmp_path / "state") as opened:
+        yield opened
+
+
+@pytest.fixture(params=["here", "over http"])
+def seen(request: pytest.FixtureRequest, stage, tmp_path: Path):
+    """Give any store as itself, and again as it is through a server: a room's suite runs over both."""
+    from stratal.testing.stages import behind_server  # as above
+
+    with contextlib.ExitStack() as stack:
+
+        def see(store: Store) -> Store:
+            if request.param == "here":
+                return store
+            return stack.enter_context(behind_server(store, *stage, tmp_path / "state"))
+
+        yield see
 
 
 @pytest.fixture(scope="session")

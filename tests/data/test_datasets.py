@@ -31,6 +31,12 @@ GOOD = pl.DataFrame({"id": [f"C{i}" for i in range(40)], "tenure": list(range(40
 SCHEMA = data.Schema(id=data.string(unique=True), tenure=data.integer(0, 120), churn=data.boolean(true="Yes", false="No"))
 
 
+@pytest.fixture
+def store(store, seen):
+    """All of this page runs over both ways."""
+    return seen(store)
+
+
 def grown(n):
     return GOOD.with_columns(tenure=pl.col("tenure") + n)
 
@@ -203,6 +209,7 @@ def test_columns_that_go_come_or_change_kind_are_drift(store):
     }
 
 
+@pytest.mark.parametrize("seen", ["here"], indirect=True)  # looks into the store itself
 def test_a_verdict_is_stated_on_the_active_run(store):
     with run("churn", store=store) as active:
         made = data.dataset("churn", GOOD, store=store).check(SCHEMA, against="dataset:churn@previous")
@@ -217,6 +224,7 @@ def test_a_verdict_is_stated_on_the_active_run(store):
     assert {("produced", "dataset:churn@1"), ("used", "dataset:churn@1")} <= edges
 
 
+@pytest.mark.parametrize("seen", ["here"], indirect=True)  # looks into the store itself
 def test_a_verdict_outside_of_any_run_has_a_run_of_its_own(store):
     made = refused("churn", broken(), store)
     own = get_run(made.record.verdict.run, store=store)
@@ -248,6 +256,7 @@ def test_inside_a_run_its_store_is_the_default(store, tmp_path):
         data.open_dataset("churn")
 
 
+@pytest.mark.parametrize("seen", ["here"], indirect=True)  # looks into the store itself
 def test_parts_are_versions_with_parent_rule_and_the_verdict_of_the_whole(store):
     whole = data.dataset("churn", GOOD, store=store).check(SCHEMA)
     train, test = whole.split(test=0.25, by="id", seed=7)
@@ -279,6 +288,7 @@ def test_a_refused_version_is_not_split(store):
         refused("churn", broken(), store).split(by="id", seed=7)
 
 
+@pytest.mark.parametrize("seen", ["here"], indirect=True)  # looks into the store itself
 def test_blobs_of_a_version_are_held_by_it_and_damage_is_noticed(store):
     made = data.dataset("churn", GOOD, store=store)
     record = made.record
@@ -412,6 +422,7 @@ def test_operations_can_be_served():
     }
 
 
+@pytest.mark.parametrize("seen", ["here"], indirect=True)  # looks into the store itself
 def test_the_migrated_table_is_the_declared_one(store):
     columns = store.database.connect().execute("pragma table_info(dataset_version)").fetchall()
     declared = [(c.name, not c.nullable, c.name in ("name", "version")) for c in dataset_version.columns]

@@ -39,6 +39,14 @@ CUSTOMER = feature_view(
 )
 
 
+@pytest.fixture
+def store(store, seen, monkeypatch: pytest.MonkeyPatch):
+    """All of this page runs over both ways. What is remembered of a URL is forgotten: another store is served there."""
+    for cache in ("_versions", "_readers"):
+        monkeypatch.setattr(f"stratal.features.view.{cache}", {})
+    return seen(store)
+
+
 def test_a_row_online_is_the_row_of_the_frame(store):
     use_store(store)
     done = CUSTOMER.materialise(ROWS)
@@ -192,6 +200,7 @@ def test_parity_holds_for_what_was_materialised(store):
     assert CUSTOMER.parity(ROWS).sampled == 50
 
 
+@pytest.mark.parametrize("seen", ["here"], indirect=True)  # looks into the store itself
 def test_parity_finds_one_changed_value_among_all(store):
     """Proof that values are compared: one packed row is written over behind the room's back."""
     use_store(store)

@@ -34,6 +34,14 @@ ROWS = pl.DataFrame(
 FEATURES = {"tenure": pl.col("tenure"), "contract": pl.col("contract"), "paid": pl.col("total_charges") / pl.col("tenure").clip(1)}
 
 
+@pytest.fixture
+def store(store, seen, monkeypatch: pytest.MonkeyPatch):
+    """All of this page runs over both ways. What is remembered of a URL is forgotten: another store is served there."""
+    for cache in ("_versions", "_readers"):
+        monkeypatch.setattr(f"stratal.features.view.{cache}", {})
+    return seen(store)
+
+
 def customer(**changes):
     return feature_view("customer", **{"source": "dataset:churn", "entity": "customer_id", "features": FEATURES, **changes})
 
@@ -215,6 +223,7 @@ def test_splits_that_cannot_be_are_refused(arguments, named):
         customer().frame(ROWS, keep=["gender"]).split(**arguments)
 
 
+@pytest.mark.parametrize("seen", ["here"], indirect=True)  # looks into the store itself
 def test_both_parts_of_a_split_are_known_by_their_digests(store):
     use_store(store)
     with run("churn") as current:

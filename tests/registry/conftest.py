@@ -97,6 +97,15 @@ def make_house(template):
 
 
 @pytest.fixture
+def house_seen(tmp_path, make_house, seen):
+    """A house whose store is used here, and again through a server."""
+    made = make_house(tmp_path / "store")
+    here, made.store = made.store, seen(made.store)
+    yield made
+    here.close()
+
+
+@pytest.fixture
 def house(tmp_path, make_house):
     made = make_house(tmp_path / "store")
     yield made

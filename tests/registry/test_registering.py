@@ -15,6 +15,13 @@ from stratal.registry.store import ModelStore
 from stratal.store.operations import operations_of
 from stratal.tracking.runs import run
 
+
+@pytest.fixture
+def house(house_seen):
+    """All of this page runs over both ways."""
+    return house_seen
+
+
 STRICT = policy(staging=[gate("auc >= 0.80")], production=[better_than_champion("auc"), approvals(1)])
 OPEN = policy(staging=[gate("auc >= 0.80")])
 
@@ -48,6 +55,7 @@ def test_registering_the_same_model_again_gives_the_same_version(house):
     assert [entry.action for entry in registering.history("churn", store=house.store)] == ["register", "register"]
 
 
+@pytest.mark.parametrize("seen", ["here"], indirect=True)  # evidence is looked up where the store lies
 def test_the_whole_way_to_production_with_an_approval_by_somebody_else(house):
     model = house.model()
     version = registering.register("churn", model, evidence=house.evaluate(model), policy=STRICT, store=house.store)
@@ -64,7 +72,8 @@ def test_the_whole_way_to_production_with_an_approval_by_somebody_else(house):
 
 def test_an_approval_before_any_request_takes_the_author_for_the_requester(house):
     model = house.model()
-    version = registering.register("churn", model, evidence=house.evaluate(model), policy=STRICT, store=house.store)
+    house.evaluate(model)
+    version = registering.register("churn", model, policy=STRICT, store=house.store)
     registering.promote(version, "Staging", store=house.store)
     with house.acting("maria"):
         registering.approve(version, "Production", store=house.store)
@@ -130,6 +139,7 @@ def test_a_stage_already_held_or_passed_is_a_no_op_that_says_so(house):
     assert len(registering.history("churn", store=house.store)) == entries
 
 
+@pytest.mark.parametrize("seen", ["here"], indirect=True)  # no operation asks for one
 def test_an_unknown_transition_names_the_allowed_ones(house):
     version = registering.register("churn", house.model(), policy=OPEN, store=house.store)
     with pytest.raises(Misuse) as caught:
@@ -167,6 +177,7 @@ def test_the_second_model_must_beat_the_champion_on_the_same_rows(house):
     assert registering.promote(two, "Production", store=house.store).archived == (1,)
 
 
+@pytest.mark.parametrize("seen", ["here"], indirect=True)  # as above
 def test_evidence_of_another_model_is_refused_at_registering(house):
     ours, other = house.model("a"), house.model("b")
     with pytest.raises(Misuse, match="speaks of another model"):

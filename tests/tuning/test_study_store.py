@@ -1,5 +1,6 @@
 """Laws of the study's store, with a clock that tests move: numbers, leases, takeovers, the sequence of results."""
 
+import shutil
 import threading
 
 import pytest
@@ -38,9 +39,10 @@ def clock():
 
 
 @pytest.fixture
-def studies(tmp_path, clock):
+def studies(tmp_path, clock, migrated, seen):
+    shutil.copytree(migrated, tmp_path / "store")
     store = open_store(tmp_path / "store", clock=clock)
-    yield StudyStore(store)
+    yield StudyStore(seen(store))
     store.close()
 
 
@@ -211,6 +213,7 @@ def test_all_operations_can_be_served():
     assert all(op.is_command == (op.needs > Role.VIEWER) for op in found.values())
 
 
+@pytest.mark.parametrize("seen", ["here"], indirect=True)  # the run itself is read where the store lies
 def test_the_objective_of_a_lost_trial_is_told_at_its_next_report(opened, clock):
     taken = propose(opened, 0)
     run = adopt(opened._store, taken.run, "s", taken.token, kind="trial", ttl_s=3600.0)
