@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from stratal.core.errors import Misuse
 from stratal.core.ids import to_bytes
 from stratal.core.people import EVERYTHING, Identity, Role, acting_as
 from stratal.server.asgi import Failed, refusal
@@ -47,7 +48,10 @@ class Call:
         with acting_as(sender), called_by(caller), admitting(admit):
             with self._store.glance():  # before anything is done, and again in each transaction of the operation
                 pass
-            result = self._run(**{name: getattr(arguments, name) for name in self.operation.arguments})
+            try:
+                result = self._run(**{name: getattr(arguments, name) for name in self.operation.arguments})
+            except OverflowError as error:  # JSON's numbers have no end; those of the store have 64 bits
+                raise Misuse(f"a number is too large for the store: {error}", hint="numbers have at most 64 bits") from error
             if (listed := self.room.lists.get(self.operation.name)) is None:
                 return result
             with self._store.database.read(sender) as tx:

@@ -147,6 +147,7 @@ def _server(app: App, tls: Tls | None = None) -> uvicorn.Server:
             app,
             log_level="warning",
             access_log=False,
+            server_header=False,
             lifespan="on",
             ws="none",
             http="h11",  # whichever other parser is installed, bounds are those that were tested

@@ -125,6 +125,8 @@ class StudyStore:
 
         Idempotent by (name, metric, direction, space, objective, data, sampler, seed). parent: the run that a new one is part of.
         """
+        if parent is not None:
+            to_bytes(parent)  # it is an id, or Misuse
         wanted = StudyVersion(
             name=name, version=0, run="", metric=metric, is_maximized=is_maximized, space=space, objective=objective, data=data,
             sampler=sampler, seed=spare_seed if seed is None else seed, budget=budget, asked=0, told=0, opened_ns=0, why="",

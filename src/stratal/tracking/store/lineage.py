@@ -2,7 +2,7 @@
 
 from sqlalchemy import Text, and_, bindparam, literal, select
 
-from stratal.core.ids import RunId
+from stratal.core.ids import RunId, to_bytes
 from stratal.store.database import Transaction
 from stratal.store.tables import run
 from stratal.tracking.lineage import Edge
@@ -39,19 +39,19 @@ _FOLDERS_USED = (
 
 def edges_of_run(tx: Transaction, run_id: str) -> list[Edge]:
     """List what a run used and produced, in order of time."""
-    return [_edge(row) for row in tx.rows(seen(tx, _OF_RUN), run_id=bytes.fromhex(run_id))]
+    return [_edge(row) for row in tx.rows(seen(tx, _OF_RUN), run_id=to_bytes(run_id))]
 
 
 def used_artifacts_of(tx: Transaction, run_id: str) -> list[Edge]:
     """List, as produced by this run, those of its files and folders that other runs use."""
-    files = [(f"sha256:{digest}", path) for digest, path in tx.rows(seen(tx, _FILES_USED), run_id=bytes.fromhex(run_id))]
+    files = [(f"sha256:{digest}", path) for digest, path in tx.rows(seen(tx, _FILES_USED), run_id=to_bytes(run_id))]
     folders = [(target, "folder") for (target,) in tx.rows(_FOLDERS_USED, first=f"artifact:{run_id}/", past=f"artifact:{run_id}0")]
     return [Edge(run=run_id, verb="produced", target=target, role=f"artifact {path}") for target, path in files + folders]
 
 
 def parent_of(tx: Transaction, run_id: str) -> RunId | None:
     """Give the run that a run is part of."""
-    parent = tx.value(seen(tx, _PARENT), run_id=bytes.fromhex(run_id))
+    parent = tx.value(seen(tx, _PARENT), run_id=to_bytes(run_id))
     return RunId(bytes(parent).hex()) if parent else None
 
 
