@@ -95,6 +95,7 @@ class Team:
         self.guard = AccessGuard(store)
         self.ingest = Ingest(store, guard=self.guard)
         self.auth = Auth(store, guard=self.guard)
+        self.others: dict[str, App] = {}  # more surfaces, by how their paths begin
         stage.handler = Doorway(self._surfaces, self.guard)
         self.accounts.add_person(name="ada", is_admin=True)
         for name in ("bob", "vera", "eve"):
@@ -128,7 +129,9 @@ class Team:
         self.guard.close()
 
     async def _surfaces(self, scope, receive, send) -> None:
-        await (self.auth if scope["path"].startswith("/auth/") else self.ingest)(scope, receive, send)
+        path = scope["path"]
+        other = next((surface for prefix, surface in self.others.items() if path.startswith(prefix)), self.ingest)
+        await (self.auth if path.startswith("/auth/") else other)(scope, receive, send)
 
 
 @pytest.fixture

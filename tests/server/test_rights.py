@@ -3,11 +3,14 @@
 Surfaces say their routes in tables of their own; here stands what is promised of them. Excludes what a route then does.
 """
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 
 import httpx
 import pytest
+import rights_of_mlflow
 import zstandard
 
 from stratal.server.ingest import Ingest
@@ -149,3 +152,38 @@ def test_whoever_is_locked_out_is_let_in_nowhere(guarded, crowd, ask):
             method, _, path = route.partition(" ")
             status = ask(method, place_of(surface, path), crowd["admin"]).status_code
             assert (status == 401) == (who != "everybody"), route
+
+
+# MLflow's wire has a table of routes of its own; its rows stand beside these, since they are many.
+HAS_MLFLOW = importlib.util.find_spec("stratal.server.mlflow") is not None
+
+
+@pytest.mark.skipif(not HAS_MLFLOW, reason="this server does not speak MLflow's protocol")
+class TestMlflow:
+    @pytest.fixture
+    def scene(self, guarded, crowd) -> Iterator[rights_of_mlflow.Scene]:
+        surface = importlib.import_module("stratal.server.mlflow.surface").Mlflow(guarded.store, guard=guarded.guard)
+        guarded.others["/api/"] = guarded.others["/get-artifact"] = guarded.others["/model-versions/"] = surface
+        yield rights_of_mlflow.Scene(crowd["chief"])
+        surface.close()
+
+    def test_every_route_has_a_row(self):
+        assert set(rights_of_mlflow.routes()) <= set(rights_of_mlflow.ROWS)
+
+    def test_each_route_lets_in_who_its_row_says_and_nobody_else(self, crowd, scene):
+        wrong = {}
+        for route in sorted(rights_of_mlflow.routes(), key=_late):
+            may, got = MAY[rights_of_mlflow.ROWS[route]], []
+            for name in PEOPLE:
+                status = scene.ask(route, crowd[name]).status_code
+                assert status < 500 or status == 501, (route, name)
+                got += [name] if status not in (401, 403) else []
+                assert name != "nobody" or status == 401, route
+            if tuple(got) != tuple(may):
+                wrong[route] = {"let in": got, "may": may}
+        assert wrong == {}
+
+
+def _late(route: str) -> tuple[bool, bool, str]:
+    """What takes away comes last, lest the others find nothing to be asked about."""
+    return route.endswith("registered-models/delete"), "delete" in route.lower(), route

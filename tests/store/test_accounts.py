@@ -6,11 +6,12 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Conflict, Misuse, NotFound
 from stratal.core.people import Identity, Role, acting_as
-from stratal.store.access import noticing, rows
+from stratal.store.access import noticing, rows, tables
 from stratal.store.access.accounts import TOKEN_DAYS, AccessStore
 from stratal.store.access.rules import LIFE, Scope, TokenState, check_object, check_person, check_role, state_of
 from stratal.store.access.secrets import digest, hash_password, holds_secret, is_password, without_secrets
@@ -27,8 +28,11 @@ def accounts(store: Store) -> AccessStore:
 
 
 def everything(store: Store) -> bytes:
-    """All bytes of the store's files."""
-    return b"".join(path.read_bytes() for path in sorted(store.folder.rglob("*")) if path.is_file())
+    """All bytes of the store's files, and of its rows about access, wherever the database lies."""
+    files = b"".join(path.read_bytes() for path in sorted(store.folder.rglob("*")) if path.is_file())
+    with store.database.read(store.actor()) as tx:
+        kept = [row for table in (tables.person, tables.token, tables.session, tables.change) for row in tx.rows(select(*table.columns))]
+    return files + b"".join(bytes(cell) if isinstance(cell, bytes | memoryview) else str(cell).encode() for row in kept for cell in row)
 
 
 def test_a_person_is_there_once_however_the_name_is_written(accounts: AccessStore):
