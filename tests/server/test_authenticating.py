@@ -14,6 +14,7 @@ from stratal.core.errors import Forbidden
 from stratal.core.ids import new_id, to_bytes
 from stratal.core.people import Identity, Role
 from stratal.server.authenticating import AccessGuard, Admitted
+from stratal.server.doorway import Doorway
 from stratal.server.guards import TooManyTries, Unauthenticated
 from stratal.server.limiting import Tries
 from stratal.server.serving import serving
@@ -124,6 +125,20 @@ def test_a_token_that_is_found_in_a_url_is_refused_with_what_to_do(guarded):
         assert (answer.status_code, answer.json()["error"]) == (400, "secret-in-url")
         assert "revoke" in answer.json()["hint"] and token not in answer.text
     assert guarded.refused()[("", "token in a URL", "")] == 3
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("127.0.0.1", True), ("127.0.0.1:4117", True), ("[::1]:4117", True), ("192.168.7.7:80", True), ("LOCALHOST:1", True),
+        ("team.example.org", True), ("Team.Example.Org.:443", True), ("evil.example", False), ("team.example.org.evil.example", False),
+        ("127.0.0.1.evil.example", False), ("", False), ("[::1", False), ("1.2.3", False),
+    ],
+)  # fmt: skip
+def test_no_other_name_is_answered_to(guarded, stage, host, is_ours):
+    stage[0].handler = Doorway(guarded.ingest, guarded.guard, names=["Team.example.org"])
+    answer = guarded.having_token("bob").http.get(f"/ingest/v1/writers/{NOWHERE}", headers={"host": host})
+    assert (answer.status_code, is_ours) in ((200, True), (403, False), (400, False))  # 400: uvicorn takes no such header at all
 
 
 def test_one_cannot_guess_passwords_many_at_a_time(store, guarded):

@@ -27,6 +27,12 @@ Auth = Annotated[
 TlsCert = Annotated[Path | None, typer.Option("--tls-cert", help="A certificate with its chain, PEM; where no proxy does TLS.")]
 TlsKey = Annotated[Path | None, typer.Option("--tls-key", help="Its key, PEM.")]
 Log = Annotated[bool, typer.Option("--log/--no-log", help="Write a line for each request to stderr.")]
+Name = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--name", help="A host that the server with --auth answers to, beside addresses and this machine's own; may be given again."
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +46,7 @@ def server(
     auth: Auth = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
+    name: Name = None,
     store: StoreUrl = None,
     json: Json = False,
     log: Log = True,
@@ -66,7 +73,7 @@ def server(
             print_out(f"listening on {url}, into {opened.url}")
         sys.stdout.flush()  # who waits for the line may read a pipe
 
-    serve(opened, host=host, port=port, guard=guard, tls=tls, listens=listens)
+    serve(opened, host=host, port=port, guard=guard, tls=tls, names=name or (), listens=listens)
 
 
 def _tls(cert: Path | None, key: Path | None) -> Tls | None:

@@ -1,4 +1,14 @@
-"""The doorway: what stands before everything of a server that asks who comes. It notes from where, and lets no secret in by a URL."""
+"""The doorway: what stands before everything of a server that asks who comes.
+
+It notes from where, lets no secret in by a URL, and answers to no name but its own: else a page elsewhere could give its own name this
+server's address (DNS rebinding), and ask it from a browser that reaches it.
+"""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable
+from functools import cache
 
 from stratal.server.asgi import App, Message, Receive, Scope, Send, refusal, send_answer
 from stratal.server.authenticating import AccessGuard
@@ -7,16 +17,21 @@ from stratal.store.access.secrets import holds_secret
 
 
 class Doorway:
-    """Passes requests on to `inner`."""
+    """Passes requests on to `inner`. names: those of this server, beside addresses, localhost and the machine's own name."""
 
-    def __init__(self, inner: App, guard: AccessGuard) -> None:
+    def __init__(self, inner: App, guard: AccessGuard, *, names: Iterable[str] = ()) -> None:
         self._inner, self._guard = inner, guard
+        self._names = frozenset(name.lower().rstrip(".") for name in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, as ASGI 3 says."""
         if scope["type"] != "http":
             return await self._inner(scope, receive, send)
         note_peer(scope)
+        host = _host(scope)
+        if not is_own_name(host, self._names):
+            refused = refusal(403, "host", f"{host[:80]!r} is no name of this server", "if it is one, say so: stratal server --name NAME")
+            return await send_answer(refused.answer, send)
         path = str(scope["path"])
         if holds_secret(f"{path}?{bytes(scope.get('query_string') or b'').decode('latin-1')}"):  # type: ignore[call-overload]  # ASGI says bytes
             self._guard.notices.refused("", "token in a URL", "")
@@ -26,6 +41,29 @@ class Doorway:
             )  # fmt: skip
             return await send_answer(refused.answer, send)
         return await self._inner(scope, receive, _with_challenge(send))
+
+
+def is_own_name(host: str, names: frozenset[str]) -> bool:
+    """Tell whether a host, without its port, is an address or a name of this server. Nobody can give a name to an address."""
+    if host in names or host == "localhost" or host in _machine():
+        return True
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+@cache
+def _machine() -> frozenset[str]:
+    """Give what this machine calls itself."""
+    return frozenset({socket.gethostname().lower()} - {""})
+
+
+def _host(scope: Scope) -> str:
+    headers: list[tuple[bytes, bytes]] = list(scope["headers"])  # type: ignore[call-overload]  # ASGI says pairs of bytes
+    said = next((value.decode("latin-1") for name, value in headers if name.lower() == b"host"), "")
+    return re.sub(r":[0-9]*$", "", said).lower().rstrip(".")
 
 
 def _with_challenge(send: Send) -> Send:

@@ -4,7 +4,7 @@ import contextlib
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,15 +45,17 @@ def serve(
     port: int = PORT,
     guard: AccessGuard | None = None,
     tls: Tls | None = None,
+    names: Sequence[str] = (),
     listens: Callable[[str], None],
 ) -> None:
     """Serve until SIGINT or SIGTERM. port: 0 for any that is free; `listens` is told the URL. guard: None lets everybody in.
+    names: hosts that a server with a guard answers to, beside addresses and this machine's own name.
 
     Raises Misuse for other hosts than loopback without a guard, StoreDown for a port that is taken."""
     if guard is None:
         check_loopback(host)
     with _bound(host, port) as bound:
-        server = _server(Served(store, guard=guard), tls)
+        server = _server(Served(store, guard=guard, names=names), tls)
         listens(_url(bound, tls))
         with delivering(store):
             server.run(sockets=[bound])
@@ -100,7 +102,7 @@ def check_loopback(host: str) -> None:
 class Served:
     """A store with all that is served of it; behind the doorway, where a guard asks who comes."""
 
-    def __init__(self, store: Store, limits: Limits | None = None, guard: Guard | None = None) -> None:
+    def __init__(self, store: Store, limits: Limits | None = None, guard: Guard | None = None, names: Sequence[str] = ()) -> None:
         store.blobs.drop_old_parts()
         oidc = load_oidc() if isinstance(guard, AccessGuard) else None
         surfaces = {
@@ -113,7 +115,7 @@ class Served:
         # With a doorway, that says which names are the server's own.
         self._inner = Application(store, guard=guard, surfaces=surfaces, hosts=None if isinstance(guard, AccessGuard) else ())
         self._guard = guard
-        self._app: App = Doorway(self._inner, guard) if isinstance(guard, AccessGuard) else self._inner
+        self._app: App = Doorway(self._inner, guard, names=names) if isinstance(guard, AccessGuard) else self._inner
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, as ASGI 3 says."""
