@@ -176,6 +176,13 @@ def test_a_code_is_worth_nothing_without_its_verifier(browser, provider, guarded
     assert browser.http.get("/auth/oidc/callback", params={"code": code, "state": state}).status_code == 401
 
 
+def test_behind_a_proxy_one_comes_back_by_https(browser):
+    begun = browser.http.get("/auth/oidc/login", headers={"x-forwarded-proto": "https"})
+    asked = parse_qs(urlsplit(begun.headers["location"]).query)
+    assert asked["redirect_uri"] == [f"{browser.http.base_url}".replace("http:", "https:").rstrip("/") + "/auth/oidc/callback"]
+    assert begun.headers["set-cookie"].endswith("; Secure")
+
+
 @pytest.mark.parametrize(
     "next", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:x", "", "/a\r\nset-cookie: x=1", "/é"]
 )

@@ -65,6 +65,8 @@ def test_who_signs_in_has_a_cookie_that_no_script_reads_and_is_known_by_it(brows
 
 def test_off_this_machine_the_cookie_needs_https(browsers):
     assert browsers().login(host="192.168.7.7").headers["set-cookie"].endswith("; Secure")
+    through_a_proxy = browsers().login(**{"x-forwarded-proto": "https"})
+    assert through_a_proxy.headers["set-cookie"].endswith("; Secure")
 
 
 @pytest.mark.parametrize(

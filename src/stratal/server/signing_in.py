@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
@@ -248,10 +249,11 @@ class Auth:
         return msgspec.json.decode(await request.body(MOST_BYTES, PIECE_S, WHOLE_S), type=type)
 
     async def _far(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._far_threads, call)
+        return await asyncio.get_running_loop().run_in_executor(self._far_threads, copy_context().run, call)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        # Its thread knows how the request came: cookies and addresses depend on that.
+        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call)
 
 
 def _cookie(request: Request, name: str, value: str, age_s: int, path: str = "/") -> str:
