@@ -111,10 +111,11 @@ def test_a_remembered_look_up_is_forgotten_after_a_second(store, guarded):
 
 def test_a_new_password_ends_what_the_old_one_opened(guarded):
     guarded.accounts.set_password(name="bob", password=GOOD)
-    sender = guarded.sender(authorization=basic("bob", GOOD))
-    assert whoami(sender) == 200
+    sender, having_token = guarded.sender(authorization=basic("bob", GOOD)), guarded.having_token("bob")
+    assert whoami(sender) == whoami(having_token) == 200
     guarded.accounts.set_password(name="bob", password=GOOD + " 2")
     assert whoami(sender) == 401
+    assert whoami(having_token) == 200, "tokens have an end of their own"
 
 
 def test_a_token_that_is_found_in_a_url_is_refused_with_what_to_do(guarded):

@@ -33,7 +33,7 @@ class Standing(Record, frozen=True, kw_only=True):
 def standing(tx: Transaction, name: str, *, valid_from_ns: int, token_id: str, session_digest: bytes) -> Standing:
     """Tell how somebody stands who signed in when their row said `valid_from_ns`, by a token or a session if these are given."""
     found = tx.row(_PERSON, who=name)
-    if found is None or found[0] or found[1] != valid_from_ns:
+    if found is None or found[0] or (found[1] != valid_from_ns and not token_id):  # a new password ends no token
         return Standing(is_valid=False)
     if token_id:
         life = tx.row(_TOKEN, token_id=token_id)
