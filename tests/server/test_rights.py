@@ -184,6 +184,20 @@ class TestMlflow:
         assert wrong == {}
 
 
+@pytest.mark.skipif(importlib.util.find_spec("stratal.server.live") is None, reason="this server streams no events")
+def test_events_are_streamed_to_anybody_who_says_who_they_are(guarded, crowd):
+    surface = importlib.import_module("stratal.server.live")
+    guarded.others[surface.PATH] = streaming = surface.Live(guarded.store, guard=guarded.guard)
+    let_in = []
+    for name, http in crowd.items():
+        with http.stream("GET", surface.PATH) as answer:
+            let_in += [name] if answer.status_code == 200 else []
+            assert answer.status_code in (200, 401)
+    streaming.end()
+    streaming.close()
+    assert tuple(let_in) == MAY["anybody"]
+
+
 def _late(route: str) -> tuple[bool, bool, str]:
     """What takes away comes last, lest the others find nothing to be asked about."""
     return route.endswith("registered-models/delete"), "delete" in route.lower(), route
