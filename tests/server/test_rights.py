@@ -11,6 +11,7 @@ from hashlib import sha256
 import httpx
 import pytest
 import rights_of_mlflow
+import rights_of_operations
 import zstandard
 
 from stratal.server.ingest import Ingest
@@ -196,6 +197,58 @@ def test_events_are_streamed_to_anybody_who_says_who_they_are(guarded, crowd):
     streaming.end()
     streaming.close()
     assert tuple(let_in) == MAY["anybody"]
+
+
+HAS_OPERATIONS = importlib.util.find_spec("stratal.server.rooms") is not None
+
+
+@pytest.mark.skipif(not HAS_OPERATIONS, reason="this server serves no operations")
+class TestOperations:
+    OWN = {
+        "GET /api/v1/openapi.json": "anybody",
+        "GET /ready": "everybody",
+        "GET /metrics": "chief",
+        f"GET /api/v1/blobs/{'0' * 64}": "anybody",  # what may not be seen is not there
+    }
+
+    @pytest.fixture
+    def team_run(self, guarded, crowd, segment_of) -> Iterator[str]:
+        """The id of a run of the experiment that the roles are held on, in a server with all of its surfaces."""
+        segment = segment_of("team")
+        digest = digest_of_shipment(segment.name, 0, "", "", segment.data)
+        head = {"stratal-offset": "0", "stratal-size": str(len(segment.data)), "stratal-damage": "", "stratal-digest": digest}
+        sent = crowd["chief"].put(
+            f"{INGEST}/segments/{segment.name}",
+            content=zstandard.compress(segment.data),
+            headers={**head, "content-encoding": "zstd"},
+        )
+        assert sent.status_code == 200
+        whole = importlib.import_module("stratal.server.app").Application(guarded.store, guard=guarded.guard)
+        guarded.others["/"] = whole
+        yield segment.id
+        whole.end()
+        whole.close()
+
+    def test_every_operation_has_a_row(self):
+        assert set(rights_of_operations.routes()) <= set(rights_of_operations.ROWS)
+
+    def test_each_operation_lets_in_who_its_row_says_and_nobody_else(self, crowd, team_run):
+        wrong = {}
+        for path, takes in rights_of_operations.routes().items():
+            may, got = MAY[rights_of_operations.ROWS[path]], []
+            for name in PEOPLE:
+                status = rights_of_operations.ask(path, takes, team_run, crowd[name]).status_code
+                assert status not in (400, 500), (path, name)
+                got += [name] if status not in (401, 403) else []
+            if tuple(got) != tuple(may):
+                wrong[path] = {"let in": got, "may": may}
+        assert wrong == {}
+
+    def test_what_the_server_says_of_itself_is_for_whom_its_row_says(self, crowd, team_run):
+        for route, who in self.OWN.items():
+            method, _, path = route.partition(" ")
+            got = [name for name in PEOPLE if crowd[name].request(method, path).status_code not in (401, 403)]
+            assert tuple(got) == MAY[who], route
 
 
 def _late(route: str) -> tuple[bool, bool, str]:
