@@ -9,6 +9,7 @@ import zstandard
 from mlflow_wire import Wire
 
 from stratal.core.ids import new_id, to_bytes
+from stratal.server.asgi import App
 from stratal.server.authenticating import AccessGuard
 from stratal.server.doorway import Doorway
 from stratal.server.ingest import Ingest

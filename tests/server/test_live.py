@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import random
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from stratal.store.events import Told, latest_seq
 from stratal.store.following import follow
 from stratal.store.store import Store
 from stratal.testing.proxies import cutting_network
+from stratal.testing.victims import Victims
 from stratal.tracking.runs import run
 
 QUICK = LiveLimits(look_s=0.01, heartbeat_s=0.05)
@@ -389,6 +391,20 @@ def test_a_server_that_stops_ends_its_streams_at_once(store):
             pieces = answer.iter_bytes()
             next(pieces)
         assert list(pieces) == [], "a whole answer: cut nowhere"
+
+
+def test_sigterm_ends_streams_whole_and_the_server_with_0(store, victims: Victims):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    victim = victims.start("stratal.testing.remote_workloads:serve_until_killed", str(store.folder), port)
+    for _ in itertools.count():
+        with contextlib.suppress(httpx.ConnectError), httpx.stream("GET", f"http://127.0.0.1:{port}{PATH}", timeout=30) as answer:
+            pieces = answer.iter_bytes()
+            next(pieces)
+            assert victim.kill(signal.SIGTERM) == 0
+            assert list(pieces) == []
+            break
 
 
 def test_a_folder_is_followed_without_a_server(store):

@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -48,15 +49,18 @@ def serve(
     names: Sequence[str] = (),
     listens: Callable[[str], None],
 ) -> None:
-    """Serve until SIGINT or SIGTERM. port: 0 for any that is free; `listens` is told the URL. guard: None lets everybody in.
-    names: hosts that a server with a guard answers to, beside addresses and this machine's own name.
+    """Serve until SIGINT or SIGTERM; in the main thread.
 
+    port: 0 for any that is free; `listens` is told the URL. guard: None lets everybody in.
+    names: hosts that a server with a guard answers to, beside addresses and this machine's own name.
     Raises Misuse for other hosts than loopback without a guard, StoreDown for a port that is taken."""
     if guard is None:
         check_loopback(host)
     with _bound(host, port) as bound:
         server = _server(Served(store, guard=guard, names=names), tls)
         listens(_url(bound, tls))
+        # uvicorn takes the signal, stops gracefully, and raises it once more, which would end this process before what follows.
+        signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
         with delivering(store):
             server.run(sockets=[bound])
 
