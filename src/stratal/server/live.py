@@ -193,8 +193,8 @@ class Live:
             sender = await self._guard.identify(request.headers)
             since, wish = _read(request, self._limits.filters)
             with self._place(sender):
-                reader = await self._begin(sender, since, wish)
-                return await self._stream(reader, request, receive, send)
+                reader, newest = await self._begin(sender, since, wish)
+                return await self._stream(reader, newest, request, receive, send)
         except Failed as failed:
             answer = failed.answer
         except StratalError as error:
@@ -224,23 +224,25 @@ class Live:
             self._places[sender.name] -= 1
             self._places += Counter()  # drops zeros
 
-    async def _begin(self, sender: Identity, since: int | None, wish: Wish) -> _Reader:
-        def look() -> _Reader:
+    async def _begin(self, sender: Identity, since: int | None, wish: Wish) -> tuple[_Reader, int]:
+        """Give a reader at its place, and the number of the newest event."""
+
+        def look() -> tuple[_Reader, int]:
             self._settle()
             with self._store.database.read(sender) as tx:
                 newest = latest_seq(tx)
                 if since is not None:
                     _check_kept(tx, since, newest)
-                return _Reader(sender, wish, self._sight(tx, sender), newest if since is None else since)
+                return _Reader(sender, wish, self._sight(tx, sender), newest if since is None else since), newest
 
         return await self._in_thread(look)
 
-    async def _stream(self, reader: _Reader, request: Request, receive: Receive, send: Send) -> None:
+    async def _stream(self, reader: _Reader, newest: int, request: Request, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
         gone = asyncio.ensure_future(_until_gone(receive))
         self._readers.add(reader)
         if self._follower is None or self._follower.done():
-            self._window.begin(reader.at)
+            self._window.begin(newest)  # not where this one is: others must not wait until it has caught up
             self._follower = asyncio.ensure_future(self._follow())
         try:
             await self._put(b"retry: 2000\nid: %d\n\n" % reader.at, send)
@@ -302,6 +304,9 @@ class Live:
                 lines, sights = await self._in_thread(partial(self._look, self._window.end, {reader.sender for reader in self._readers}))
             except StratalError as error:
                 log.warning("events cannot be read error=%s", error.message)
+                lines, sights = [], {}
+            except Exception:  # the edge of this task: without it, all would wait for ever
+                log.exception("events cannot be read")
                 lines, sights = [], {}
             if lines:
                 for reader in self._readers:
