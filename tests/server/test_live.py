@@ -410,6 +410,27 @@ def test_sigterm_ends_streams_whole_and_the_server_with_0(store, victims: Victim
             break
 
 
+@pytest.mark.slow
+def test_kill_9_of_the_server_costs_a_follower_no_event(store, victims: Victims, tmp_path, monkeypatch):
+    monkeypatch.setattr("stratal.store.following.AGAIN_S", 0.02)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    emit(store, -1)
+    events = follow(client(f"http://127.0.0.1:{port}", tmp_path), since=1)
+    got: list[int] = []
+    for round in range(4):
+        victim = victims.start("stratal.testing.remote_workloads:serve_until_killed", str(store.folder), port)
+        emit(store, *range(round * 10, round * 10 + 10))
+        got += [event.body["n"] for event in itertools.islice(events, 7)]  # the rest is told by the next server
+        assert victim.kill() == -signal.SIGKILL
+    victim = victims.start("stratal.testing.remote_workloads:serve_until_killed", str(store.folder), port)
+    got += [event.body["n"] for event in itertools.islice(events, 12)]
+    victim.kill()
+    events.close()
+    assert got == list(range(40))
+
+
 def test_a_folder_is_followed_without_a_server(store):
     events = follow(store, since=0, kinds=["version"])
     emit(store, 1)
