@@ -165,7 +165,7 @@ def test_who_is_silent_for_long_goes_on_from_the_last_heartbeat(store, served):
 
 
 def test_a_reader_that_takes_nothing_is_dropped_and_keeps_nobody_waiting(store, served):
-    url, handler = served(LiveLimits(look_s=0.01, heartbeat_s=0.05, slow_s=0.2))
+    url, handler = served(LiveLimits(look_s=0.01, heartbeat_s=0.05, slow_s=1.0))
     host = httpx.URL(url)
     with socket.socket() as slow, opened(f"{url}?since=0") as quick:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
@@ -180,7 +180,7 @@ def test_a_reader_that_takes_nothing_is_dropped_and_keeps_nobody_waiting(store, 
         for number in range(100):
             with store.command() as tx:
                 tx.emit("n", "x", json.dumps({"n": number, "body": body}))
-        assert numbers(quick, 100) == list(range(100))
+            assert numbers(quick, 1) == [number]
         for _ in quick:  # heartbeats and news, until the slow one is gone
             if handler.readers == 1:
                 break

@@ -30,7 +30,7 @@ from stratal.server.asgi import Failed, Message, Receive, Request, Scope, Send, 
 from stratal.server.failures import in_http
 from stratal.server.guards import Guard, OpenGuard
 from stratal.store.database import Transaction
-from stratal.store.events import Told, events_since, latest_seq, oldest_seq, told
+from stratal.store.events import Told, events_since, latest_seq, oldest_seq, told, wait
 from stratal.store.settling import SYSTEM
 from stratal.store.store import Store
 
@@ -44,6 +44,8 @@ _HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # a proxy that collects an answer before it passes it on would show nothing
 )
+# Seconds of events that make one batch where there are many.
+_BATCH_S = 0.03
 # Bytes that are handed to a connection in one piece.
 _PIECE = 32 << 10
 
@@ -57,7 +59,7 @@ class LiveLimits:
     # Connections, and those of one person: a browser has a few pages open, and nobody takes all.
     readers: int = 256
     readers_each: int = 32
-    # Seconds between two looks at the store while somebody listens: half of it is what an event is late by, on average.
+    # Seconds between two looks at journals while somebody listens; what is committed is heard of sooner (store/events.py).
     look_s: float = 0.2
     # Seconds after which a silent stream says that it lives, and asks again who its reader is. Proxies cut at 60 or more.
     heartbeat_s: float = 15.0
@@ -169,6 +171,7 @@ class Live:
         self._guard = guard or OpenGuard()
         self._limits = limits or LiveLimits()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="stratal-live")  # the one reader of the database
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="stratal-live-wait")
         self._window = Window(self._limits.window)
         self._readers: set[_Reader] = set()
         self._places = Counter[str]()  # connections by person
@@ -210,6 +213,7 @@ class Live:
         """Wait for the look that is under way, and look no more."""
         self._is_ending = True
         self._thread.shutdown(wait=True)
+        self._waiter.shutdown(wait=True)
 
     @contextlib.contextmanager
     def _place(self, sender: Identity) -> Iterator[None]:
@@ -313,8 +317,18 @@ class Live:
                     reader.sight = sights.get(reader.sender, reader.sight)
                 self._window.add(lines)
                 self._tell()
-            if len(lines) < self._limits.page:  # a store that is slow to look at is looked at less often
-                await asyncio.sleep(max(self._limits.look_s, 4 * (loop.time() - began_s)))
+            if len(lines) < self._limits.page:
+                # A store that is slow to look at is looked at less often; many events in a row make one batch.
+                await asyncio.sleep(max(_BATCH_S, 4 * (loop.time() - began_s)) if lines else 0)
+                await self._wait()
+
+    async def _wait(self) -> None:
+        """Wait for an event, or until it is time to look at journals."""
+        call = partial(wait, self._store.database, self._window.end, timeout_s=self._limits.look_s)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._waiter, call)
+        except (StratalError, RuntimeError):  # the next look says more; or the pool was closed
+            await asyncio.sleep(self._limits.look_s)
 
     def _look(self, after: int, senders: set[Identity]) -> tuple[list[Line], dict[Identity, Sight]]:
         self._settle()
