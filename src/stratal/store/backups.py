@@ -29,6 +29,7 @@ from stratal.store.events import latest_seq
 from stratal.store.journal import sync_folder
 from stratal.store.sqlite import SqliteDatabase
 from stratal.store.store import Store
+from stratal.store.upgrading import check_here
 from stratal.store.uses import kept_blobs, used_blobs
 from stratal.version import __version__
 
@@ -84,6 +85,7 @@ def back_up(store: Store, target: Path, *, keep: int | None = None) -> BackedUp:
     """
     if keep is not None and keep < 1:
         raise Misuse(f"{keep} snapshots cannot be kept", hint="keep 1 or more")
+    check_here(store, "stratal backup")
     if not isinstance(source := store.database, SqliteDatabase):
         raise Misuse(
             f"{store.url} is in PostgreSQL, which is backed up by its own tools",

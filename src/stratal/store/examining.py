@@ -20,7 +20,7 @@ from stratal.store.journal import living_writers, open_segments, segments
 from stratal.store.migrating import newest_version
 from stratal.store.store import Store
 from stratal.store.tables import damage, event, segment
-from stratal.store.upgrading import DATABASE, schema_of
+from stratal.store.upgrading import DATABASE, check_here, schema_of
 from stratal.store.uses import used_blobs
 
 GOOD, NOTE, BAD = "good", "note", "bad"
@@ -45,6 +45,7 @@ class Check(Record, frozen=True, kw_only=True):
 
 def examine(store: Store, *, deep: bool = False) -> Iterator[Check]:
     """Look at everything, one after the other. deep: read each file of the store, and compare it with its digest."""
+    check_here(store, "stratal doctor")
     if store.address is not None:
         yield from _examine_elsewhere(store, deep=deep)
         return

@@ -4,9 +4,10 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from stratal.core.errors import NotFound, StoreDown
+from stratal.core.errors import Misuse, NotFound, StoreDown
 from stratal.core.records import Record
 from stratal.store.migrating import newest_version, open_database
+from stratal.store.store import Store
 
 DATABASE = "stratal.db"
 
@@ -17,6 +18,12 @@ class Migration(Record, frozen=True, kw_only=True):
     found: int
     wanted: int
     backup: str | None = None
+
+
+def check_here(store: Store, what: str) -> None:
+    """Raise Misuse for a store behind a server: its folder here is only a spool."""
+    if store.remote:
+        raise Misuse(f"{what} works where the store lies, and this one is {store.remote}", hint="call it there, with --store")
 
 
 def schema_of(folder: Path) -> int:
