@@ -46,6 +46,8 @@ _TRIES = 5
 _DAY_NS = 86400 * 10**9
 _EVER_NS = 2**62
 _OWNER = "owner"
+# Where transfers lie until they are verified (transferring.py).
+_ASIDE = ("incoming", "checked")
 
 
 class _NoRoom(Exception):
@@ -180,8 +182,14 @@ class BucketBlobs(Blobs):
                 when_ns = max((each.changed_ns for each in (*copy.content, *copy.dead)), default=0)
                 if not copy.is_published and when_ns < older_than_ns:
                     yield Leftover(f"{folder_of(copies.digest)}/{copy.number}", copy.size_bytes)
+        for folder in _ASIDE:
+            for found in self.objects.below(folder):
+                if found.changed_ns < older_than_ns:
+                    yield Leftover(found.name, found.size_bytes)
 
     def drop_leftover(self, name: str, *, older_than_ns: int) -> bool:
+        if name.startswith(tuple(f"{folder}/" for folder in _ASIDE)):
+            return self._drop_aside(name, older_than_ns)
         first, rest, number = name.split("/")
         copy = self.copies(check_digest(first + rest)).copies.get(int(number))
         return copy is not None and not copy.is_published and self._condemn(first + rest, copy, older_than_ns)
@@ -319,6 +327,14 @@ class BucketBlobs(Blobs):
             if len(folder) == 2:
                 found = understand(self.objects.below(folder))
                 yield from (found[digest] for digest in sorted(found))
+
+    def _drop_aside(self, name: str, older_than_ns: int) -> bool:
+        """Delete an object of a transfer; one that was sent again keeps its name, and is young."""
+        with contextlib.suppress(NotFound):
+            if self.objects.head(name).changed_ns < older_than_ns:
+                self.objects.delete(name)
+                return True
+        return False
 
     def _condemn(self, digest: str, copy: Copy, older_than_ns: int) -> bool:
         """Delete a copy, unless it is young or has become so."""
