@@ -330,6 +330,8 @@ def test_blobs_may_lie_in_another_folder_of_one_store_alone(tmp_path: Path, cach
         open_store(tmp_path / "b", settings=load_settings(environ={"STRATAL_BLOBS": place}))
     with pytest.raises(Misuse):
         open_blobs("ftp://x/y", cache=cache)
+    with pytest.raises(Misuse, match="two slashes"):
+        open_store(tmp_path / "c", settings=load_settings(environ={"STRATAL_BLOBS": "s3:bucket/prefix"}))
     with pytest.raises(NotFound):
         open_blobs(place, cache=cache).read(digest_of(b"missing"))
 

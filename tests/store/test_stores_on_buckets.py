@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import stratal as st
 from stratal import data
 from stratal.cli.app import main
 from stratal.core.clock import SystemClock
+from stratal.core.errors import Refused
 from stratal.core.settings import load_settings
 from stratal.store.collecting import collect
 from stratal.store.store import Store
@@ -128,3 +130,27 @@ def test_a_captured_program_is_reproduced(team: Store, tmp_path: Path):
     done = st.reproduce(found.ref, here=True)
     assert done.verdict == "bit-identical", done
     assert found.read_artifact("out.txt") == b"out"
+
+
+def test_machines_that_share_a_database_share_its_files_in_s3(lent: Callable[[], str], bucket: str, tmp_path: Path):
+    """Each machine has journals and a cache of its own; another database is refused the place."""
+    url = f"{lent()}&blobs={bucket}"
+    machines = []
+    for name in ("one", "two"):
+        environ = {"STRATAL_CAPTURE": "off", "XDG_STATE_HOME": str(tmp_path / name), "STRATAL_CACHE": str(tmp_path / name / "cache")}
+        machines.append(open_store(url, settings=load_settings(environ=environ)))
+    with run("e", store=machines[0]) as made:
+        made.save_bytes("notes.txt", b"notes")
+    unused = machines[1].blobs.put(b"unused")
+    machines[0].settle()
+    assert machines[0].folder != machines[1].folder and machines[1].blobs.name == bucket
+    assert get_run(made.id, store=machines[1]).read_artifact("notes.txt") == b"notes"
+    machines[1].clock = _Later()
+    assert collect(machines[1], grace_s=3600, events_s=1e6, dry_run=False).blobs == (unused,)
+    assert open_store(machines[0].url).blobs.name == bucket, "whoever is told the URL finds the files"
+    assert get_run(made.id, store=machines[0]).read_artifact("notes.txt") == b"notes"
+    other = open_store(tmp_path / "another", settings=load_settings(environ={"STRATAL_BLOBS": bucket}))
+    with pytest.raises(Refused):
+        other.blobs.put(b"b")
+    for machine in machines:
+        machine.close()

@@ -67,9 +67,13 @@ def _blobs(said: str | None) -> str | None:
     if said is None:
         return None
     if "://" in said:
-        return said
+        from stratal.store.objects import checked_url  # obstore: only for those who have such a place
+
+        return checked_url(said)
     if not said.startswith(("/", "~")):
-        raise Misuse(f"blobs={said} is not an absolute folder", hint="give a folder that all machines see, or s3://BUCKET/PREFIX")
+        raise Misuse(
+            f"blobs={said} is not an absolute folder", hint="give what all machines see: ?blobs=s3://BUCKET/PREFIX, or ?blobs=/FOLDER"
+        )
     return str(Path(said).expanduser())
 
 

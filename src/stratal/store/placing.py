@@ -6,8 +6,10 @@ A place holds the blobs of one store, whose collections delete there what that s
 import contextlib
 import os
 import secrets
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -69,6 +71,15 @@ def blobs_of(folder: Path, said: str | None, *, must_agree: bool, cache: "Cache"
     return open_blobs(placed.place, cache=cache, owner=placed.owner, power=power)
 
 
+def blobs_of_database(url: str, said: str | None, own: Path, *, cache: "Cache", power: bool) -> Blobs:
+    """Open the blobs of a store in a database server, which all its machines must name alike. said: None for the folder `own`."""
+    if said is None or "://" not in said:
+        return DiskBlobs(own if said is None else Path(said).expanduser(), power=power)
+    parts = urlsplit(url)
+    owner = sha256(f"{parts.hostname}:{parts.port or 5432}{parts.path}".encode()).hexdigest()[:32]  # whoever it is that connects
+    return open_blobs(said, cache=cache, owner=owner, power=power)
+
+
 def read_placed(folder: Path) -> Placed | None:
     """Give where a store's blobs lie, None for its own folder. Raises Misuse for a file that was changed by hand."""
     try:
@@ -110,6 +121,8 @@ def _spelled(said: str | None, own: Path) -> str | None:
         from stratal.store.objects import checked_url  # obstore: only for those who have such a place
 
         return checked_url(said)
+    if said.startswith(("s3:", "gs:", "az:")):
+        raise Misuse(f"{said:.60} is not the place of blobs", hint="write s3://bucket/prefix, with two slashes")
     folder = Path(said.removeprefix("file://")).expanduser().resolve()
     return None if folder == own else str(folder)
 

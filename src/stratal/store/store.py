@@ -29,7 +29,7 @@ from stratal.store.fetching import RemoteBlobs
 from stratal.store.journal import Writer, living_writers, segments
 from stratal.store.locating import locate
 from stratal.store.marks import mark_spool, remote_url, spool_folder
-from stratal.store.placing import blobs_of, open_blobs
+from stratal.store.placing import blobs_of, blobs_of_database
 from stratal.store.uploading import Shipping, Uploader, finish_upload, upload_aside
 
 if TYPE_CHECKING:
@@ -171,9 +171,9 @@ class Store:
     def _open_blobs(self, url: str | Path | None) -> Blobs:
         if self.remote:
             return RemoteBlobs(self.folder / "blobs", lambda: cast("Remote", self.operations_there), power=self.is_power_safe)
-        if self.address:  # many machines share them, each with a folder of its own: the database is whose they are
-            place = self.address.blobs or self.settings.blobs or self.folder / "blobs"
-            return open_blobs(place, cache=self.cache, power=self.is_power_safe)
+        if self.address:
+            said = self.address.blobs or self.settings.blobs
+            return blobs_of_database(self.address.url, said, self.folder / "blobs", cache=self.cache, power=self.is_power_safe)
         is_settings_own = url is None or str(url) == self.settings.store
         return blobs_of(self.folder, self.settings.blobs, must_agree=is_settings_own, cache=self.cache, power=self.is_power_safe)
 
