@@ -9,6 +9,7 @@ import pytest
 
 from stratal.core.settings import load_settings
 from stratal.server.authenticating import AccessGuard
+from stratal.server.serving import serving
 from stratal.server.transfers import Transfers
 from stratal.store.access.accounts import AccessStore
 from stratal.store.bucket import BucketBlobs
@@ -154,6 +155,15 @@ def test_who_may_write_nothing_begins_nothing(place, stage):
     assert statuses == {"nobody": 401, "ada": 201, "vera": 403}
     handler.close()
     guard.close()
+
+
+def test_the_server_takes_them(place):
+    with serving(place) as url, httpx.Client(base_url=url, timeout=30) as client:
+        data = os.urandom(15_000)
+        begun = _begin(client, data)
+        _send(data, begun["missing"])
+        assert client.post(f"{TRANSFERS}/{begun['id']}/finish").json() == {"digest": sha256(data).hexdigest()}
+        assert client.get("/health").status_code == 200
 
 
 def test_parts_that_nobody_finished_are_leftovers(server: httpx.Client, place):

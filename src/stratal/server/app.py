@@ -23,6 +23,8 @@ from stratal.server.metrics import KIND, Metrics
 from stratal.server.mlflow.surface import PREFIXES as MLFLOW
 from stratal.server.mlflow.surface import Mlflow
 from stratal.server.pool import Pool
+from stratal.server.transfers import PREFIX as TRANSFERS
+from stratal.server.transfers import Transfers
 from stratal.store.settling import SYSTEM
 from stratal.store.shipments import PREFIX as INGEST
 from stratal.store.shipments import VERSION
@@ -49,6 +51,7 @@ Surfaces = Mapping[tuple[str, ...], Callable[[Store, Guard], Surface]]
 SURFACES: Surfaces = {
     (INGEST,): lambda store, guard: Ingest(store, guard=guard),
     (BLOBS,): lambda store, guard: BlobReads(store, guard=guard),
+    (TRANSFERS,): lambda store, guard: Transfers(store, guard=guard),
     (EVENTS,): lambda store, guard: Live(store, guard=guard),
     MLFLOW: lambda store, guard: Mlflow(store, guard=guard),
 }

@@ -100,9 +100,8 @@ class BlobReads:
         with self._store.database.read(sender) as tx:
             if not may_read(tx, self._guard, sender, Digest(digest)):
                 raise NotFound(f"blob {digest[:12]}… is not in this store", hint="it was collected, or never uploaded here")
-        path = self._store.blobs.path(digest)
-        try:
-            return path.open("rb"), path.stat().st_size
+        try:  # not `path`, which would keep a file of an object store in the cache for as long as this process lives
+            return self._store.blobs.open(digest), self._store.blobs.size_bytes(digest)
         except OSError as error:
             raise NotFound(f"blob {digest[:12]}… cannot be read", hint="it was collected a moment ago") from error
 
