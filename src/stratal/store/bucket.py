@@ -132,10 +132,7 @@ class BucketBlobs(Blobs):
         return b"".join(self._ranges(digest, copy, start, min(start + size, copy.size_bytes)))
 
     def copy_to(self, digest: str, target: Path) -> None:
-        copy = self._readable(digest)
-        with target.open("wb") as file:
-            for piece in self._ranges(digest, copy, 0, copy.size_bytes):
-                file.write(piece)
+        self._write(digest, self._readable(digest), target)
 
     def path(self, digest: str) -> Path:
         check_digest(digest)
@@ -305,9 +302,15 @@ class BucketBlobs(Blobs):
         return [(f"{folder}/{name}", offsets[at], offsets[at + 1] - offsets[at]) for at, name in enumerate(names)]
 
     def _copy_if_small(self, digest: str, target: Path) -> None:
-        if self._readable(digest).size_bytes > self._cache.limit_bytes:
+        copy = self._readable(digest)
+        if copy.size_bytes > self._cache.limit_bytes:
             raise _NoRoom
-        self.copy_to(digest, target)
+        self._write(digest, copy, target)
+
+    def _write(self, digest: str, copy: Copy, target: Path) -> None:
+        with target.open("wb") as file:
+            for piece in self._ranges(digest, copy, 0, copy.size_bytes):
+                file.write(piece)
 
     def _open_aside(self, digest: str) -> BinaryIO:
         """Open a file of its own, for what the cache has no room for."""
