@@ -23,7 +23,7 @@ from stratal.tracking import facts
 from stratal.tracking.facts import KINDS, Start, params_from_json
 from stratal.tracking.store import deleting
 from stratal.tracking.store.runs import RunRecord
-from stratal.tracking.store.settling import TrunkFacts, change_doc
+from stratal.tracking.store.settling import TrunkFacts, change_doc, tell_end
 
 # Our words for MLflow's states, and back. What is lost was never ended: MLflow has no word for it.
 OURS = {**STATUS, "RUNNING": "running", "SCHEDULED": "running"}
@@ -169,6 +169,8 @@ def _set_status(call: Call, head: Head, status: str | None, ended_ns: int | None
     elif ended_ns is None:
         ended_ns = call.tx.now_ns
     rows.set_status(call.tx, head.no, ours, ended_ns)
+    if ours not in ("running", head.status):
+        tell_end(call.tx, head.id, ours, "")
     call.tx.emit("run", head.id)
 
 
