@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from mlflow_wire import Wire
 
 from stratal.interop.mlflow.service.errors import BUSY, DOWN
 from stratal.server.mlflow.failures import STATUS
@@ -132,3 +133,15 @@ def test_ids_that_are_none_are_not_found(wire):
     for id in ("7", "-1", "x", "1" * 40, "٣"):
         assert wire.get("experiments/get", experiment_id=id).json()["error_code"] == "RESOURCE_DOES_NOT_EXIST"
     assert json.loads(wire.get("experiments/get").text)["message"] == "Missing value for required parameter 'experiment_id'"
+
+
+def test_a_server_beside_a_block_speaks_it_beside_its_other_surfaces(store):
+    from stratal.server.serving import serving
+
+    with serving(store) as url:
+        other = Wire(url)
+        assert other.read("experiments/get", experiment_id="0")["experiment"]["name"] == "Default"
+        assert other.http.get("/version").text == "3.17.2"
+        assert other.http.get("/health").json()["status"] == "ok"
+        assert other.http.get("/api/2.0/mlflowers").status_code == 404
+        other.http.close()

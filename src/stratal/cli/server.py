@@ -55,6 +55,7 @@ def server(
 
     They do so with STRATAL_STORE=http://127.0.0.1:4117. What is served: /ingest/v1 takes what is logged, /api/v1/ROOM/OPERATION are queries
     and commands, described at /api/v1/openapi.json, and /health, /ready and /metrics. Each request is a line of JSON on stderr.
+    A program that uses MLflow works with it by mlflow.set_tracking_uri(URL).
 
     Without --auth it asks nobody who they are. Ctrl-C ends it; nothing that it acknowledged is lost, whatever ends it.
     """

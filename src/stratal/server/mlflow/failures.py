@@ -27,8 +27,6 @@ def failed(error: StratalError, *, status: int | None = None) -> Answer:
     """Give an error as an answer. status: another than that of its code."""
     code = _code(error)
     headers = (("retry-after", AGAIN_S),) if code in (codes.BUSY, codes.DOWN) else ()
-    if code == codes.UNAUTHENTICATED:
-        headers = (("www-authenticate", 'Bearer, Basic realm="stratal"'),)
     message = f"{error.message} ({error.hint})" if error.hint else error.message
     return json_answer(status or STATUS.get(code, 400), Complaint(error_code=code, message=message), headers=headers)
 
