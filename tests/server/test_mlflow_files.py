@@ -154,3 +154,15 @@ def test_an_experiment_with_a_place_of_its_own_behind_the_proxy_keeps_files_ther
     run = wire.run(experiment)
     assert wire.http.put(f"{PROXY}/my/place/{run}/artifacts/a/{run}/artifacts/b", content=b"1").status_code == 200
     assert [artifact.path for artifact in get_run(run, store=store).artifacts] == [f"a/{run}/artifacts/b"]
+
+
+def test_files_of_a_logged_model_lie_behind_its_own_place_and_are_not_among_its_runs(wire, place):
+    run, at = place
+    experiment = wire.read("runs/get", run_id=run)["run"]["info"]["experiment_id"]
+    model = wire.ok("logged-models", experiment_id=experiment, name="m", source_run_id=run)["model"]["info"]
+    own = model["artifact_uri"].replace("mlflow-artifacts:/", f"{PROXY}/")
+    assert wire.http.put(f"{own}/MLmodel", content=b"flavors").status_code == 200
+    assert wire.http.get(f"{own}/MLmodel").content == b"flavors"
+    wire.http.put(f"{at}/a", content=b"1")
+    assert names(wire.read("artifacts/list", run_id=run)) == {"a": 1}
+    assert names(wire.http.get(PROXY, params={"path": own.removeprefix(f"{PROXY}/")}).json()) == {"MLmodel": 7}

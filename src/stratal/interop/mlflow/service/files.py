@@ -23,6 +23,8 @@ from stratal.tracking.facts import ARTIFACT, ArtifactFact, check_artifact_path
 _RUN = re.compile(r"(.*?)/?([0-9a-f]{32})/artifacts(?:/(.*))?")
 _LOGGED = re.compile(r"(?:.*?/)?models/(m-[0-9a-f]{32})/artifacts(?:/(.*))?")
 _VERSION = re.compile(FOLDER + r"/(.+?)/([0-9]{1,10})(?:/(.*))?")
+# What a run keeps of logged models is theirs, and not among its own artifacts.
+_OF_LOGGED = re.compile(r"models/[^/]+-m-[0-9a-f]{32}/.*", re.DOTALL)
 NO_MULTIPART = "Multipart upload is not supported for the current artifact repository"
 
 
@@ -80,8 +82,10 @@ class _Home(NamedTuple):
         """List what lies below, by paths relative to the home."""
         if self.run is None:
             return [file for file in self.files if not self.path or file.path.startswith(f"{self.path}/")]
-        start = len(self.folder) + 1 if self.folder else 0
-        return [file._replace(path=file.path[start:]) for file in files_below(call.tx, self.run.no, _join(self.folder, self.path))]
+        found = files_below(call.tx, self.run.no, _join(self.folder, self.path))
+        if not self.folder:
+            return [file for file in found if not _OF_LOGGED.fullmatch(file.path)]
+        return [file._replace(path=file.path[len(self.folder) + 1 :]) for file in found]
 
     def file(self, call: Call) -> File | None:
         """Give the file of this very path, None if there is none."""
