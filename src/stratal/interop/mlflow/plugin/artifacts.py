@@ -11,7 +11,7 @@ from stratal.core.errors import StratalError
 from stratal.core.people import Role
 from stratal.interop.mlflow.plugin.calling import in_mlflow
 from stratal.interop.mlflow.plugin.places import home_of, path_of
-from stratal.interop.mlflow.service import places
+from stratal.interop.mlflow.service import files
 from stratal.interop.mlflow.service.calls import Answer, Everything, Request, Verb, perform
 from stratal.tracking.downloading import copy_out
 
@@ -41,11 +41,15 @@ class StratalArtifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow is u
 
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
         """List a folder; paths begin at the root."""
-        found = self._ask(places.list_files, places.AtPath(path=self._at(path)))
+        found = self._ask(files.list_folder, files.AtPath(path=self._at(path)))
         return [FileInfo(posixpath.join(path or "", each.path), each.is_dir, each.file_size) for each in found.files]
 
+    def delete_artifacts(self, artifact_path: str | None = None) -> None:
+        """Take a file, or all of a folder, away."""
+        self._ask(files.delete, files.AtPath(path=self._at(artifact_path)))
+
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
-        found = self._ask(places.find_file, places.AtPath(path=self._at(remote_file_path)))
+        found = self._ask(files.open_file, files.AtPath(path=self._at(remote_file_path)))
         target = Path(local_path)
         target.unlink(missing_ok=True)  # MLflow writes over what is there
         copy_out(self._home.service.store.blobs, found.digest, target)
@@ -53,8 +57,8 @@ class StratalArtifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow is u
     def _keep(self, file: Path, path: str) -> None:
         blobs = self._home.service.store.blobs
         digest = blobs.put_file(file)
-        said = places.PutFile(path=self._at(path), digest=digest, size_bytes=blobs.size_bytes(digest))
-        self._ask(places.put_file, said)
+        said = files.SaveFile(path=self._at(path), digest=digest, size_bytes=blobs.size_bytes(digest))
+        self._ask(files.save, said)
 
     def _at(self, path: str | None) -> str:
         return posixpath.join(self._root, path) if path else self._root
