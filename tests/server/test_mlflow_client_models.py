@@ -1,4 +1,6 @@
-"""Models by the real MLflow client, unmodified: over the plug-in, in its own process. One script, a step per test."""
+"""Models by the real MLflow client, unmodified: over the plug-in in its own process, and over a server.
+
+One script with two URIs, a step per test."""
 
 import re
 from pathlib import Path
@@ -8,6 +10,8 @@ from mlflow_peer import run_with_mlflow
 
 from stratal.registry import policy, register, set_policy
 from stratal.registry.policies import gate
+from stratal.server.mlflow.surface import Mlflow
+from stratal.server.serving import listening
 from stratal.store.store import Store
 from stratal.tracking.flavors.manifest import Manifest, ModelFile
 from stratal.tracking.opening import open_store
@@ -21,18 +25,40 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What became of each step, over a store that has one model of our own under a policy."""
-    folder = tmp_path_factory.mktemp("client")
-    store = open_store(folder / ".stratal")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store that has one model of our own, under a policy."""
+    return tmp_path_factory.mktemp("client")
+
+
+@pytest.fixture(scope="module")
+def over_folder(folder: Path) -> dict[str, str]:
+    """What became of each step over the plug-in."""
+    store = open_store(folder / "embedded")
     add_gated_model(store)
     store.close()
     return run_with_mlflow(SCRIPT, f"stratal://{store.folder}", folder=folder)
 
 
+@pytest.fixture(scope="module")
+def over_server(folder: Path) -> dict[str, str]:
+    """What became of each step over a server."""
+    store = open_store(folder / "served")
+    add_gated_model(store)
+    surface = Mlflow(store)
+    with listening(surface) as url:
+        outcome = run_with_mlflow(SCRIPT, url, folder=folder)
+    store.close()
+    return outcome
+
+
 @pytest.mark.parametrize("step", STEPS)
-def test_a_script_for_mlflow_works_with_a_folder(outcome: dict[str, str], step: str):
-    assert outcome[step] == ""
+def test_a_script_for_mlflow_works_with_a_folder(over_folder: dict[str, str], step: str):
+    assert over_folder[step] == ""
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_script_for_mlflow_works_with_a_server(over_server: dict[str, str], step: str):
+    assert over_server[step] == ""
 
 
 def add_gated_model(store: Store) -> None:

@@ -142,7 +142,7 @@ LOGGED = (
     route("PATCH", f"{_LOGGED}/{{model_id}}", logged.FinishLogged, logged.finish, C, logged.at_logged),
     route("DELETE", f"{_LOGGED}/{{model_id}}", logged.OfLogged, logged.delete, C, logged.at_logged),
     route("PATCH", f"{_LOGGED}/{{model_id}}/tags", logged.LoggedTags, logged.set_tags, C, logged.at_logged),
-    route("DELETE", f"{_LOGGED}/{{model_id}}/tags/{{tag_key}}", logged.LoggedTag, logged.delete_tag, C, logged.at_logged),
+    route("DELETE", f"{_LOGGED}/{{model_id}}/tags/{{tag_key*}}", logged.LoggedTag, logged.delete_tag, C, logged.at_logged, Carries.NOTHING),
     route("POST", f"{_LOGGED}/{{model_id}}/params", logged.LoggedParams, logged.log_params, C, logged.at_logged),
     route("GET", f"{_LOGGED}/{{model_id}}/artifacts/directories", logged.ListLogged, logged.list_files, V, logged.at_logged),
     route("POST", "2.0/mlflow/runs/outputs", linking.LogOutputs, linking.log_outputs, C, at_run),
