@@ -86,6 +86,8 @@ def a_run_logs_a_model_and_registers_it() -> None:
     assert (str(found.status), found.source_run_id, found.params) == ("READY", kept["run"], {"depth": "3"})
     assert [each.model_id for each in client.get_run(kept["run"]).outputs.model_outputs] == [logged.model_id]
     assert found.tags["mlflow.modelVersions"], "registering tells the logged model"
+    assert client.list_artifacts(kept["run"]) == [], "the model's files are its own"
+    assert "model/MLmodel" in [each.path for each in client.list_artifacts(kept["run"], "model")]
 
 
 @step

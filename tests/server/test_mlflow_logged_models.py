@@ -124,6 +124,17 @@ def test_its_files_are_listed_and_registered(wire, begun, store):
     assert ModelStore(store).version(name="churn", number=1).run == begun[0].id
 
 
+def test_its_files_are_not_listed_among_those_of_its_run(wire, begun, store):
+    made = create(wire, begun)
+    save(store, made, begun, "MLmodel", b"flavors: {}")
+    with run(resume=begun[0].id, store=store) as again:
+        again.save_bytes("models/own-m-0/a.txt", b"1")
+        again.save_bytes(f"models/imported-m-{'0' * 32}/b.txt", b"2")
+    for path, expected in (("", ["models"]), ("models", [f"models/imported-m-{'0' * 32}", "models/own-m-0"])):
+        listed = wire.read("artifacts/list", run_id=begun[0].id, path=path)["files"]
+        assert [each["path"] for each in listed] == expected
+
+
 def test_what_a_run_brought_forth_is_linked_once(wire, begun, store):
     id = create(wire, begun)["info"]["model_id"]
     for step in (3, 4):

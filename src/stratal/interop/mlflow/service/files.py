@@ -23,8 +23,8 @@ from stratal.tracking.facts import ARTIFACT, ArtifactFact, check_artifact_path
 _RUN = re.compile(r"(.*?)/?([0-9a-f]{32})/artifacts(?:/(.*))?")
 _LOGGED = re.compile(r"(?:.*?/)?models/(m-[0-9a-f]{32})/artifacts(?:/(.*))?")
 _VERSION = re.compile(FOLDER + r"/(.+?)/([0-9]{1,10})(?:/(.*))?")
-# What a run keeps of logged models is theirs, and not among its own artifacts.
-_OF_LOGGED = re.compile(r"models/[^/]+-m-[0-9a-f]{32}/.*", re.DOTALL)
+# What a run keeps of logged models; the same of an import only looks alike, and stays listed.
+_KEPT = re.compile(r"models/[^/]*-(m-[0-9a-f]{32})/")
 NO_MULTIPART = "Multipart upload is not supported for the current artifact repository"
 
 
@@ -82,10 +82,9 @@ class _Home(NamedTuple):
         """List what lies below, by paths relative to the home."""
         if self.run is None:
             return [file for file in self.files if not self.path or file.path.startswith(f"{self.path}/")]
-        found = files_below(call.tx, self.run.no, _join(self.folder, self.path))
-        if not self.folder:
-            return [file for file in found if not _OF_LOGGED.fullmatch(file.path)]
-        return [file._replace(path=file.path[len(self.folder) + 1 :]) for file in found]
+        start = len(self.folder) + 1 if self.folder else 0
+        found = [file._replace(path=file.path[start:]) for file in files_below(call.tx, self.run.no, _join(self.folder, self.path))]
+        return found if self.folder else _own(call, found)
 
     def file(self, call: Call) -> File | None:
         """Give the file of this very path, None if there is none."""
@@ -250,6 +249,13 @@ def _entries(files: Sequence[File], folder: str) -> list[FileInfo]:
         path = _join(folder, name)
         found.setdefault(path, FileInfo(path=path, is_dir=True) if slash else FileInfo(path=path, is_dir=False, file_size=file.size_bytes))
     return [found[path] for path in sorted(found)]
+
+
+def _own(call: Call, files: list[File]) -> list[File]:
+    """Leave out what a run keeps of logged models: that is listed as theirs."""
+    models = {file.path: match[1] for file in files if (match := _KEPT.match(file.path)) is not None}
+    logged = {id for id in set(models.values()) if find_logged(call.tx, id) is not None}
+    return [file for file in files if models.get(file.path) not in logged]
 
 
 def _join(folder: str, path: str) -> str:
