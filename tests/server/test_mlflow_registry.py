@@ -241,6 +241,7 @@ def test_a_rename_carries_all_along(wire, made, store):
     assert (found["description"], found["aliases"]) == ("who leaves", [{"alias": "best", "version": "1"}])
     assert found["latest_versions"][0]["name"] == "leavers"
     assert wire.get("registered-models/get", name="churn").status_code == 404
+    assert history("churn", store=store)[-1].reason == "clients of MLflow call it 'leavers' now"
     wire.ok("registered-models/create", name="churn")
     assert version(wire, made.id)["version"] == "1"
     assert wire.refused("registered-models/rename", name="churn", new_name="leavers") == (400, "RESOURCE_ALREADY_EXISTS")

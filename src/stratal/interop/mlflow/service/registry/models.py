@@ -93,7 +93,7 @@ def rename(call: Call, request: RenameModel) -> OneModel:
     if name != head.name and rows.find_head(call.tx, name) is not None:
         raise exists(f"Registered Model (name={name}) already exists.")
     rows.show(call.tx, head, name=name)
-    logs.append(call.tx, "rename", head.model, {"name": name, "was": head.name})
+    logs.append(call.tx, "rename", head.model, {"name": name, "was": head.name, "reason": f"clients of MLflow call it {name!r} now"})
     call.tx.emit("model", f"model:{head.model}", to_json({"name": name}))
     return OneModel(registered_model=shown(call, need_head(call.tx, name)))
 
@@ -116,7 +116,7 @@ def delete(call: Call, request: OfModel) -> Empty:
     for alias in registry.aliases(call.tx, head.model):
         adding.drop_alias(call.tx, head.model, alias)
     rows.show(call.tx, head, name=None)
-    logs.append(call.tx, "delete", head.model, {"was": head.name})
+    logs.append(call.tx, "delete", head.model, {"was": head.name, "reason": DELETED})
     call.tx.emit("model", f"model:{head.model}", to_json({"is_deleted": True}))
     return Empty()
 

@@ -10,6 +10,7 @@ from stratal.interop.mlflow.service.errors import invalid, required
 from stratal.interop.mlflow.service.experiments import PROXY
 from stratal.interop.mlflow.service.records import TagPair
 from stratal.interop.mlflow.service.registry.models import (
+    DELETED,
     OfModel,
     OneVersion,
     archive,
@@ -127,7 +128,7 @@ def delete(call: Call, request: OfVersion) -> Empty:
             adding.drop_alias(call.tx, head.model, alias)
     rows.say_of_version(call.tx, head.model, row.number, description=row.description, is_deleted=True)
     rows.show(call.tx, head, name=head.name)
-    logs.append(call.tx, "delete", head.model, {"of": row.number})
+    logs.append(call.tx, "delete", head.model, {"of": row.number, "reason": f"version {row.number} was {DELETED}"})
     return Empty()
 
 
