@@ -13,7 +13,6 @@ from stratal.store.names import add_run
 from stratal.store.store import Store
 from stratal.store.tables import run
 from stratal.tracking.facts import Start
-from stratal.tracking.store.dialects import among
 from stratal.tracking.store.settling import TrunkFacts
 from stratal.tracking.tables import statement
 
@@ -29,7 +28,7 @@ _STATED = (
 )
 _OF_MODEL = _STATED.where(statement.c.subject == bindparam("about"))
 _OF_RUN = _STATED.where(run.c.id == bindparam("run_id"))
-_IN_EXPERIMENTS = _STATED.where(among(run.c.experiment, bindparam("names")))
+_IN_EXPERIMENT = _STATED.where(run.c.experiment == bindparam("of_experiment"))
 
 _SAY = insert(statement)
 _END = update(run).where(run.c.no == bindparam("run_no")).values(status="finished", ended_ns=bindparam("at"))
@@ -97,7 +96,7 @@ def find_logged(tx: Transaction, id: str) -> Logged | None:
 
 def logged_in(tx: Transaction, experiments: Sequence[str]) -> list[Logged]:
     """List the logged models of experiments, deleted ones too."""
-    return _fold(tx.rows(_IN_EXPERIMENTS, of_kind=MODEL, names=to_json(list(experiments)))) if experiments else []
+    return _fold(_stated_in(tx, MODEL, experiments))
 
 
 def points_of(tx: Transaction, id: str) -> list[Point]:
@@ -107,7 +106,7 @@ def points_of(tx: Transaction, id: str) -> list[Point]:
 
 def points_in(tx: Transaction, experiments: Sequence[str]) -> dict[str, list[Point]]:
     """List the metrics of the logged models that were measured by runs of experiments."""
-    return _points(tx.rows(_IN_EXPERIMENTS, of_kind=METRICS, names=to_json(list(experiments)))) if experiments else {}
+    return _points(_stated_in(tx, METRICS, experiments))
 
 
 def linked_models(tx: Transaction, run_id: bytes, kind: str) -> list[tuple[str, int]]:
@@ -116,6 +115,10 @@ def linked_models(tx: Transaction, run_id: bytes, kind: str) -> list[tuple[str, 
     for id, *_, body in tx.rows(_OF_RUN, of_kind=kind, run_id=run_id):
         found.setdefault(id, from_json(body, dict[str, int]).get("step", 0))
     return list(found.items())
+
+
+def _stated_in(tx: Transaction, kind: str, experiments: Sequence[str]) -> list[Row]:
+    return [row for name in experiments for row in tx.rows(_IN_EXPERIMENT, of_kind=kind, of_experiment=name)]
 
 
 def _fold(rows: Iterable[Row]) -> list[Logged]:
