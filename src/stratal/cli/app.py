@@ -72,9 +72,6 @@ COMMANDS = {
     "features": Command("features", "Feature views: list, show, read from the online store, prove parity."),
     "pipeline": Command("pipelines", "Show, explain and resume runs of pipelines."),
     "server": Command("server", "Serve a store: other processes log into it, ask it and decide in it. Loopback only, or with --auth."),
-    "server": Command(
-        "server", "Take what other processes ship to a store, and serve MLflow's clients. Loopback only, or with --auth; no pages yet."
-    ),
     "user": Command("access", "People and services that may sign in to a server of this store."),
     "token": Command("access", "Tokens, by which programs sign in: make, list, revoke."),
     "grant": Command("access", "Who holds which role on what: add, list, remove."),
