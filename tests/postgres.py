@@ -15,6 +15,7 @@ from stratal.testing.postgres import PostgresServer
 # Each room's conformance, and what settles, runs over both databases; but for tests that look into a file, or take long.
 ON_BOTH = {
     "test_settling",
+    "test_waiting_for_events",
     "test_store",
     "test_transactions",
     "test_busy_stores",

@@ -21,6 +21,7 @@ from stratal.store import migrating, postgres, tables
 from stratal.store.addresses import database_address
 from stratal.store.backups import back_up
 from stratal.store.database import insert
+from stratal.store.events import wait
 from stratal.store.examining import examine
 from stratal.store.migrating import newest_version, open_service
 from stratal.store.store import Store
@@ -317,3 +318,11 @@ def test_its_own_tools_back_it_up_and_the_doctor_looks_at_what_is_here(served: S
     found = {check.name: check.state for check in examine(served, deep=True)}
     assert found["database"] == "good"
     assert set(found.values()) == {"good"}
+
+
+def test_whoever_waits_for_events_goes_on_when_its_connection_was_cut(served: Store, postgres_server: PostgresServer):
+    wait(served.database, 0, timeout_s=0.1)  # it listens
+    cut(served, postgres_server)
+    with served.command() as tx:
+        tx.emit("changed", "after")
+    assert wait(served.database, 0, timeout_s=60) == 1

@@ -30,6 +30,8 @@ class Database(ABC):
         self.fault: Callable[[str], None] = _no_fault
         # Called when a write was rolled back, before anybody else may write.
         self.on_rollback: list[Callable[[], None]] = []
+        # How often this process was told that there are new events.
+        self.heard = 0
         self._one_writer = threading.RLock()
         self._fresh()
         _living.add(self)
@@ -55,8 +57,8 @@ class Database(ABC):
         """Give the schema's version, 0 for a new database."""
 
     @abstractmethod
-    def wait_for_events(self, most_s: float) -> None:
-        """Return when events may have been committed since it was last called, at the latest after `most_s`."""
+    def wait_for_events(self, most_s: float, *, heard: int) -> None:
+        """Return when events may have been committed since `heard` was read, at the latest after `most_s`."""
 
     @abstractmethod
     def close(self) -> None:

@@ -76,12 +76,13 @@ def wait(database: Database, seq: int, *, timeout_s: float) -> int:
     """
     until_s = time.monotonic() + timeout_s
     while True:
+        heard = database.heard  # before the look: what comes after it is waited for
         with database.read(Identity(name="stratal")) as tx:
             latest = latest_seq(tx)
         left_s = until_s - time.monotonic()
         if latest > seq or left_s <= 0:
             return latest
-        database.wait_for_events(left_s)
+        database.wait_for_events(left_s, heard=heard)
 
 
 def oldest_seq(tx: Transaction) -> int:

@@ -9,7 +9,7 @@ import msgspec
 
 from stratal.core.errors import Forbidden, Misuse, NotFound, StoreDown
 from stratal.core.ids import is_id
-from stratal.store.events import Told, events_since, latest_seq, oldest_seq, told
+from stratal.store.events import Told, events_since, latest_seq, oldest_seq, told, wait
 from stratal.store.shipments import USER, Complaint
 from stratal.store.store import Store
 
@@ -55,7 +55,7 @@ def _of_folder(store: Store, since: int | None, wanted: list[tuple[str, str]]) -
             if _is_wanted(event, wanted):
                 yield event
         if not events:
-            time.sleep(LOOK_S)
+            wait(store.database, at, timeout_s=LOOK_S)
 
 
 def _of_server(url: str, headers: dict[str, str], since: int | None, wanted: list[tuple[str, str]]) -> Iterator[Told]:

@@ -185,17 +185,20 @@ class PostgresDatabase(Database):
             self._give_back(readers, connection)
         return int(found[0]) if found else 0
 
-    def wait_for_events(self, most_s: float) -> None:
+    def wait_for_events(self, most_s: float, *, heard: int) -> None:
         listening = self._listening
         if not listening.acquire(timeout=most_s):
             return
         try:  # one thread waits at the socket, and the others for it
+            if heard != self.heard:
+                return
             if (listener := self._listener) is None:
                 self._listener = self.connect()
                 self._listener.execute(f"listen {CHANNEL}", prepare=False)
-                return  # what was committed before this was told to nobody
+                self.heard += 1  # what was committed before this was told to nobody
+                return
             for _ in listener.notifies(timeout=most_s, stop_after=1):
-                pass
+                self.heard += 1
         except psycopg.OperationalError:  # the server went away, or this was closed: the caller's next look says more
             if self._listener is not None:
                 self._listener.close()

@@ -112,7 +112,7 @@ class SqliteDatabase(Database):
         with self._one_writer, _errors():
             return int(self._writer().execute("pragma user_version").fetchone()[0])
 
-    def wait_for_events(self, most_s: float) -> None:
+    def wait_for_events(self, most_s: float, *, heard: int) -> None:
         time.sleep(min(most_s, POLL_S))  # a file tells nobody
 
     def close(self) -> None:
