@@ -24,12 +24,8 @@ class Point(NamedTuple):
     def place(self) -> tuple[int, int]:
         return (self.step, self.ms)
 
-    @property
-    def identity(self) -> tuple[int, int, float | None]:
-        """What is equal in equal points; NaN is one value."""
-        return (self.step, self.ms, self.value if self.value == self.value else None)
 
-
+# Step, time and value of points; NaN is None, so that it is one value.
 Identities = set[tuple[int, int, float | None]]
 # The highest (step, time) of a series, and the values there; None where they are not known.
 End = tuple[tuple[int, int], tuple[float | None, ...] | None]
@@ -77,6 +73,7 @@ class Ends:
         self.is_known = False
         self.by_key: dict[str, End] = {}
         self._seen, self._run = seen, run
+        self._asked: tuple[dict[str, End], dict[str, Identities]] = ({}, {})
 
     def learn(self, ends: dict[str, End]) -> None:
         """Remember the ends of all series that the run has."""
@@ -88,41 +85,34 @@ class Ends:
         new: list[Point] = []
         ends: dict[str, End] = {}
         added: dict[str, Identities] = {}
-        for point in points:
-            end = ends.get(point.key) or self.by_key.get(point.key)
-            moved = _moved(end, point)
-            if moved is not None:
-                ends[point.key] = moved
-            elif point.identity in added.get(point.key, ()) or self._has(point, end, read):
+        for point in points:  # a thousand at a time: nothing is called for one that lies beyond its series
+            key, step, ms, value = point
+            place, kept = (step, ms), value if value == value else None
+            end = ends.get(key) or self.by_key.get(key)
+            if end is None or place > end[0]:
+                ends[key] = (place, (kept,))
+            elif place == end[0] and end[1] is not None:
+                if kept in end[1]:
+                    continue
+                ends[key] = (place, (*end[1], kept))
+            elif (step, ms, kept) in added.get(key, ()) or (step, ms, kept) in self._all(key, read):
                 continue
-            added.setdefault(point.key, set()).add(point.identity)
+            added.setdefault(key, set()).add((step, ms, kept))
             new.append(point)
+        self._asked = ends, added
         return new
 
-    def note(self, points: Sequence[Point]) -> None:
-        """Remember points that were written."""
-        for point in points:
-            moved = _moved(self.by_key.get(point.key), point)
-            if moved is not None:
-                self.by_key[point.key] = moved
-            if (known := self._seen.points(self._run, point.key)) is not None:
-                known.add(point.identity)
+    def note(self) -> None:
+        """Remember the points that `fresh` gave last: they are written."""
+        ends, added = self._asked
+        self.by_key.update(ends)
+        for key, points in added.items():
+            if (known := self._seen.points(self._run, key)) is not None:
+                known |= points
 
-    def _has(self, point: Point, end: End | None, read: Callable[[str], Identities]) -> bool:
-        if end is not None and end[1] is not None and point.place == end[0]:
-            return True  # else its value would have moved the end
-        known = self._seen.points(self._run, point.key)
+    def _all(self, key: str, read: Callable[[str], Identities]) -> Identities:
+        known = self._seen.points(self._run, key)
         if known is None:
-            known = read(point.key)
-            self._seen.keep(self._run, point.key, known)
-        return point.identity in known
-
-
-def _moved(end: End | None, point: Point) -> End | None:
-    """Give the end of a series after a point that it surely does not have yet; None if it may have it."""
-    value = point.identity[2]
-    if end is None or point.place > end[0]:
-        return (point.place, (value,))
-    if point.place == end[0] and end[1] is not None and value not in end[1]:
-        return (end[0], (*end[1], value))
-    return None
+            known = read(key)
+            self._seen.keep(self._run, key, known)
+        return known

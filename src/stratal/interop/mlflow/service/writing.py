@@ -173,7 +173,7 @@ def _log(call: Call, head: Head, said: Sequence[PointSaid], points: Sequence[Poi
             statement = StateFact(kind=MODEL_METRICS, subject=model, body=body, author=call.tx.actor.name)
             store.writer.fact(head.bytes, head.epoch, STATE, statement)
         store.writer.log_many(head.bytes, head.epoch, _rows(fresh))
-        ends.note(fresh)
+        ends.note()
 
 
 def _rows(points: Sequence[Point]) -> list[tuple[dict[str, float], int, int]]:

@@ -1,0 +1,162 @@
+"""MLflow's protocol over HTTP: our server and `mlflow server` on SQLite, the same requests in turns, each server in its own process.
+
+Both hold the same 10,000 runs: ours are exported into the store that the peer opens. One client, one connection, plain JSON.
+"""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from peers import MLFLOW, environment, interleaved, machine, median_ratio, say, seconds
+
+os.environ["STRATAL_CAPTURE"] = "off"
+
+from stratal.interop.exporting.exports import export_runs
+from stratal.store.store import Store
+from stratal.tracking.opening import open_store
+from stratal.tracking.runs import run
+
+ROUNDS, RUNS, READY_S = 5, 10_000, 120.0
+BATCHES, CALLS, SEARCHES = {"ours": 20, "peer": 2}, {"ours": 200, "peer": 20}, {"ours": 10, "peer": 2}
+QUERY = {"filter": "metrics.auc > 0.5 and params.model = 'gbm'", "order_by": ["metrics.auc DESC"], "max_results": 100}
+
+
+class Server:
+    """A server in a process, and one connection to it."""
+
+    def __init__(self, name: str, command: list[str], port: int, folder: Path) -> None:
+        self.name, self._port = name, port
+        started = time.perf_counter()
+        self._process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while True:
+            try:
+                self.http = http.client.HTTPConnection("127.0.0.1", port)
+                self.ask("GET", "/api/2.0/mlflow/experiments/get?experiment_id=0")
+                break
+            except (OSError, http.client.HTTPException) as error:
+                if time.perf_counter() - started > READY_S:
+                    raise SystemExit(f"{name} did not start: {error}") from None
+                time.sleep(0.05)
+        self.ready_s = time.perf_counter() - started
+        self.experiment = self.ask("GET", "/api/2.0/mlflow/experiments/get-by-name?experiment_name=bench")["experiment"]["experiment_id"]
+        self.run = self.post("runs/create", experiment_id="0", start_time=1)["run"]["info"]["run_id"]
+        self._step = 0
+
+    def ask(self, verb: str, path: str, body: str | None = None) -> dict:
+        try:
+            self.http.request(verb, path, body, {"content-type": "application/json"} if body else {})
+            answer = self.http.getresponse()
+        except (
+            http.client.RemoteDisconnected
+        ):  # it dropped a connection that rested; a worker of MLflow's does so after its first answer, too
+            self.http.close()
+            self.http.request(verb, path, body, {"content-type": "application/json"} if body else {})
+            answer = self.http.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            raise SystemExit(f"{self.name} answered {answer.status}: {text[:300]!r}")
+        return json.loads(text)
+
+    def post(self, path: str, **fields: object) -> dict:
+        return self.ask("POST", f"/api/2.0/mlflow/{path}", json.dumps(fields))
+
+    def points(self) -> float:
+        """Seconds per point, in batches of 1,000 of one series."""
+        self.http.close()  # it opens another: servers drop one that rests while the other is asked
+        count, first = BATCHES[self.name], self._step
+        self._step += count * 1000
+        bodies = [
+            [
+                {"key": "loss", "value": step * 0.5, "timestamp": step, "step": step}
+                for step in range(first + n * 1000, first + n * 1000 + 1000)
+            ]
+            for n in range(count)
+        ]
+        return seconds(lambda: [self.post("runs/log-batch", run_id=self.run, metrics=body) for body in bodies]) / (count * 1000)
+
+    def calls(self) -> float:
+        """Seconds per log_metric."""
+        self.http.close()
+        count, first = CALLS[self.name], self._step
+        self._step += count
+        return (
+            seconds(
+                lambda: [
+                    self.post("runs/log-metric", run_id=self.run, key="m", value=step, timestamp=step, step=step)
+                    for step in range(first, first + count)
+                ]
+            )
+            / count
+        )
+
+    def search(self) -> float:
+        """Seconds per page of 100 among all runs, filtered and sorted."""
+        self.http.close()
+        count = SEARCHES[self.name]
+
+        def ask() -> None:
+            for _ in range(count):
+                assert len(self.post("runs/search", experiment_ids=[self.experiment], **QUERY)["runs"]) == 100
+
+        return seconds(ask) / count
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+def fill(store: Store) -> None:
+    dice = np.random.default_rng(7)
+    for number in range(RUNS):
+        params = {"lr": float(dice.random()), "model": ("gbm", "mlp")[number % 2], "depth": number % 9}
+        with run("bench", params=params, tags={"team": "x"}, store=store) as logging:
+            logging.log({"auc": float(dice.random()), "loss": float(dice.random()), "f1": float(dice.random())}, step=1)
+    store.settle()
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+def main() -> None:
+    print(machine())
+    python = environment("mlflow", MLFLOW)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        store = open_store(folder / "store")
+        fill(store)
+        export_runs(folder / "mlflow", format="mlflow", store=store)
+        store.close()
+        ports = free_port(), free_port()
+        serve = "import sys; from stratal.cli.app import main; sys.argv[0] = 'stratal'; main()"
+        ours = Server(
+            "ours", [sys.executable, "-c", serve, "server", "--store", str(folder / "store"), "--port", str(ports[0])], ports[0], folder
+        )
+        database = f"sqlite:///{folder}/mlflow/mlflow.db"
+        peer = Server(
+            "peer", [python, "-m", "mlflow", "server", "--backend-store-uri", database, "--port", str(ports[1])], ports[1], folder
+        )
+        try:
+            say("ready: ours, mlflow server", f"{ours.ready_s:.1f} s, {peer.ready_s:.1f} s")
+            for what, bound in (("points", 20), ("calls", 20), ("search", 20)):
+                found = interleaved(ROUNDS, ours=getattr(ours, what), peer=getattr(peer, what))
+                ratio = median_ratio(found["peer"], found["ours"])
+                rate = f"{1 / np.median(found['ours']):,.0f}/s beside {1 / np.median(found['peer']):,.1f}/s"
+                say(f"{what}: mlflow server / ours", f"{ratio:.0f} x ({rate})", f">= {bound} x", ratio >= bound)
+        finally:
+            ours.close()
+            peer.close()
+
+
+if __name__ == "__main__":
+    main()
