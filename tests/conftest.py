@@ -72,6 +72,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("new_place", [said] if said else over(metafunc.module.__name__, metafunc.function.__name__), indirect=True)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what two other ways of the same test hold already: a server over PostgreSQL, beside one over a folder and PostgreSQL."""
+    if not config.getoption("--over"):
+        said = [getattr(item, "callspec", None) for item in items]
+        twice = [spec is not None and {"over http", "postgresql"} <= set(map(str, spec.params.values())) for spec in said]
+        items[:] = [item for item, left_out in zip(items, twice, strict=True) if not left_out]
+
+
 @pytest.fixture
 def new_place(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path):
     """Give a function that gives the place of an empty store of a name: a folder, or a URL of PostgreSQL."""

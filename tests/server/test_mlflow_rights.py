@@ -1,8 +1,8 @@
 """Who may do what over MLflow's wire: every route of its table, asked by people of each role, and by nobody. Excludes what calls mean."""
 
 import pytest
-
 from mlflow_wire import Wire
+
 from stratal.core.people import Role
 from stratal.server.doorway import Doorway
 from stratal.server.mlflow.surface import Mlflow

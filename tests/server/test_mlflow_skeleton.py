@@ -3,8 +3,8 @@
 import json
 
 import pytest
-
 from mlflow_wire import Wire
+
 from stratal.interop.mlflow.service.errors import BUSY, DOWN
 from stratal.server.mlflow.failures import STATUS
 from stratal.server.mlflow.surface import PREFIXES
