@@ -210,7 +210,7 @@ def a_gate_that_refuses_is_read() -> None:
 
 @step
 def the_script_of_the_page_works() -> None:
-    (script,) = re.findall(r"```py\n(import mlflow\n.*?)```", PAGE.read_text(), re.DOTALL)
+    script = re.findall(r"```py\n(import mlflow\n.*?)```", PAGE.read_text(), re.DOTALL)[0]
     exec(re.sub(r'set_tracking_uri\("[^"]*"\)', f"set_tracking_uri({sys.argv[1]!r})", script), {})
     mlflow.set_experiment("models")
 

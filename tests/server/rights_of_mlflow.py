@@ -68,7 +68,7 @@ _ROWS: dict[str, dict[str, str]] = {
     "2.0/mlflow/logged-models/search": {"POST": "anybody"},
     "2.0/mlflow/logged-models/{model_id}": {"GET": V, "PATCH": C, "DELETE": C},
     "2.0/mlflow/logged-models/{model_id}/tags": {"PATCH": C},
-    "2.0/mlflow/logged-models/{model_id}/tags/{tag_key}": {"DELETE": C},
+    "2.0/mlflow/logged-models/{model_id}/tags/{tag_key*}": {"DELETE": C},
     "2.0/mlflow/logged-models/{model_id}/params": {"POST": C},
     "2.0/mlflow/logged-models/{model_id}/artifacts/directories": {"GET": V},
 }
@@ -121,7 +121,7 @@ class Scene:
         fields = routes()[route].request.__struct_fields__
         said = {name: value for name, value in self._said.items() if name in fields} | self._of.get(path, {})
         place = path if path.startswith("/") else f"/api/{path}"
-        place = place.replace("{model_id}", self.logged).replace("{tag_key}", "k")
+        place = place.replace("{model_id}", self.logged).replace("{tag_key*}", "k")
         if "{path*}" in place:
             place = place.replace("{path*}", f"{self.experiment}/{self.run}/artifacts/a.txt")
             return http.request(verb, place, content=b"data" if verb == "PUT" else None)

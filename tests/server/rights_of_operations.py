@@ -32,11 +32,14 @@ _ROWS: dict[str, dict[str, str]] = {
         ALL: "parts",
     },
     "tracking": {
-        LISTS: "artifacts children edges envelope find get media media_summaries notes series stated statements summaries alerts count "
-        "name_metric page spread table top views",
-        ALL: "remove_view save_view",
+        LISTS: "alerts artifacts children count edges envelope explain find get media media_summaries name_metric named notes origin page "
+        "series spread stated statements summaries table top views",
+        C: "claim_leased end_leased fork renew_lease resume start_leased",
+        # Without a run that they speak of, as they are asked here, they speak of everything.
+        ALL: "delete purge purge_deleted remove_view restore save_view",
     },
     "training": {V: "checkpoints holder", C: "add take_over"},
+    "webhooks": {ALL: "add ask_trial deliveries listed remove"},
 }
 ROWS = {f"{room}/{name}": who for room, rows in _ROWS.items() for who, names in rows.items() for name in names.split()}
 
@@ -51,7 +54,7 @@ def routes() -> dict[str, type[msgspec.Struct]]:
 
 def ask(path: str, takes: type[msgspec.Struct], run: str, http: httpx.Client) -> httpx.Response:
     """Call an operation about the model, experiment or study `team`, or about a run of it; what it asks for need not be there."""
-    said = {"name": "team", "experiment": "team", "run": run, "step_run": run}
+    said = {"name": "team", "experiment": "team", "run": run, "step_run": run, "origin": run}
     return http.post(f"/api/v1/{path}", json=_made(inspect.type_info(takes), said))
 
 

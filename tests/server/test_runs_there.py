@@ -91,7 +91,7 @@ def test_a_run_goes_on_from_a_second_machine(served_url, store, machines):
     first, second = machines(), machines()
     with run("e", store=first) as begun:
         begun.log({"loss": 1.0}, step=0)
-    first.uploader.ship_now([])  # a thread does it anyway, in a moment
+    first.ship_now([])  # a thread does it anyway, in a moment
     with run(resume=begun.id, store=second) as again:
         again.log({"loss": 0.5}, step=1)
         again.note("from elsewhere")

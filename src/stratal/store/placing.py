@@ -124,7 +124,7 @@ def _spelled(said: str | None, own: Path) -> str | None:
     if said.startswith(("s3:", "gs:", "az:")):
         raise Misuse(f"{said:.60} is not the place of blobs", hint="write s3://bucket/prefix, with two slashes")
     folder = Path(said.removeprefix("file://")).expanduser().resolve()
-    return None if folder == own else str(folder)
+    return None if folder == own.resolve() else str(folder)  # a store whose files are another's has a link there
 
 
 def _sign(folder: Path, owner: str) -> None:
