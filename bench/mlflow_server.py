@@ -3,6 +3,7 @@
 Both hold the same 10,000 runs: ours are exported into the store that the peer opens. One client, one connection, plain JSON.
 """
 
+import copy
 import http.client
 import json
 import os
@@ -34,6 +35,7 @@ class Server:
 
     def __init__(self, name: str, command: list[str], port: int, folder: Path) -> None:
         self.name, self._port = name, port
+        self.url = f"http://127.0.0.1:{port}"
         started = time.perf_counter()
         self._process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while True:
@@ -49,6 +51,23 @@ class Server:
         self.experiment = self.ask("GET", "/api/2.0/mlflow/experiments/get-by-name?experiment_name=bench")["experiment"]["experiment_id"]
         self.run = self.post("runs/create", experiment_id="0", start_time=1)["run"]["info"]["run_id"]
         self._step = 0
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def another(self) -> "Server":
+        """Give another client of the same server, with a connection and a run of its own."""
+        made = copy.copy(self)
+        made.http = http.client.HTTPConnection("127.0.0.1", self._port)
+        made.run = made.post("runs/create", experiment_id="0", start_time=1)["run"]["info"]["run_id"]
+        made._step = 0
+        return made
+
+    def log(self) -> None:
+        """Log one metric."""
+        self._step += 1
+        self.post("runs/log-metric", run_id=self.run, key="m", value=self._step, timestamp=self._step, step=self._step)
 
     def ask(self, verb: str, path: str, body: str | None = None) -> dict:
         try:
