@@ -3,6 +3,7 @@
 Both hold the same 10,000 runs: ours are exported into the store that the peer opens. One client, one connection, plain JSON.
 """
 
+import contextlib
 import copy
 import http.client
 import json
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -147,34 +149,38 @@ def free_port() -> int:
         return int(bound.getsockname()[1])
 
 
-def main() -> None:
-    print(machine())
+@contextlib.contextmanager
+def both() -> Iterator[tuple[Server, Server, Path]]:
+    """Run our server and MLflow's beside a block, over the same 10,000 runs: ours, theirs, and a folder that goes with them."""
     python = environment("mlflow", MLFLOW)
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
         folder = Path(place)
         store = open_store(folder / "store")
         fill(store)
         export_runs(folder / "mlflow", format="mlflow", store=store)
         store.close()
-        ports = free_port(), free_port()
         serve = "import sys; from stratal.cli.app import main; sys.argv[0] = 'stratal'; main()"
-        ours = Server(
-            "ours", [sys.executable, "-c", serve, "server", "--store", str(folder / "store"), "--port", str(ports[0])], ports[0], folder
-        )
-        database = f"sqlite:///{folder}/mlflow/mlflow.db"
-        peer = Server(
-            "peer", [python, "-m", "mlflow", "server", "--backend-store-uri", database, "--port", str(ports[1])], ports[1], folder
-        )
-        try:
-            say("ready: ours, mlflow server", f"{ours.ready_s:.1f} s, {peer.ready_s:.1f} s")
-            for what, bound in (("points", 20), ("calls", 20), ("search", 20)):
-                found = interleaved(ROUNDS, ours=getattr(ours, what), peer=getattr(peer, what))
-                ratio = median_ratio(found["peer"], found["ours"])
-                rate = f"{1 / np.median(found['ours']):,.0f}/s beside {1 / np.median(found['peer']):,.1f}/s"
-                say(f"{what}: mlflow server / ours", f"{ratio:.0f} x ({rate})", f">= {bound} x", ratio >= bound)
-        finally:
-            ours.close()
-            peer.close()
+        commands = {
+            "ours": [sys.executable, "-c", serve, "server", "--store", str(folder / "store")],
+            "peer": [python, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow/mlflow.db"],
+        }
+        servers = []
+        for name, command in commands.items():
+            port = free_port()
+            servers.append(Server(name, [*command, "--port", str(port)], port, folder))
+            stack.callback(servers[-1].close)
+        yield servers[0], servers[1], folder
+
+
+def main() -> None:
+    print(machine())
+    with both() as (ours, peer, _):
+        say("ready: ours, mlflow server", f"{ours.ready_s:.1f} s, {peer.ready_s:.1f} s")
+        for what, bound in (("points", 20), ("calls", 20), ("search", 20)):
+            found = interleaved(ROUNDS, ours=getattr(ours, what), peer=getattr(peer, what))
+            ratio = median_ratio(found["peer"], found["ours"])
+            rate = f"{1 / np.median(found['ours']):,.0f}/s beside {1 / np.median(found['peer']):,.1f}/s"
+            say(f"{what}: mlflow server / ours", f"{ratio:.0f} x ({rate})", f">= {bound} x", ratio >= bound)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Both hold the same 10,000 runs. Natively a process logs into its spool, and the 
 import os
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -16,11 +15,10 @@ os.environ["STRATAL_CAPTURE"] = "off"
 import numpy as np
 import psutil
 
-from mlflow_server import Server, fill, free_port
-from peers import MLFLOW, environment, machine, median_ratio, say, seconds
+from mlflow_server import Server, both
+from peers import machine, median_ratio, say, seconds
 from stratal.core.ids import new_id
 from stratal.core.settings import Settings
-from stratal.interop.exporting.exports import export_runs
 from stratal.store.store import Store
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
@@ -108,45 +106,27 @@ def memory_mb(pid: int) -> float:
 
 def main() -> None:
     print(machine())
-    python = environment("mlflow", MLFLOW)
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        store = open_store(folder / "store")
-        fill(store)
-        export_runs(folder / "mlflow", format="mlflow", store=store)
-        store.close()
-        ports = free_port(), free_port()
-        serve = "import sys; from stratal.cli.app import main; sys.argv[0] = 'stratal'; main()"
-        command = [sys.executable, "-c", serve, "server", "--store", str(folder / "store"), "--port", str(ports[0])]
-        ours = Server("ours", command, ports[0], folder)
-        database = f"sqlite:///{folder}/mlflow/mlflow.db"
-        peer = Server(
-            "peer", [python, "-m", "mlflow", "server", "--backend-store-uri", database, "--port", str(ports[1])], ports[1], folder
-        )
-        try:
-            say("ready: ours, mlflow server", f"{ours.ready_s:.1f} s, {peer.ready_s:.1f} s", "<= 2 s", ours.ready_s <= 2)
-            rates = [(native(ours, folder)[0], peer.points()) for _ in range(ROUNDS)]
-            ratio = median_ratio([theirs for _, theirs in rates], [mine for mine, _ in rates])
-            fast, slow = (1 / statistics.median(each) for each in zip(*rates, strict=True))
-            say("native ingest / batches of mlflow server", f"{ratio:.0f} x ({fast:,.0f}/s, {slow:,.0f}/s)", ">= 50 x", ratio >= 50)
-            took_ms = buckets_ms(ours, folder)
-            say("1,000 buckets of 1 M points over HTTP", f"{took_ms:.1f} ms", "<= 60 ms", took_ms <= 60)
-            p99 = {}
-            for server in (peer, ours):
-                clients = Clients(server)
-                peak = len(clients.load(None, PEAK_S)[0]) / PEAK_S
-                took, errors = clients.load(peak / 2, LOAD_S)
-                p99[server.name] = float(np.quantile(took, 0.99)) * 1000
-                held = errors == 0 if server is ours else None
-                what = f"{server.name}: {CLIENTS} clients for {LOAD_S:g} s at half of {peak:,.0f}/s, errors"
-                say(what, f"{errors} of {len(took):,}", "0" if server is ours else "", held)
-            ratio = p99["peer"] / p99["ours"]
-            say("p99 of theirs / ours", f"{p99['peer']:.0f} / {p99['ours']:.0f} ms, {ratio:.1f} x", ">= 10 x", ratio >= 10)
-            used = memory_mb(ours.pid)
-            say("memory with 10,000 runs and 2 M points taken", f"{used:.0f} MB", "< 400 MB", used < 400)
-        finally:
-            ours.close()
-            peer.close()
+    with both() as (ours, peer, folder):
+        say("ready: ours, mlflow server", f"{ours.ready_s:.1f} s, {peer.ready_s:.1f} s", "<= 2 s", ours.ready_s <= 2)
+        rates = [(native(ours, folder)[0], peer.points()) for _ in range(ROUNDS)]
+        ratio = median_ratio([theirs for _, theirs in rates], [mine for mine, _ in rates])
+        fast, slow = (1 / statistics.median(each) for each in zip(*rates, strict=True))
+        say("native ingest / batches of mlflow server", f"{ratio:.0f} x ({fast:,.0f}/s, {slow:,.0f}/s)", ">= 50 x", ratio >= 50)
+        took_ms = buckets_ms(ours, folder)
+        say("1,000 buckets of 1 M points over HTTP", f"{took_ms:.1f} ms", "<= 60 ms", took_ms <= 60)
+        p99 = {}
+        for server in (peer, ours):
+            clients = Clients(server)
+            peak = len(clients.load(None, PEAK_S)[0]) / PEAK_S
+            took, errors = clients.load(peak / 2, LOAD_S)
+            p99[server.name] = float(np.quantile(took, 0.99)) * 1000
+            held = errors == 0 if server is ours else None
+            what = f"{server.name}: {CLIENTS} clients for {LOAD_S:g} s at half of {peak:,.0f}/s, errors"
+            say(what, f"{errors} of {len(took):,}", "0" if server is ours else "", held)
+        ratio = p99["peer"] / p99["ours"]
+        say("p99 of theirs / ours", f"{p99['peer']:.0f} / {p99['ours']:.0f} ms, {ratio:.1f} x", ">= 10 x", ratio >= 10)
+        used = memory_mb(ours.pid)
+        say("memory with 10,000 runs and 2 M points taken", f"{used:.0f} MB", "< 400 MB", used < 400)
 
 
 if __name__ == "__main__":
