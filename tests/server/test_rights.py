@@ -64,11 +64,13 @@ ROWS = {
 def routes_of_ingest(store) -> set[str]:
     ingest = Ingest(store)
     ingest.close()
-    return {f"{method} {place.pattern}" for method, place, _ in ingest._routes} | {"GET /health"}
+    return {name.replace(INGEST, "") for name in ingest.routes.names} | {"GET /health"}
 
 
-def routes_of_auth(_store) -> set[str]:
-    return {f"{method} {path}" for method, path, _ in Auth.ROUTES}
+def routes_of_auth(store) -> set[str]:
+    auth = Auth(store)
+    auth.close()
+    return {name.replace(AUTH, "") for name in auth.routes.names}
 
 
 ROUTES: dict[str, Callable[..., set[str]]] = {"ingest": routes_of_ingest, "auth": routes_of_auth}

@@ -1,7 +1,6 @@
 """The API: every operation of every room at /api/v1/<room>/<operation>, made out of their signatures, and what describes them."""
 
 import functools
-import logging
 from collections.abc import Sequence
 from typing import cast
 
@@ -16,15 +15,13 @@ from stratal.server import asgi
 from stratal.server.asgi import Failed, refusal
 from stratal.server.calls import Call
 from stratal.server.describing import describe
-from stratal.server.failures import in_http
+from stratal.server.failures import broken, in_http
 from stratal.server.guards import Guard
 from stratal.server.pool import Pool
 from stratal.server.rooms import ROOMS
 from stratal.store.callers import read_caller
 from stratal.store.store import Store
 from stratal.store.wire import HOLDER, JSON, MSGPACK, PREFIX, pack
-
-log = logging.getLogger(__name__)
 
 # What a call may hold, and the seconds for its next piece and for all of it. Rows of a feature view are the largest: 100,000 of them.
 MOST_BYTES, PIECE_S, WHOLE_S = 32 << 20, 30.0, 120.0
@@ -108,8 +105,7 @@ def _failure(request: AnyRequest, error: Exception) -> Failed:
         case HTTPException(status_code=status) if status < 500:
             return _no_route(request)
         case _:
-            log.error("request failed path=%s", path, exc_info=error)
-            return refusal(500, "bug", "the server broke its own rule; its log says how", "please report it")
+            return broken(path, error)
 
 
 def _no_route(request: AnyRequest) -> Failed:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 import msgspec
 from litestar import Response, get
@@ -23,6 +22,7 @@ from stratal.server.metrics import KIND, Metrics
 from stratal.server.mlflow.surface import PREFIXES as MLFLOW
 from stratal.server.mlflow.surface import Mlflow
 from stratal.server.pool import Pool
+from stratal.server.surfaces import Surface
 from stratal.server.transfers import PREFIX as TRANSFERS
 from stratal.server.transfers import Transfers
 from stratal.store.settling import SYSTEM
@@ -36,15 +36,6 @@ from stratal.version import __version__
 # How long the database may take to answer before the server is not ready.
 READY_S = 2.0
 _OWN = ("/health", "/ready", "/metrics")
-
-
-class Surface(Protocol):
-    """What is mounted: an ASGI callable that is given the whole path."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
-
-    def close(self) -> None: ...
-
 
 Surfaces = Mapping[tuple[str, ...], Callable[[Store, Guard], Surface]]
 # Prefixes of paths, and what serves them: the longest that fits. What none fits, Litestar serves.

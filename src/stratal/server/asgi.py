@@ -82,6 +82,11 @@ class Request:
         """Give the whole body; as `pieces`."""
         return b"".join([piece async for piece in self.pieces(most, piece_s, whole_s)])
 
+    async def left(self) -> None:
+        """Wait until the sender has left. After the body."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
 
 def json_answer(status: int, value: object, *, headers: tuple[tuple[str, str], ...] = ()) -> Answer:
     """Make an answer of a record."""

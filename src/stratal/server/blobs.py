@@ -3,18 +3,16 @@
 What is not there and what may not be seen is the same answer. Bytes go out as an attachment that no browser runs.
 """
 
-import asyncio
 import logging
 import re
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import BinaryIO
 
-from stratal.core.errors import Forbidden, Misuse, NotFound, StratalError
+from stratal.core.errors import Forbidden, Misuse, NotFound
 from stratal.core.people import EVERYTHING, Identity, Role
-from stratal.server.asgi import Answer, Failed, Receive, Request, Scope, Send, live, refusal, send_answer
-from stratal.server.failures import in_http
-from stratal.server.guards import Guard, OpenGuard
+from stratal.server.asgi import Answer, Failed, Request, Send, refusal
+from stratal.server.guards import Guard
+from stratal.server.surfaces import Surface
 from stratal.store.blobs import Digest, is_digest
 from stratal.store.database import Transaction
 from stratal.store.names import find_run
@@ -39,43 +37,21 @@ _HEADERS = (
 )
 
 
-class BlobReads:
+class BlobReads(Surface):
     """The handler over one store."""
 
     def __init__(self, store: Store, *, guard: Guard | None = None) -> None:
-        self._store, self._guard = store, guard or OpenGuard()
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stratal-blobs")
-        self._reads = 0
+        super().__init__(store, guard, name="blobs", threads=THREADS, most_requests=MOST_READS)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection's request, as ASGI 3 says."""
-        if scope["type"] == "lifespan":
-            return await live(receive, send, self.close)
-        request = Request(scope, receive)
-        try:
-            if request.method not in ("GET", "HEAD"):
-                raise refusal(405, "method", f"{request.method} is not possible here", "blobs are sent to /ingest/v1/blobs")
-            if self._reads >= MOST_READS:
-                raise refusal(429, "busy", "as many files go out as do at a time", "come again in a moment", retry_after_s=1)
-            self._reads += 1
-            try:
-                return await self._serve(request, await self._guard.identify(request.headers), send)
-            finally:
-                self._reads -= 1
-        except Failed as failed:
-            answer = failed.answer
-        except StratalError as error:
-            answer = in_http(error).answer
-        return await send_answer(answer, send, is_head=request.method == "HEAD")
-
-    def close(self) -> None:
-        """Wait for what is being read."""
-        self._threads.shutdown(wait=True)
+    async def handle(self, request: Request, send: Send) -> None:
+        """Send a blob."""
+        if request.method not in ("GET", "HEAD"):
+            raise refusal(405, "method", f"{request.method} is not possible here", "blobs are sent to /ingest/v1/blobs")
+        await self._serve(request, await self.enter(request), send)
 
     async def _serve(self, request: Request, sender: Identity, send: Send) -> None:
         digest = request.path.removeprefix(f"{BLOBS}/")
-        loop = asyncio.get_running_loop()
-        file, size = await loop.run_in_executor(self._threads, partial(self._open, digest, sender))
+        file, size = await self.in_thread(partial(self._open, digest, sender))
         with file:
             start, stop = _range_of(request.headers.get("range", ""), size)
             headers = [*_HEADERS, ("etag", f'"{digest}"'), ("content-length", str(stop - start))]
@@ -85,7 +61,7 @@ class BlobReads:
             await send({"type": "http.response.start", "status": 206 if is_part else 200, "headers": head})
             file.seek(start)
             while start < stop and request.method == "GET":
-                piece = await loop.run_in_executor(self._threads, file.read, min(_PIECE, stop - start))
+                piece = await self.in_thread(partial(file.read, min(_PIECE, stop - start)))
                 if not piece:
                     log.error("blob ended early digest=%s at=%d", digest, start)
                     return  # uvicorn hangs up: fewer bytes went out than were announced

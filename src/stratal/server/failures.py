@@ -1,12 +1,15 @@
 """Failures: what each error of ours is in HTTP."""
 
+import logging
 import math
 
 from stratal.core.errors import Bug, Conflict, Damaged, Forbidden, Misuse, NotFound, StoreDown, StratalError
-from stratal.server.asgi import Failed
+from stratal.server.asgi import Failed, refusal
 from stratal.server.guards import TooManyTries, Unauthenticated
 from stratal.store.shipments import OtherBytes, OtherOffset
 from stratal.store.telling import tell
+
+log = logging.getLogger(__name__)
 
 # Seconds after which a sender tries again: what somebody else was faster at, and a store that cannot be reached.
 CONFLICT_S, DOWN_S = 1, 5
@@ -37,3 +40,9 @@ def in_http(error: StratalError) -> Failed:
     if isinstance(error, Bug) and not error.hint:
         error.hint = "please report it"
     return Failed(status, tell(error, word), retry_after_s=retry_after_s)
+
+
+def broken(path: str, error: Exception) -> Failed:
+    """Give an error that nobody foresaw as an answer, which says nothing of it; the log says all."""
+    log.error("request failed path=%s", path, exc_info=error)
+    return refusal(500, "bug", "the server broke its own rule; its log says how", "please report it")

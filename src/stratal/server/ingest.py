@@ -4,12 +4,9 @@ The event loop only moves bytes; the store is touched in a few threads. What wai
 sender is told to come again, before its body is read. Nothing is acknowledged before it is durable in the store.
 """
 
-import asyncio
-import logging
 import math
 import re
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,11 +15,11 @@ from typing import TypeVar
 import msgspec
 import zstandard
 
-from stratal.core.errors import Misuse, StratalError
+from stratal.core.errors import Misuse
 from stratal.core.people import Identity
-from stratal.server.asgi import Answer, Failed, Gone, Receive, Request, Scope, Send, json_answer, live, refusal, send_answer
-from stratal.server.failures import in_http
-from stratal.server.guards import Guard, OpenGuard
+from stratal.server.asgi import Answer, Request, Send, json_answer, refusal
+from stratal.server.guards import Guard
+from stratal.server.surfaces import Routes, Surface
 from stratal.store.arriving import Arrivals
 from stratal.store.database import Transaction
 from stratal.store.shipments import (
@@ -47,8 +44,6 @@ from stratal.store.shipments import (
 from stratal.store.store import Store
 from stratal.version import __version__
 
-log = logging.getLogger(__name__)
-
 # What a body may make a decompressor allocate: the window of zstd's level 19 and below.
 _WINDOW = 8 << 20
 
@@ -71,82 +66,35 @@ class Limits:
     # Seconds until the next piece of a body, and until all of a shipment. Slower senders hold up others.
     piece_s: float = 30.0
     shipment_s: float = 120.0
-    # Seconds after which a sender that was turned away comes again.
-    retry_after_s: int = 1
 
 
-class Ingest:
+class Ingest(Surface):
     """The handler over one store."""
 
     def __init__(self, store: Store, *, guard: Guard | None = None, limits: Limits | None = None) -> None:
-        self._store = store
-        self._guard = guard or OpenGuard()
         self._limits = limits or Limits()
+        super().__init__(store, guard, name="ingest", threads=self._limits.threads, most_requests=self._limits.requests)
         self._arrivals = Arrivals(store.settler, self._guard.may_write, self._guard.created)
-        self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="stratal-ingest")
         # Apart: an object store that is away must not hold up points.
-        self._blob_threads = ThreadPoolExecutor(self._limits.blob_threads, thread_name_prefix="stratal-ingest-blobs")
-        self._requests, self._waiting = 0, 0
-        self._routes: tuple[tuple[str, re.Pattern[str], Handler], ...] = (
-            ("GET", re.compile(r"/writers/([^/]+)"), self._writer),
-            ("POST", re.compile(r"/beat"), self._beat),
-            ("GET", re.compile(r"/segments/([^/]+)"), self._segment),
-            ("PUT", re.compile(r"/segments/([^/]+)"), self._accept),
-            ("POST", re.compile(r"/segments/([^/]+)/seal"), self._seal),
-            ("HEAD", re.compile(r"/blobs/([^/]+)"), self._has_blob),
-            ("PUT", re.compile(r"/blobs/([^/]+)"), self._blob),
+        self._blob_threads = self.pool("ingest-blobs", self._limits.blob_threads)
+        self.routes = Routes[Handler](
+            PREFIX,
+            ("GET", r"/writers/([^/]+)", self._writer),
+            ("POST", r"/beat", self._beat),
+            ("GET", r"/segments/([^/]+)", self._segment),
+            ("PUT", r"/segments/([^/]+)", self._accept),
+            ("POST", r"/segments/([^/]+)/seal", self._seal),
+            ("HEAD", r"/blobs/([^/]+)", self._has_blob),
+            ("PUT", r"/blobs/([^/]+)", self._blob),
+            hint="docs/protocol.md lists what there is",
         )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection's request, as ASGI 3 says."""
-        if scope["type"] == "lifespan":
-            return await live(receive, send, self.close)
-        if scope["type"] != "http":
-            return await send({"type": "websocket.close"})
-        request = Request(scope, receive)
-        self._requests += 1
-        try:
-            answer = await self._answer(request)
-        except Gone:
-            return None
-        finally:
-            self._requests -= 1
-        return await send_answer(answer, send, is_head=request.method == "HEAD")
-
-    def close(self) -> None:
-        """Wait for what is being applied, and take nothing more."""
-        self._blob_threads.shutdown(wait=True)
-        self._threads.shutdown(wait=True)
-
-    async def _answer(self, request: Request) -> Answer:
-        try:
-            if request.path == "/health":
-                return json_answer(200, {"status": "ok", "version": __version__, "protocol": VERSION})
-            handler, match = self._route(request)
-            if self._requests > self._limits.requests:
-                raise self._busy()
-            return await handler(request, await self._guard.identify(request.headers), match)
-        except Failed as failed:
-            return failed.answer
-        except StratalError as error:
-            return in_http(error).answer
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            return refusal(400, "body", f"the body cannot be read: {error}").answer
-        except Gone:
-            raise
-        except Exception:  # the edge of this handler
-            log.exception("request failed path=%s", request.path)
-            return refusal(500, "bug", "the server broke its own rule; its log says how", "please report it").answer
-
-    def _route(self, request: Request) -> tuple[Handler, re.Match[str]]:
-        path = request.path.removeprefix(PREFIX)
-        found = [(method, handler, match) for method, place, handler in self._routes if (match := place.fullmatch(path))]
-        if not found or path == request.path:
-            raise refusal(404, "not-found", f"there is nothing at {request.path[:100]}", "docs/protocol.md lists what there is")
-        for method, handler, match in found:
-            if method == request.method:
-                return handler, match
-        raise refusal(405, "method", f"{request.method} is not possible at {request.path[:100]}")
+    async def handle(self, request: Request, _send: Send) -> Answer:
+        """Give the answer."""
+        if request.path == "/health":
+            return json_answer(200, {"status": "ok", "version": __version__, "protocol": VERSION})
+        handler, match = self.routes.find(request)
+        return await handler(request, await self.enter(request), match)
 
     async def _writer(self, _request: Request, sender: Identity, match: re.Match[str]) -> Answer:
         writer = check_writer(match[1])
@@ -165,10 +113,7 @@ class Ingest:
         damage = read_ranges(ranges)
         if request.headers.get("content-encoding") != "zstd":
             raise refusal(415, "encoding", "a shipment is compressed by zstd", "set content-encoding: zstd")
-        if self._waiting + size > self._limits.waiting_bytes and self._waiting:
-            raise self._busy()
-        self._waiting += size
-        try:
+        with self.holding(size, self._limits.waiting_bytes):
             body = await request.body(size + (size >> 7) + 1024, self._limits.piece_s, self._limits.shipment_s)
 
             def apply() -> int:
@@ -177,23 +122,21 @@ class Ingest:
                     raise refusal(400, "digest", "the shipment is not what its digest says", "it was spoilt on the way: send it again")
                 return self._arrivals.accept(name, offset, data, damage, sender)
 
-            return json_answer(200, Accepted(offset=await self._in_thread(apply)))
-        finally:
-            self._waiting -= size
+            return json_answer(200, Accepted(offset=await self.in_thread(apply)))
 
     async def _seal(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
         name = check_segment(match[1])
         seal = msgspec.json.decode(await self._small_body(request), type=Seal)
         if not (0 <= seal.offset < 2**62 and 0 <= seal.torn < 2**62):
             raise Misuse("a seal has an offset and a number of torn bytes")
-        return json_answer(200, Accepted(offset=await self._in_thread(lambda: self._arrivals.seal(name, seal, sender))))
+        return json_answer(200, Accepted(offset=await self.in_thread(lambda: self._arrivals.seal(name, seal, sender))))
 
     async def _beat(self, request: Request, sender: Identity, _match: re.Match[str]) -> Answer:
         beat = msgspec.json.decode(await self._small_body(request), type=Beat)
         if len(beat.writers) > MOST_BEATS:
             raise Misuse(f"a beat names at most {MOST_BEATS} writers")
         writers = [check_writer(writer) for writer in beat.writers]
-        await self._in_thread(lambda: self._arrivals.beat(writers, sender))
+        await self.in_thread(lambda: self._arrivals.beat(writers, sender))
         return Answer(status=204)
 
     async def _has_blob(self, _request: Request, sender: Identity, match: re.Match[str]) -> Answer:
@@ -232,17 +175,10 @@ class Ingest:
             with self._store.database.read(sender) as tx:
                 return ask(tx)
 
-        return await self._in_thread(read)
+        return await self.in_thread(read)
 
     async def _with_blobs(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._blob_threads, call)
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-
-    def _busy(self) -> Failed:
-        wait_s = self._limits.retry_after_s
-        return refusal(429, "busy", "the server has as much to do as it takes at a time", "come again in a moment", retry_after_s=wait_s)
+        return await self.in_thread(call, self._blob_threads)
 
 
 def _unpack(body: bytes, size: int) -> bytes:

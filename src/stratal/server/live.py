@@ -12,12 +12,11 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -26,9 +25,9 @@ from stratal.core.errors import Conflict, Forbidden, StoreDown, StratalError
 from stratal.core.ids import is_id
 from stratal.core.people import EVERYTHING, Identity, Role
 from stratal.core.records import Record
-from stratal.server.asgi import Failed, Message, Receive, Request, Scope, Send, live, refusal, send_answer
-from stratal.server.failures import in_http
-from stratal.server.guards import Guard, OpenGuard
+from stratal.server.asgi import Message, Request, Send, refusal
+from stratal.server.guards import Guard
+from stratal.server.surfaces import Surface
 from stratal.store.database import Transaction
 from stratal.store.events import Told, events_since, latest_seq, oldest_seq, told, wait
 from stratal.store.settling import SYSTEM
@@ -48,8 +47,6 @@ _HEADERS = (
 _BATCH_S = 0.03
 # Bytes that are handed to a connection in one piece.
 _PIECE = 32 << 10
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,15 +160,13 @@ class _Reader:
         self.at = lines[-1].event.seq if lines else self.at
 
 
-class Live:
+class Live(Surface):
     """The stream over one store."""
 
     def __init__(self, store: Store, *, guard: Guard | None = None, limits: LiveLimits | None = None) -> None:
-        self._store = store
-        self._guard = guard or OpenGuard()
+        super().__init__(store, guard, name="live", threads=1)  # the one reader of the database
         self._limits = limits or LiveLimits()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="stratal-live")  # the one reader of the database
-        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="stratal-live-wait")
+        self._waiter = self.pool("live-wait", 1)
         self._window = Window(self._limits.window)
         self._readers: set[_Reader] = set()
         self._places = Counter[str]()  # connections by person
@@ -185,24 +180,13 @@ class Live:
         """How many connections follow."""
         return len(self._readers)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection's request, as ASGI 3 says."""
-        if scope["type"] == "lifespan":
-            return await live(receive, send, self.close)
-        if scope["type"] != "http":
-            return await send({"type": "websocket.close"})
-        request = Request(scope, receive)
-        try:
-            sender = await self._guard.identify(request.headers)
-            since, wish = _read(request, self._limits.filters)
-            with self._place(sender):
-                reader, newest = await self._begin(sender, since, wish)
-                return await self._stream(reader, newest, request, receive, send)
-        except Failed as failed:
-            answer = failed.answer
-        except StratalError as error:
-            answer = in_http(error).answer
-        return await send_answer(answer, send, is_head=request.method == "HEAD")
+    async def handle(self, request: Request, send: Send) -> None:
+        """Send events until the reader leaves."""
+        sender = await self.enter(request)
+        since, wish = _read(request, self._limits.filters)
+        with self._place(sender):
+            reader, newest = await self._begin(sender, since, wish)
+            await self._stream(reader, newest, request, send)
 
     def end(self) -> None:
         """End all streams; readers come again, and go on where they were. For the event loop, when the server stops."""
@@ -212,8 +196,7 @@ class Live:
     def close(self) -> None:
         """Wait for the look that is under way, and look no more."""
         self._is_ending = True
-        self._thread.shutdown(wait=True)
-        self._waiter.shutdown(wait=True)
+        super().close()
 
     @contextlib.contextmanager
     def _place(self, sender: Identity) -> Iterator[None]:
@@ -239,11 +222,11 @@ class Live:
                     _check_kept(tx, since, newest)
                 return _Reader(sender, wish, self._sight(tx, sender), newest if since is None else since), newest
 
-        return await self._in_thread(look)
+        return await self.in_thread(look)
 
-    async def _stream(self, reader: _Reader, newest: int, request: Request, receive: Receive, send: Send) -> None:
+    async def _stream(self, reader: _Reader, newest: int, request: Request, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-        gone = asyncio.ensure_future(_until_gone(receive))
+        gone = asyncio.ensure_future(request.left())
         self._readers.add(reader)
         if self._follower is None or self._follower.done():
             self._window.begin(newest)  # not where this one is: others must not wait until it has caught up
@@ -295,7 +278,7 @@ class Live:
                 _check_kept(tx, reader.at, latest_seq(tx))
                 return _lines(tx, reader.at, self._limits.page), self._sight(tx, reader.sender)
 
-        lines, reader.sight = await self._in_thread(look)
+        lines, reader.sight = await self.in_thread(look)
         return lines
 
     async def _follow(self) -> None:
@@ -305,7 +288,7 @@ class Live:
         while self._readers and not self._is_ending:
             began_s = loop.time()
             try:
-                lines, sights = await self._in_thread(partial(self._look, self._window.end, {reader.sender for reader in self._readers}))
+                lines, sights = await self.in_thread(partial(self._look, self._window.end, {reader.sender for reader in self._readers}))
             except StratalError as error:
                 log.warning("events cannot be read error=%s", error.message)
                 lines, sights = [], {}
@@ -326,8 +309,8 @@ class Live:
         """Wait for an event, or until it is time to look at journals."""
         call = partial(wait, self._store.database, self._window.end, timeout_s=self._limits.look_s)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._waiter, call)
-        except (StratalError, RuntimeError):  # the next look says more; or the pool was closed
+            await self.in_thread(call, self._waiter)
+        except StratalError:  # the next look says more
             await asyncio.sleep(self._limits.look_s)
 
     def _look(self, after: int, senders: set[Identity]) -> tuple[list[Line], dict[Identity, Sight]]:
@@ -366,12 +349,6 @@ class Live:
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()
         news.set()
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
-        except RuntimeError as error:  # the pool was closed
-            raise StoreDown("the server is stopping", hint="come again in a moment") from error
 
 
 def _read(request: Request, most: int) -> tuple[int | None, Wish]:
@@ -429,8 +406,3 @@ async def _first_of(news: asyncio.Event, gone: "asyncio.Future[None]", until_s: 
 
 async def _hear(news: asyncio.Event) -> None:
     await news.wait()
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -5,37 +5,31 @@ A session is a row of the store, and a cookie that no script can read.
 Changes need the header x-stratal-csrf beside the cookie, and a page of this server to come from; the guard sees to both.
 """
 
-import asyncio
 import base64
 import hmac
-import logging
 import re
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from stratal.core.errors import Misuse, StratalError
+from stratal.core.errors import Misuse
 from stratal.core.people import Grant, Identity
 from stratal.core.records import Record
-from stratal.server.asgi import Answer, Failed, Gone, Receive, Request, Scope, Send, json_answer, live, refusal, send_answer
+from stratal.server.asgi import Answer, Failed, Request, Send, json_answer, refusal
 from stratal.server.authenticating import AccessGuard, Admitted
 from stratal.server.credentials import COOKIE, cookies, csrf_of, is_from_here, session_secret
-from stratal.server.failures import in_http
-from stratal.server.guards import Guard, OpenGuard, Unauthenticated, is_this_machine
+from stratal.server.guards import Guard, Unauthenticated, is_this_machine
 from stratal.server.openid import Attempt, Claimed, Provider
 from stratal.server.peers import current_peer
+from stratal.server.surfaces import Routes, Surface
 from stratal.store.access import rows, sessions
 from stratal.store.access.records import Person
 from stratal.store.access.rules import check_person
 from stratal.store.access.secrets import digest
 from stratal.store.database import Transaction
 from stratal.store.store import Store
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Answer]]
@@ -75,64 +69,35 @@ class Me(Record, frozen=True, kw_only=True):
     objects: tuple[str, ...] = ("*",)
 
 
-class Auth:
+class Auth(Surface):
     """The handler of /auth, over one store and the guard of its server."""
 
-    # Method, path below the prefix, the name of what answers it.
-    ROUTES = (
-        ("POST", "/login", "_login"),
-        ("POST", "/logout", "_logout"),
-        ("GET", "/me", "_me"),
-        ("GET", "/oidc/login", "_oidc_login"),
-        ("GET", "/oidc/callback", "_oidc_callback"),
-    )
-
     def __init__(self, store: Store, *, guard: Guard | None = None, provider: Provider | None = None) -> None:
-        self._store, self._guard, self._provider = store, guard or OpenGuard(), provider
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stratal-auth")
-        self._far_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stratal-oidc")  # a slow provider holds up nobody else
+        super().__init__(store, guard, name="auth", threads=THREADS)
+        self._provider = provider
+        self._far_threads = self.pool("oidc", THREADS)  # a slow provider holds up nobody else
+        self.routes = Routes[Handler](
+            PREFIX,
+            ("POST", "/login", self._login),
+            ("POST", "/logout", self._logout),
+            ("GET", "/me", self._me),
+            ("GET", "/oidc/login", self._oidc_login),
+            ("GET", "/oidc/callback", self._oidc_callback),
+        )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, as ASGI 3 says."""
-        if scope["type"] == "lifespan":
-            return await live(receive, send, self.close)
-        if scope["type"] != "http":
-            return await send({"type": "websocket.close"})
-        request = Request(scope, receive)
-        try:
-            answer = await self._answer(request)
-        except Gone:
-            return None
-        return await send_answer(msgspec.structs.replace(answer, headers=(*answer.headers, *_SAFE)), send, is_head=request.method == "HEAD")
+    async def handle(self, request: Request, _send: Send) -> Answer:
+        """Give the answer."""
+        handler, _ = self.routes.find(request)
+        return await handler(request)
 
-    def close(self) -> None:
-        """Take nothing more."""
-        self._threads.shutdown(wait=True)
-        self._far_threads.shutdown(wait=True)
+    async def answer(self, request: Request, send: Send) -> Answer | None:
+        """Handle a request; nobody keeps the answer."""
+        answer = await super().answer(request, send)
+        return answer and msgspec.structs.replace(answer, headers=(*answer.headers, *_SAFE))
 
-    async def _answer(self, request: Request) -> Answer:
-        try:
-            return await self._route(request)(request)
-        except Failed as failed:
-            return failed.answer
-        except StratalError as error:
-            return in_http(error).answer
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):  # its message might tell of a password
-            return refusal(400, "body", f"the body of {request.path} cannot be read", "send the JSON that docs/securing.md shows").answer
-        except Gone:
-            raise
-        except Exception:  # the edge of this handler
-            log.exception("request failed path=%s", request.path)
-            return refusal(500, "bug", "the server broke its own rule; its log says how", "please report it").answer
-
-    def _route(self, request: Request) -> Handler:
-        found = {method: name for method, path, name in self.ROUTES if request.path == PREFIX + path}
-        if not found:
-            raise refusal(404, "not-found", f"there is nothing at {request.path[:100]}")
-        if request.method not in found:
-            raise refusal(405, "method", f"{request.method} is not possible at {request.path[:100]}")
-        handler: Handler = getattr(self, found[request.method])
-        return handler
+    def unreadable(self, request: Request, _error: Exception) -> Failed:
+        """Say that a body was no record; what it says of the error might tell of a password."""
+        return refusal(400, "body", f"the body of {request.path} cannot be read", "send the JSON that docs/securing.md shows")
 
     async def _login(self, request: Request) -> Answer:
         guard = self._asking()
@@ -140,7 +105,7 @@ class Auth:
             raise refusal(403, "origin", "one signs in on a page of this server only")
         said = await self._body(request, SignIn)
         admitted = await guard.sign_in(said.name, said.password)
-        return await self._in_thread(lambda: self._signed_in(request, admitted))
+        return await self.in_thread(lambda: self._signed_in(request, admitted))
 
     async def _logout(self, request: Request) -> Answer:
         guard = self._asking()
@@ -153,7 +118,7 @@ class Auth:
             with self._store.settler.transaction(admitted) as tx:
                 sessions.end_session(tx, admitted.session_digest, everywhere=said.everywhere)
 
-        await self._in_thread(end)
+        await self.in_thread(end)
         guard.forget()
         return Answer(status=204, headers=(("set-cookie", _cookie(request, COOKIE, "", 0)),))
 
@@ -161,7 +126,7 @@ class Auth:
         sender = await self._guard.identify(request.headers)
         if not isinstance(sender, Admitted):
             return json_answer(200, Me(name=sender.name, is_authenticated=False, by="name"))
-        return await self._in_thread(lambda: self._tell(request, sender))
+        return await self.in_thread(lambda: self._tell(request, sender))
 
     async def _oidc_login(self, request: Request) -> Answer:
         provider = self._provided()
@@ -179,7 +144,7 @@ class Auth:
             why = said.get("error", "no code")
             raise refusal(403, "refused", f"the identity provider refused: {why[:100]!r}", f"begin again at {OIDC_PATH}/login")
         claimed = await self._far(lambda: provider.finish(code, attempt, _callback_uri(request)))
-        return await self._in_thread(lambda: self._come_back(request, claimed, _own_path(attempt.goes_to)))
+        return await self.in_thread(lambda: self._come_back(request, claimed, _own_path(attempt.goes_to)))
 
     def _come_back(self, request: Request, claimed: Claimed, goes_to: str) -> Answer:
         """Sign in who the provider knows; somebody new is added, and may do what their groups may."""
@@ -249,11 +214,7 @@ class Auth:
         return msgspec.json.decode(await request.body(MOST_BYTES, PIECE_S, WHOLE_S), type=type)
 
     async def _far(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._far_threads, copy_context().run, call)
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        # Its thread knows how the request came: cookies and addresses depend on that.
-        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, call)
+        return await self.in_thread(call, self._far_threads)
 
 
 def _cookie(request: Request, name: str, value: str, age_s: int, path: str = "/") -> str:

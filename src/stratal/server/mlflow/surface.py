@@ -1,13 +1,9 @@
 """The surface: the ASGI handler of all of MLflow's paths. The event loop only moves bytes; the store is touched in a few threads."""
 
-import asyncio
 import logging
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
@@ -19,12 +15,13 @@ from stratal.interop.mlflow.service.calls import Service, perform
 from stratal.interop.mlflow.service.errors import BAD_REQUEST, BUSY, MlflowError, missing
 from stratal.interop.mlflow.service.files import Opened, SaveFile
 from stratal.interop.mlflow.service.info import VERSION
-from stratal.server.asgi import Answer, Failed, Gone, Receive, Request, Scope, Send, live, send_answer
-from stratal.server.guards import Guard, OpenGuard
+from stratal.server.asgi import Answer, Failed, Request, Send
+from stratal.server.guards import Guard
 from stratal.server.mlflow.codec import read_body, read_query, write
 from stratal.server.mlflow.failures import failed
 from stratal.server.mlflow.streaming import drop_old, give, take
 from stratal.server.mlflow.table import Carries, Found, Unknown, find
+from stratal.server.surfaces import Surface
 from stratal.store.database import Transaction
 from stratal.store.store import Store
 
@@ -36,8 +33,6 @@ PREFIXES = (
     "/ajax-api/2.0/mlflow-artifacts", "/get-artifact", "/model-versions/get-artifact", "/version",
 )  # fmt: skip
 JSON = (("content-type", "application/json"),)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,82 +69,55 @@ class GuardedRights:
         return self._guard.visible(tx, self._sender, kind)
 
 
-class Mlflow:
+class Mlflow(Surface):
     """The handler over one store."""
 
     def __init__(self, store: Store, *, guard: Guard | None = None, limits: Limits | None = None) -> None:
-        self._guard = guard or OpenGuard()
         self._limits = limits or Limits()
+        super().__init__(store, guard, name="mlflow", threads=self._limits.threads, most_requests=self._limits.requests)
         self._service = Service(store)
-        self._threads = ThreadPoolExecutor(self._limits.threads, thread_name_prefix="stratal-mlflow")
-        self._requests, self._waiting = 0, 0
         drop_old(store.folder)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection's request, as ASGI 3 says."""
-        if scope["type"] == "lifespan":
-            return await live(receive, send, self.close)
-        if scope["type"] != "http":
-            return await send({"type": "websocket.close"})
-        request = Request(scope, receive)
-        self._requests += 1
-        try:
-            answer = await self._answer(request, send)
-            if answer is not None:
-                await send_answer(answer, send, is_head=request.method == "HEAD")
-        except Gone:
-            return None
-        finally:
-            self._requests -= 1
-
-    def close(self) -> None:
-        """Wait for what is being done, and take nothing more."""
-        self._threads.shutdown(wait=True)
-
-    async def _answer(self, request: Request, send: Send) -> Answer | None:
+    async def handle(self, request: Request, send: Send) -> Answer | None:
         """Give the answer, None if it was sent as a file."""
-        try:
-            if self._requests > self._limits.requests:
-                raise MlflowError(BUSY, "the server has as much to do as it takes at a time")
-            sender = await self._guard.identify(request.headers)
-            if request.path == "/version":
-                return Answer(status=200, body=VERSION.encode(), headers=(("content-type", "text/plain"),))
-            is_head = request.method == "HEAD"
-            found = find("GET" if is_head else request.method, _behind_prefix(request.path))
+        sender = await self.enter(request)
+        if request.path == "/version":
+            return Answer(status=200, body=VERSION.encode(), headers=(("content-type", "text/plain"),))
+        found = find("GET" if request.method == "HEAD" else request.method, _behind_prefix(request.path))
+        with acting_as(sender):
             if found.route.carries is Carries.DOWNLOAD:
                 await self._give(request, found, sender, send)
                 return None
             if found.route.carries is Carries.UPLOAD:
                 return await self._take(request, found, sender)
             return await self._call(request, found, sender)
-        except Unknown as unknown:
-            if unknown.verbs:
-                return failed(
-                    MlflowError(BAD_REQUEST, f"{request.method} is not possible here: use {', '.join(unknown.verbs)}"), status=405
-                )
-            return failed(missing(f"There is nothing at {request.path[:200]}"))
-        except Failed as failure:  # a body that is too large, or too slow
-            return failed(MlflowError(BAD_REQUEST, str(failure)), status=failure.answer.status)
-        except StratalError as error:
-            if isinstance(error, Bug):
+
+    def failed(self, request: Request, error: Exception) -> Answer:
+        """Give what was wrong as MLflow's clients read it."""
+        match error:
+            case Unknown(verbs=()):
+                return failed(missing(f"There is nothing at {request.path[:200]}"))
+            case Unknown(verbs=verbs):
+                return failed(MlflowError(BAD_REQUEST, f"{request.method} is not possible here: use {', '.join(verbs)}"), status=405)
+            case Failed():  # a body that is too large, or too slow
+                return failed(MlflowError(BAD_REQUEST, str(error)), status=error.answer.status)
+            case Bug():
                 log.error("a rule of ours was broken path=%s error=%s", request.path, error)
-            return failed(error)
-        except Gone:
-            raise
-        except Exception:  # the edge of this handler
-            log.exception("request failed path=%s", request.path)
-            return failed(Bug("the server broke its own rule; its log says how", hint="please report it"))
+                return failed(error)
+            case StratalError():
+                return failed(error)
+        log.error("request failed path=%s", request.path, exc_info=error)
+        return failed(Bug("the server broke its own rule; its log says how", hint="please report it"))
+
+    def busy(self) -> Exception:
+        """Say that whoever asks should come again."""
+        return MlflowError(BUSY, "the server has as much to do as it takes at a time")
 
     async def _call(self, request: Request, found: Found, sender: Identity) -> Answer:
         size = request.number("content-length", self._limits.body_bytes) if "content-length" in request.headers else 0
-        if self._waiting + size > self._limits.waiting_bytes and self._waiting:
-            raise MlflowError(BUSY, "the server has as much to do as it takes at a time")
-        self._waiting += size
-        try:
+        with self.holding(size, self._limits.waiting_bytes):
             body = await request.body(self._limits.body_bytes, self._limits.piece_s, self._limits.body_s)
-            return Answer(status=200, body=await self._in_thread(lambda: self._json(request, found, sender, body), sender), headers=JSON)
-        finally:
-            self._waiting -= size
+            return Answer(status=200, body=await self.in_thread(lambda: self._json(request, found, sender, body)), headers=JSON)
 
     def _json(self, request: Request, found: Found, sender: Identity, body: bytes) -> bytes:
         route = found.route
@@ -163,18 +131,18 @@ class Mlflow:
         def open_() -> tuple[Path, str]:
             opened = self._perform(found, read_query(request.query, found.route.request), sender)
             assert isinstance(opened, Opened)
-            return self._service.store.blobs.path(opened.digest), opened.name
+            return self._store.blobs.path(opened.digest), opened.name
 
-        path, name = await self._in_thread(open_, sender)
-        await give(send, path, name, lambda call: self._in_thread(call, sender), is_head=request.method == "HEAD")
+        path, name = await self.in_thread(open_)
+        await give(send, path, name, self.in_thread, is_head=request.method == "HEAD")
 
     async def _take(self, request: Request, found: Found, sender: Identity) -> Answer:
         asked = SaveFile()
-        await self._in_thread(lambda: self._perform(found, asked, sender), sender)  # before its bytes are taken
+        await self.in_thread(lambda: self._perform(found, asked, sender))  # before its bytes are taken
         pieces = request.pieces(self._limits.file_bytes, self._limits.piece_s, math.inf)
-        digest, size = await take(self._service.store, pieces, lambda call: self._in_thread(call, sender))
+        digest, size = await take(self._store, pieces, self.in_thread)
         kept = SaveFile(digest=digest, size_bytes=size)
-        await self._in_thread(lambda: self._perform(found, kept, sender), sender)
+        await self.in_thread(lambda: self._perform(found, kept, sender))
         return Answer(status=200, body=b"{}", headers=JSON)
 
     def _perform(self, found: Found, asked: Asked, sender: Identity) -> ServiceAnswer:
@@ -183,13 +151,6 @@ class Mlflow:
             asked = msgspec.structs.replace(asked, **found.fields)
         rights = GuardedRights(self._guard, sender)
         return perform(self._service, route.function, asked, rights=rights, needs=route.needs, on=route.on)
-
-    async def _in_thread(self, call: Callable[[], T], sender: Identity) -> T:
-        def act() -> T:
-            with acting_as(sender):
-                return call()
-
-        return await asyncio.get_running_loop().run_in_executor(self._threads, act)
 
 
 def _behind_prefix(path: str) -> str:
