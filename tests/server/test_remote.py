@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from stratal.core import errors
-from stratal.core.errors import Conflict, Misuse, NotFound, Refused, StaleLease, StoreDown, StratalError
+from stratal.core.errors import Conflict, Misuse, NotFound, OutcomeUnknown, Refused, StaleLease, StoreDown, StratalError
 from stratal.core.ids import new_id, to_bytes
 from stratal.core.people import Identity, acting_as
 from stratal.core.settings import Settings
@@ -25,7 +25,6 @@ from stratal.server.failures import in_http
 from stratal.store import remote, uploading
 from stratal.store.arriving import greet
 from stratal.store.leases import read_lease
-from stratal.store.remote import OutcomeUnknown
 from stratal.store.telling import Failure, tell, told
 from stratal.store.wire import MSGPACK, pack, unpack
 from stratal.tracking.facts import START, Start

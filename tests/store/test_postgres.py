@@ -9,13 +9,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 from sqlalchemy import select
 
 import stratal
-from stratal.core.errors import Bug, Conflict, Misuse, StoreDown
+from stratal.core.errors import Bug, Conflict, Misuse, OutcomeUnknown, StoreDown
 from stratal.core.people import Identity
 from stratal.store import migrating, postgres, tables
 from stratal.store.addresses import database_address
@@ -79,8 +80,9 @@ def test_a_commit_whose_answer_is_lost_says_that_nobody_knows(served: Store, pos
     forgotten = []
     served.database.on_rollback.append(lambda: forgotten.append(1))
     served.database.fault = lambda point: cut(served, postgres_server) if point == "before commit" else None
-    with pytest.raises(StoreDown, match="look before you do it again"), served.command() as tx:
+    with pytest.raises(OutcomeUnknown, match="look before you do it again") as lost, served.command() as tx:
         tx.run(_ADD, name="perhaps")
+    assert not lost.value.retryable
     served.database.fault = lambda _: None
     assert forgotten == [1]
     assert names(served) == []
@@ -96,6 +98,38 @@ def test_connections_that_were_lost_while_they_were_idle_are_replaced(served: St
     with served.command() as tx:
         tx.run(_ADD, name="after")
     assert names(served) == ["before", "after"]
+
+
+def test_a_server_that_is_away_is_waited_for_once_and_not_by_each_who_comes(
+    served: Store, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+):
+    """Many wait for their turn to write: one after the other, each with a patience of its own, they would wait for minutes."""
+    at_s, waited = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        at_s[0] += 20 * seconds
+        waited.append(seconds)
+
+    assert names(served) == []
+    monkeypatch.setattr(postgres, "time", SimpleNamespace(monotonic=lambda: at_s[0], sleep=sleep))
+    postgres_server.stop("immediate")
+    try:
+        with pytest.raises(StoreDown, match="cannot be reached"), served.command():
+            pass
+        assert at_s[0] > 100 + postgres.AWAY_S
+        waited.clear()
+        for _ in range(3):
+            with pytest.raises(StoreDown, match="cannot be reached"), served.command():
+                pass
+        assert waited == []
+    finally:
+        postgres_server.start()
+    assert names(served) == []
+    postgres_server.stop("immediate")
+    with pytest.raises(StoreDown, match="cannot be reached"):
+        names(served)
+    assert waited, "it was there again, and is waited for again"
+    postgres_server.start()
 
 
 def test_a_reader_that_is_cut_off_says_so_and_is_not_used_again(served: Store, postgres_server: PostgresServer):

@@ -9,6 +9,7 @@
     ├── Refused         a rule of the project said no: a gate, a check            not retryable
     ├── Damaged         stored bytes are not what was stored                      not retryable
     ├── StoreDown       the store cannot be written or reached now                retryable
+    │   └── OutcomeUnknown  it was lost while it did what it was told             look, then decide
     └── Bug             we are wrong; please report it                            not retryable
 
 A room that needs a finer class derives it from one of these, in its own files.
@@ -71,6 +72,12 @@ class StoreDown(StratalError):
     """The store cannot be written or reached at this moment; nothing has changed."""
 
     retryable = True
+
+
+class OutcomeUnknown(StoreDown):
+    """The store was lost after it had been told to do something: it was done, or it was not."""
+
+    retryable = False
 
 
 class Bug(StratalError):

@@ -3,7 +3,7 @@
 import logging
 import math
 
-from stratal.core.errors import Bug, Conflict, Damaged, Forbidden, Misuse, NotFound, StoreDown, StratalError
+from stratal.core.errors import Bug, Conflict, Damaged, Forbidden, Misuse, NotFound, OutcomeUnknown, StoreDown, StratalError
 from stratal.server.asgi import Failed, refusal
 from stratal.server.guards import TooManyTries, Unauthenticated
 from stratal.store.shipments import OtherBytes, OtherOffset
@@ -24,6 +24,7 @@ _ANSWERS: tuple[tuple[type[StratalError], int, str, int | None], ...] = (
     (OtherBytes, 409, "other-bytes", None),
     (Conflict, 409, "conflict", CONFLICT_S),
     (NotFound, 404, "not-found", None),
+    (OutcomeUnknown, 503, "outcome-unknown", DOWN_S),
     (StoreDown, 503, "store-down", DOWN_S),
     (Misuse, 422, "refused", None),
     (Damaged, 422, "damaged", None),

@@ -17,6 +17,7 @@ from typing import Any, LiteralString, NamedTuple
 import psycopg
 from psycopg import errors as server
 from psycopg.adapt import Dumper, PyFormat
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import Format, TransactionStatus
 from psycopg.types.numeric import Int4BinaryDumper, Int8BinaryDumper, NumericBinaryLoader
 from psycopg.types.string import BytesBinaryDumper
@@ -27,7 +28,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.pool import StaticPool
 
 from stratal.core.clock import Clock
-from stratal.core.errors import Bug, Conflict, Misuse, StoreDown, StratalError
+from stratal.core.errors import Bug, Conflict, Misuse, OutcomeUnknown, StoreDown, StratalError
 from stratal.core.people import Identity
 from stratal.store.database import Database
 from stratal.store.statements import Compiled, Row, Transaction
@@ -51,6 +52,8 @@ _SETTINGS: LiteralString = (
     "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 4;"
     "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
 )
+# A server whose machine or network vanished says nothing any more: so long a connection may take, be silent, and acknowledge nothing.
+_LIFE = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30_000}
 _READER_SETTINGS: LiteralString = "set idle_in_transaction_session_timeout = 0"
 _TABLES: LiteralString = (
     "select to_regclass('about') is not null, to_regclass('alembic_version') is not null, current_setting('server_encoding')"
@@ -122,6 +125,7 @@ class PostgresDatabase(Database):
         """dsn: as libpq takes it, password included. name: the same without."""
         self._dsn = dsn
         self._was_there = False
+        self._away_since_s: float | None = None
         self._retired: list[Connection] = []
         super().__init__(name=name, clock=clock)
 
@@ -218,29 +222,35 @@ class PostgresDatabase(Database):
                 connection.close()
 
     def connect(self) -> Connection:
-        """Open one more connection, set up as all are. Waits for a server that was there and is away, for seconds."""
-        until_s = time.monotonic() + (AWAY_S if self._was_there else 0)
+        """Open one more connection, set up as all are. Waits for a server that was there until it is away for AWAY_S: whoever comes
+        later is told so at once, and many that wait for their turn do not wait one after the other."""
         while True:
             try:
-                made = psycopg.connect(self._dsn, autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=1)
+                made = psycopg.connect(**self._dialled(), autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=1)
                 made.prepared_max = MOST_PREPARED
                 _adapt(made)
                 made.execute(_SETTINGS, prepare=False)
                 break
             except psycopg.OperationalError as error:
-                if time.monotonic() > until_s:
+                now_s = time.monotonic()
+                self._away_since_s = self._away_since_s or now_s
+                if not self._was_there or now_s > self._away_since_s + AWAY_S:
                     raise _ours(error, f"{self.name} cannot be reached") from error
                 time.sleep(0.1)
             except psycopg.ProgrammingError as error:
                 raise Misuse(f"{self.name} is no address of a database: {_first_line(error)}", hint=_HINT) from error
-        self._was_there = True
+        self._was_there, self._away_since_s = True, None
         return made
 
     def engine(self) -> Engine:
         """Give an engine of one connection, for migrations. Texts of its tables compare by their bytes, as SQLite's do."""
-        engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(self._dsn), poolclass=StaticPool)
+        engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(**self._dialled()), poolclass=StaticPool)
         engine.dialect.type_compiler_instance = _BytewiseTexts(engine.dialect)
         return engine
+
+    def _dialled(self) -> dict[str, Any]:
+        """Give what libpq connects by; what the URL says of it stands before what we think."""
+        return {**_LIFE, **conninfo_to_dict(self._dsn)}
 
     def _fresh(self) -> None:
         self._connection = None
@@ -297,13 +307,13 @@ _orphans: list[object] = []
 
 
 def _commit(connection: Connection, *, has_told: bool) -> None:
-    """Commit, and tell those who listen. Raises StoreDown, and says so where nobody knows whether it was committed."""
+    """Commit, and tell those who listen. Raises OutcomeUnknown where nobody knows whether it was committed."""
     if connection.info.transaction_status == TransactionStatus.INERROR:
         raise Bug("a transaction went on after a statement of it had failed")
     try:
         connection.execute(f"notify {CHANNEL}; commit" if has_told else "commit", prepare=False)
     except psycopg.OperationalError as error:
-        raise StoreDown(
+        raise OutcomeUnknown(
             f"the connection to the database was lost while a change was committed: {_first_line(error)}",
             hint="whether it was made is unknown: look before you do it again",
         ) from error

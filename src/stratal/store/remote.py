@@ -15,7 +15,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from stratal.core.errors import Misuse, Refused, StoreDown, StratalError
+from stratal.core.errors import Misuse, OutcomeUnknown, Refused, StoreDown, StratalError
 from stratal.core.people import Identity
 from stratal.core.settings import Settings
 from stratal.store.calling import Busy, open_client
@@ -30,12 +30,6 @@ from stratal.store.wire import BLOBS, HOLDER, MSGPACK, PREFIX, pack, unpack
 TRIES, PAUSE_S = 5, 0.1
 # Seconds that a call waits, all together, for a server that is busy.
 BUSY_S = 60.0
-
-
-class OutcomeUnknown(StoreDown):
-    """The server was lost after it had been sent a command: it was done, or it was not."""
-
-    retryable = False
 
 
 class Spool(Protocol):

@@ -60,6 +60,12 @@ def compact_at_times_until_killed(folder: str) -> None:
         time.sleep(0.02)
 
 
-def serve_until_killed(folder: str, port: int) -> None:
-    """Serve a store on a port that is known before."""
-    serve(open_store(folder), port=port, listens=lambda _url: None)
+def serve_until_killed(place: str, port: int, machine: str = "", away_s: float = 0.0) -> None:
+    """Serve a store on a port that is known before. machine: the folder of a server over a database; away_s: how long it waits for that."""
+    if not machine:
+        return serve(open_store(place), port=port, listens=lambda _url: None)
+    from stratal.store import postgres  # the driver: most victims serve a folder
+    from stratal.testing.service_workloads import open_elsewhere
+
+    postgres.AWAY_S = away_s
+    return serve(open_elsewhere(place, machine), port=port, listens=lambda _url: None)
