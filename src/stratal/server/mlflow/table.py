@@ -71,7 +71,7 @@ RUNS = (
     route("POST", "2.0/mlflow/runs/update", records.UpdateRun, runs.update, C, at_run),
     route("POST", "2.0/mlflow/runs/delete", OfRun, runs.delete, C, at_run),
     route("POST", "2.0/mlflow/runs/restore", OfRun, runs.restore, C, at_run),
-    route("POST", "2.0/mlflow/runs/log-metric", records.LogMetric, writing.log_metric, C, at_run),
+    route("POST", "2.0/mlflow/runs/log-metric", records.PointSaid, writing.log_metric, C, at_run),
     route("POST", "2.0/mlflow/runs/log-parameter", records.LogPair, writing.log_param, C, at_run),
     route("POST", "2.0/mlflow/runs/log-batch", records.LogBatch, writing.log_batch, C, at_run),
     route("POST", "2.0/mlflow/runs/set-tag", records.LogPair, writing.set_tag, C, at_run),

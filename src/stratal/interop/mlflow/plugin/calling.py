@@ -42,7 +42,7 @@ APIS: dict[str, Api] = {
     "UpdateRun": Api(records.UpdateRun, runs.update),
     "DeleteRun": Api(OfRun, runs.delete),
     "RestoreRun": Api(OfRun, runs.restore),
-    "LogMetric": Api(records.LogMetric, writing.log_metric),
+    "LogMetric": Api(records.PointSaid, writing.log_metric),
     "LogParam": Api(records.LogPair, writing.log_param),
     "LogBatch": Api(records.LogBatch, writing.log_batch),
     "SetTag": Api(records.LogPair, writing.set_tag),

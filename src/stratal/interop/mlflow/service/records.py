@@ -13,8 +13,8 @@ class TagPair(Answer, frozen=True, kw_only=True):
     value: str | None = None
 
 
-class PointSaid(Record, frozen=True, kw_only=True):
-    """A point, as a batch holds it."""
+class PointSaid(OfRun, frozen=True, kw_only=True):
+    """A point, by itself or in a batch, which says of which run."""
 
     key: str | None = None
     value: float | None = None
@@ -131,16 +131,6 @@ class UpdateRun(OfRun, frozen=True, kw_only=True):
     status: str | int | None = None
     end_time: int | None = None
     run_name: str | None = None
-
-
-class LogMetric(OfRun, frozen=True, kw_only=True):
-    key: str | None = None
-    value: float | None = None
-    timestamp: int | None = None
-    step: int | None = None
-    model_id: str | None = None
-    dataset_name: str | None = None
-    dataset_digest: str | None = None
 
 
 class LogPair(OfRun, frozen=True, kw_only=True):

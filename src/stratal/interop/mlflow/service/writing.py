@@ -17,7 +17,7 @@ from stratal.interop.mlflow.service.calls import Call, Empty, commands, logs
 from stratal.interop.mlflow.service.errors import invalid, missing, required
 from stratal.interop.mlflow.service.heads import head_of, writable
 from stratal.interop.mlflow.service.names import LONGEST_PARAM, check_key, check_length, ns_of
-from stratal.interop.mlflow.service.records import LogBatch, LogMetric, LogModel, LogPair, PointSaid, TagPair
+from stratal.interop.mlflow.service.records import LogBatch, LogModel, LogPair, PointSaid, TagPair
 from stratal.interop.mlflow.service.seen import End, Identities, Point
 from stratal.interop.mlflow.service.store import runs as rows
 from stratal.interop.mlflow.service.store.runs import MODEL_METRICS, Head
@@ -33,15 +33,10 @@ _MS = 1_000_000
 
 
 @logs
-def log_metric(call: Call, request: LogMetric) -> Empty:
+def log_metric(call: Call, request: PointSaid) -> Empty:
     """Log one point."""
     head = writable(head_of(call, request.run))
-    said = PointSaid(
-        key=request.key, value=request.value, timestamp=request.timestamp, step=request.step, model_id=request.model_id,
-        dataset_name=request.dataset_name, dataset_digest=request.dataset_digest,
-    )  # fmt: skip
-    point = _point(said, "")
-    _log(call, head, [said], [point])
+    _log(call, head, [request], [_point(request, "")])
     return Empty()
 
 
