@@ -9,11 +9,11 @@ import zstandard
 from mlflow_wire import Wire
 
 from stratal.core.ids import new_id, to_bytes
-from stratal.server.asgi import App
 from stratal.server.authenticating import AccessGuard
-from stratal.server.doorway import Doorway
 from stratal.server.ingest import Ingest
 from stratal.server.mlflow.surface import Mlflow
+from stratal.server.serving import Served
+from stratal.server.signing_in import PREFIX as AUTH
 from stratal.server.signing_in import Auth
 from stratal.store.access.accounts import AccessStore
 from stratal.store.journal import Writer, segments
@@ -88,16 +88,14 @@ def segment(tmp_path: Path) -> Segment:
 
 
 class Team:
-    """A server that asks who comes, over a store with people: ada is admin, bob contributes to churn, vera views it, eve may do nothing."""
+    """The whole server, which asks who comes, over people: ada is admin, bob contributes to churn, vera views it, eve may do nothing."""
 
     def __init__(self, store: Store, stage: Stage, url: str) -> None:
         self.store, self.url = store, url
         self.accounts = AccessStore(store)
         self.guard = AccessGuard(store)
-        self.ingest = Ingest(store, guard=self.guard)
-        self.auth = Auth(store, guard=self.guard)
-        self.others: dict[str, App] = {}  # more surfaces, by how their paths begin
-        stage.handler = Doorway(self._surfaces, self.guard)
+        stage.handler = self.served = Served(store, guard=self.guard, names=["Team.example.org"])
+        self.auth: Auth = self.served.surfaces[AUTH]
         self.accounts.add_person(name="ada", is_admin=True)
         for name in ("bob", "vera", "eve"):
             self.accounts.add_person(name=name)
@@ -125,14 +123,8 @@ class Team:
     def close(self) -> None:
         for sender in self._senders:
             sender.http.close()
-        self.ingest.close()
-        self.auth.close()
-        self.guard.close()
-
-    async def _surfaces(self, scope, receive, send) -> None:
-        path = scope["path"]
-        other = next((surface for prefix, surface in self.others.items() if path.startswith(prefix)), self.ingest)
-        await (self.auth if path.startswith("/auth/") else other)(scope, receive, send)
+        self.served.end()
+        self.served.close()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Rights on operations: a row for each, and a request to each that is right but for who sends it, made out of its signature."""
 
+from functools import cache
 from typing import Any
 
 import httpx
@@ -44,6 +45,7 @@ _ROWS: dict[str, dict[str, str]] = {
 ROWS = {f"{room}/{name}": who for room, rows in _ROWS.items() for who, names in rows.items() for name in names.split()}
 
 
+@cache
 def routes() -> dict[str, type[msgspec.Struct]]:
     """The surface's own table: what each operation takes, by path."""
     from stratal.server.calls import arguments_of

@@ -320,7 +320,7 @@ def test_a_blob_that_says_too_little_or_too_much_is_refused(store, team):
     ("GET", "/", 404), ("GET", "/ingest/v1/segments", 404), ("GET", "/ingest/v2/writers/00", 404),
     ("DELETE", f"/ingest/v1/segments/{NAME}", 405),
     ("GET", "/segments/x", 404), ("GET", f"/ingest/v1/segments/{NAME}", 404), ("GET", f"/ingest/v1/segments/{NAME}?since=x", 400),
-    ("OPTIONS", f"/ingest/v1/segments/{NAME}", 405), ("GET", "/health", 200), ("GET", "/ingest/v1/writers/00000000000000aa", 200),
+    ("OPTIONS", f"/ingest/v1/segments/{NAME}", 405), ("GET", "/ingest/v1/writers/00000000000000aa", 200),
 ])  # fmt: skip
 def test_places_and_methods(team, method: str, path: str, status: int):
     assert team.http.request(method, path).status_code == status

@@ -304,7 +304,7 @@ def test_a_reader_whose_token_was_withdrawn_is_sent_away(store, served):
 def asked(store, stage, guarded):
     """The stream behind the guard of tokens and grants: ada is admin, vera views churn, eve may do nothing."""
     handler = Live(store, guard=guarded.guard, limits=QUICK)
-    stage[0].handler = Doorway(handler, guarded.guard)
+    stage[0].handler = Doorway(handler)
     yield f"{stage[1]}{PATH}", handler
     handler.close()
 

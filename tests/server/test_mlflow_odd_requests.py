@@ -6,9 +6,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mlflow_wire import Wire
 
+from stratal.core.errors import StratalError
+from stratal.interop.mlflow.service.calls import Everything, Service, perform
+from stratal.interop.mlflow.service.errors import MlflowError
 from stratal.server.mlflow.surface import Mlflow
-from stratal.server.mlflow.table import ROUTES
+from stratal.server.mlflow.table import LOGGED, MODELS, ROUTES, find
 from stratal.server.serving import listening
+from stratal.tracking.runs import run
 
 NAMES = sorted({field.encode_name for route in ROUTES for field in msgspec.structs.fields(route.request)})
 RUN = "run of the test"
@@ -89,3 +93,47 @@ def _encodable(value: object) -> object:
     if isinstance(value, list):
         return [_encodable(item) for item in value]
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+@pytest.fixture
+def models(store):
+    """A service with the model "churn" of two versions, and a logged model."""
+    service = Service(store)
+    with run("e", store=store) as logged:
+        logged.save_bytes("model/MLmodel", b"flavors: {}")
+
+    def ask(verb: str, path: str, **fields):
+        route = find(verb, f"2.0/mlflow/{path}").route
+        return perform(service, route.function, route.request(**fields), rights=Everything(), needs=route.needs, on=route.on)
+
+    ask("POST", "registered-models/create", name="churn")
+    for _ in range(2):
+        ask("POST", "model-versions/create", name="churn", source=f"runs:/{logged.id}/model")
+    experiment = ask("GET", "experiments/get-by-name", experiment_name="e").experiment.experiment_id
+    ask("POST", "logged-models", experiment_id=experiment, name="m")
+    return service
+
+
+ODD = (
+    "churn", "1", "latest", "Production", "models:/churn/1", "models:/m-" + "0" * 32, "runs:/x/y", "mlflow-artifacts:/0/../x", "-1",
+    "9" * 40, "name = 'churn'", "name LIKE '%'", "tags.`a` = 'b' AND", "version_number > 1e400", "(((", "metrics.a >= 1", "name DESC",
+)  # fmt: skip
+MODEL_TEXTS = st.one_of(st.text(max_size=12), st.sampled_from(ODD))
+MODEL_VALUES = st.one_of(st.none(), MODEL_TEXTS, st.integers(-(2**63), 2**63 - 1), st.booleans(), st.lists(MODEL_TEXTS, max_size=3))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_nothing_that_is_asked_of_models_is_a_failure_of_ours(models, data):
+    route = data.draw(st.sampled_from([*MODELS, *LOGGED]))
+    fields = {name: data.draw(MODEL_VALUES, label=name) for name in route.request.__struct_fields__ if data.draw(st.booleans())}
+    try:
+        request = msgspec.convert(fields, route.request, strict=False)
+    except msgspec.ValidationError:
+        return
+    try:
+        perform(models, route.function, request, rights=Everything(), needs=route.needs, on=route.on)
+    except MlflowError as error:
+        assert error.code != "INTERNAL_ERROR"
+    except StratalError as error:
+        assert not error.retryable, "a client would repeat it for minutes"

@@ -10,7 +10,6 @@ from stratal.core.errors import Misuse, StoreDown
 from stratal.core.settings import Oidc, load_oidc, load_settings
 from stratal.server.openid import Provider
 from stratal.server.serving import listening
-from stratal.server.signing_in import Auth
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +33,7 @@ def provider(listening_provider, guarded) -> IdentityProvider:
     stage.provider = IdentityProvider()
     stage.provider.url = url
     stage.provider.redirects = {f"{guarded.url}/auth/oidc/callback"}
-    guarded.auth.close()
-    guarded.auth = Auth(guarded.store, guard=guarded.guard, provider=Provider(Oidc(issuer=url, client_id=CLIENT, client_secret=SECRET)))
+    guarded.auth._provider = Provider(Oidc(issuer=url, client_id=CLIENT, client_secret=SECRET))
     return stage.provider
 
 

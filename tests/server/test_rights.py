@@ -1,10 +1,8 @@
-"""The table of rights: every route of the server, and who may use it. A route without a row fails, and so does a row without a route.
+"""The table of rights: every route of the whole server, and who may use it. A route without a row fails, and so does a row without a route.
 
 Surfaces say their routes in tables of their own; here stands what is promised of them. Excludes what a route then does.
 """
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 
@@ -14,11 +12,15 @@ import rights_of_mlflow
 import rights_of_operations
 import zstandard
 
-from stratal.server.ingest import Ingest
+from stratal.server.live import PATH as EVENTS
+from stratal.server.mlflow.surface import Mlflow
+from stratal.server.serving import Served
 from stratal.server.signing_in import PREFIX as AUTH
-from stratal.server.signing_in import Auth
+from stratal.server.transfers import PREFIX as TRANSFERS
 from stratal.store.shipments import PREFIX as INGEST
 from stratal.store.shipments import digest_of_shipment
+from stratal.store.wire import BLOBS
+from stratal.store.wire import PREFIX as API
 
 GOOD = "correct horse battery"
 NOWHERE = "0" * 16
@@ -39,46 +41,58 @@ MAY = {
     "chief": ROLES[4:],
 }
 
-# By surface: method and path, who may.
+# By surface: method and path, who may. `([^/]+)` and the like are what surfaces look for.
 ROWS = {
     "ingest": {
-        "GET /writers/([^/]+)": "sender",
-        "POST /beat": "sender",
-        "GET /segments/([^/]+)": "sender",
-        "PUT /segments/([^/]+)": "contributor",
-        "POST /segments/([^/]+)/seal": "sender",
-        "HEAD /blobs/([^/]+)": "sender",
-        "PUT /blobs/([^/]+)": "sender",
-        "GET /health": "everybody",
+        f"GET {INGEST}/writers/([^/]+)": "sender",
+        f"POST {INGEST}/beat": "sender",
+        f"GET {INGEST}/segments/([^/]+)": "sender",
+        f"PUT {INGEST}/segments/([^/]+)": "contributor",
+        f"POST {INGEST}/segments/([^/]+)/seal": "sender",
+        f"HEAD {INGEST}/blobs/([^/]+)": "sender",
+        f"PUT {INGEST}/blobs/([^/]+)": "sender",
     },
+    "files": {
+        f"GET {BLOBS}/([^/]+)": "anybody",  # what may not be seen is not there
+        f"HEAD {BLOBS}/([^/]+)": "anybody",
+        f"POST {TRANSFERS}": "sender",
+        f"GET {TRANSFERS}/([^/]+)": "sender",
+        f"POST {TRANSFERS}/([^/]+)/finish": "sender",
+    },
+    "events": {f"GET {EVENTS}/?": "anybody"},  # each is told of what they may view
     "auth": {
-        "POST /login": "everybody",
-        "POST /logout": "anybody",
-        "GET /me": "anybody",
-        "GET /oidc/login": "everybody",
-        "GET /oidc/callback": "everybody",
+        f"POST {AUTH}/login": "everybody",
+        f"POST {AUTH}/logout": "anybody",
+        f"GET {AUTH}/me": "anybody",
+        f"GET {AUTH}/oidc/login": "everybody",
+        f"GET {AUTH}/oidc/callback": "everybody",
     },
+    "own": {
+        f"GET {API}/openapi.json": "anybody",
+        "GET /health": "everybody",
+        "GET /ready": "everybody",
+        "GET /metrics": "chief",
+        # Says which methods a path has, as the documentation does.
+        **{f"OPTIONS {path}": "everybody" for path in ("/health", "/ready", "/metrics", f"{API}/openapi.json")},
+        f"OPTIONS {API}/{{room:str}}/{{operation:str}}": "everybody",
+    },
+    "operations": {f"POST {API}/{path}": who for path, who in rights_of_operations.ROWS.items()},
+    "mlflow": {"GET /version": "anybody", **rights_of_mlflow.ROWS},
 }
 
 
-def routes_of_ingest(store) -> set[str]:
-    ingest = Ingest(store)
-    ingest.close()
-    return {name.replace(INGEST, "") for name in ingest.routes.names} | {"GET /health"}
+def routes_of(served: Served) -> set[str]:
+    """Every route of a whole server, as its own tables say. A surface without one fails here."""
+    ours = {name for surface in served.surfaces.values() if not isinstance(surface, Mlflow) for name in surface.routes.names}
+    rest = {f"{method} {route.path}" for route in served._inner._rest.routes for method in route.methods}
+    operations = {f"POST {API}/{path}" for path in rights_of_operations.routes()}
+    return ours | rest - {f"POST {API}/{{room:str}}/{{operation:str}}"} | operations | {"GET /version", *rights_of_mlflow.routes()}
 
 
-def routes_of_auth(store) -> set[str]:
-    auth = Auth(store)
-    auth.close()
-    return {name.replace(AUTH, "") for name in auth.routes.names}
-
-
-ROUTES: dict[str, Callable[..., set[str]]] = {"ingest": routes_of_ingest, "auth": routes_of_auth}
-
-
-@pytest.mark.parametrize("surface", ROUTES)
-def test_every_route_has_a_row_and_every_row_a_route(surface, store):
-    assert set(ROWS[surface]) == ROUTES[surface](store)
+def test_every_route_has_a_row_and_every_row_a_route(guarded):
+    rows = [route for part in ROWS.values() for route in part]
+    assert set(rows) == routes_of(guarded.served)
+    assert len(set(rows)) == len(rows)
 
 
 @pytest.fixture
@@ -96,161 +110,84 @@ def crowd(guarded) -> Iterator[dict[str, httpx.Client]]:
     yield {name: (guarded.sender() if name == "nobody" else guarded.having_token(name)).http for name in PEOPLE}
 
 
-@pytest.fixture
-def ask(guarded, segment_of) -> Callable[[str, str, httpx.Client], httpx.Response]:
-    """Make a request that is right but for who sends it."""
+# Makes a request that is right but for who sends it, and gives its status.
+Ask = Callable[[str, httpx.Client], int]
 
-    def shipment(http: httpx.Client, path: str) -> httpx.Response:
+
+@pytest.fixture
+def ask(crowd, segment_of) -> dict[str, Ask]:
+    """By surface."""
+    ids: list[str] = []  # of runs of `team` that were sent
+    scene: list[rights_of_mlflow.Scene] = []
+
+    def ship(path: str, http: httpx.Client) -> httpx.Response:
         segment = segment_of("team")
         digest = digest_of_shipment(segment.name, 0, "", "", segment.data)
         head = {"stratal-offset": "0", "stratal-size": str(len(segment.data)), "stratal-damage": "", "stratal-digest": digest}
         body = zstandard.compress(segment.data)
+        ids.append(segment.id)
         return http.put(path.replace("([^/]+)", segment.name), content=body, headers={**head, "content-encoding": "zstd"})
 
-    def blob(http: httpx.Client, path: str) -> httpx.Response:
-        data = b"a blob"
-        place = path.replace("([^/]+)", sha256(data).hexdigest())
-        return http.put(place, content=data, headers={"stratal-offset": "0", "stratal-size": str(len(data))})
+    def send_blob(path: str, http: httpx.Client) -> httpx.Response:
+        place = path.replace("([^/]+)", sha256(b"a blob").hexdigest())
+        return http.put(place, content=b"a blob", headers={"stratal-offset": "0", "stratal-size": "6"})
 
+    special = {f"PUT {INGEST}/segments/([^/]+)": ship, f"PUT {INGEST}/blobs/([^/]+)": send_blob}
     json: dict[str, object] = {
         f"{INGEST}/beat": {"writers": []},
         f"{INGEST}/segments/([^/]+)/seal": {"offset": 0, "torn": 0},
         f"{AUTH}/login": {"name": "chief", "password": GOOD},
         f"{AUTH}/logout": {},
+        TRANSFERS: {"digest": "0" * 64, "size_bytes": 1},
     }
-    special = {f"PUT {INGEST}/segments/([^/]+)": shipment, f"PUT {INGEST}/blobs/([^/]+)": blob}
 
-    def ask(method: str, path: str, http: httpx.Client) -> httpx.Response:
-        if f"{method} {path}" in special:
-            return special[f"{method} {path}"](http, path)
+    def by_hand(route: str, http: httpx.Client) -> int:
+        method, _, path = route.partition(" ")
+        if route in special:
+            return special[route](path, http).status_code
         name = "0" * 64 if "/blobs/" in path else f"{NOWHERE}-000000.log" if "/segments/" in path else NOWHERE
-        return http.request(method, path.replace("([^/]+)", name), json=json.get(path))
+        place = path.replace("([^/]+)", name).replace("/?", "").replace("{room:str}/{operation:str}", "registry/models")
+        with http.stream(method, place, json=json.get(path)) as answer:
+            return answer.status_code
 
-    return ask
+    def of_operation(route: str, http: httpx.Client) -> int:
+        if not ids:
+            assert ship(f"{INGEST}/segments/([^/]+)", crowd["chief"]).status_code == 200
+        path = route.removeprefix(f"POST {API}/")
+        return rights_of_operations.ask(path, rights_of_operations.routes()[path], ids[0], http).status_code
 
+    def of_mlflow(route: str, http: httpx.Client) -> int:
+        if route == "GET /version":
+            return by_hand(route, http)
+        if not scene:
+            scene.append(rights_of_mlflow.Scene(crowd["chief"]))
+        return scene[0].ask(route, http).status_code
 
-def place_of(surface: str, path: str) -> str:
-    if path == "/health":
-        return path
-    return {"ingest": INGEST, "auth": AUTH}[surface] + path
-
-
-@pytest.mark.parametrize(("surface", "route"), [(surface, route) for surface, rows in ROWS.items() for route in rows])
-def test_a_route_lets_in_who_its_row_says_and_nobody_else(surface, route, crowd, ask):
-    method, _, path = route.partition(" ")
-    got = {}
-    for name in PEOPLE:
-        answer = ask(method, place_of(surface, path), crowd[name])
-        assert answer.status_code < 500, (name, answer.text)
-        got[name] = {401: "who are you", 403: "refused"}.get(answer.status_code, "let in")
-    may = MAY[ROWS[surface][route]]
-    expected = {name: "let in" if name in may else "who are you" if name == "nobody" else "refused" for name in PEOPLE}
-    assert got == expected
+    return {**dict.fromkeys(ROWS, by_hand), "operations": of_operation, "mlflow": of_mlflow}
 
 
-def test_whoever_is_locked_out_is_let_in_nowhere(guarded, crowd, ask):
+@pytest.mark.parametrize("surface", ROWS)
+def test_a_route_lets_in_who_its_row_says_and_nobody_else(surface, crowd, ask):
+    wrong = {}
+    for route in sorted(ROWS[surface], key=_late):
+        got = {}
+        for name in PEOPLE:
+            status = ask[surface](route, crowd[name])
+            assert status < 500 or status == 501, (route, name)
+            got[name] = {401: "who are you", 403: "refused"}.get(status, "let in")
+        may = MAY[ROWS[surface][route]]
+        expected = {name: "let in" if name in may else "who are you" if name == "nobody" else "refused" for name in PEOPLE}
+        if got != expected:
+            wrong[route] = got
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("surface", ROWS)
+def test_whoever_is_locked_out_is_let_in_nowhere(surface, guarded, crowd, ask):
+    ask[surface](next(iter(ROWS[surface])), crowd["chief"])
     guarded.accounts.disable(name="admin")
-    for surface, rows in ROWS.items():
-        for route, who in rows.items():
-            method, _, path = route.partition(" ")
-            status = ask(method, place_of(surface, path), crowd["admin"]).status_code
-            assert (status == 401) == (who != "everybody"), route
-
-
-# MLflow's wire has a table of routes of its own; its rows stand beside these, since they are many.
-HAS_MLFLOW = importlib.util.find_spec("stratal.server.mlflow") is not None
-
-
-@pytest.mark.skipif(not HAS_MLFLOW, reason="this server does not speak MLflow's protocol")
-class TestMlflow:
-    @pytest.fixture
-    def scene(self, guarded, crowd) -> Iterator[rights_of_mlflow.Scene]:
-        surface = importlib.import_module("stratal.server.mlflow.surface").Mlflow(guarded.store, guard=guarded.guard)
-        guarded.others["/api/"] = guarded.others["/get-artifact"] = guarded.others["/model-versions/"] = surface
-        yield rights_of_mlflow.Scene(crowd["chief"])
-        surface.close()
-
-    def test_every_route_has_a_row(self):
-        assert set(rights_of_mlflow.routes()) <= set(rights_of_mlflow.ROWS)
-
-    def test_each_route_lets_in_who_its_row_says_and_nobody_else(self, crowd, scene):
-        wrong = {}
-        for route in sorted(rights_of_mlflow.routes(), key=_late):
-            may, got = MAY[rights_of_mlflow.ROWS[route]], []
-            for name in PEOPLE:
-                status = scene.ask(route, crowd[name]).status_code
-                assert status < 500 or status == 501, (route, name)
-                got += [name] if status not in (401, 403) else []
-                assert name != "nobody" or status == 401, route
-            if tuple(got) != tuple(may):
-                wrong[route] = {"let in": got, "may": may}
-        assert wrong == {}
-
-
-@pytest.mark.skipif(importlib.util.find_spec("stratal.server.live") is None, reason="this server streams no events")
-def test_events_are_streamed_to_anybody_who_says_who_they_are(guarded, crowd):
-    surface = importlib.import_module("stratal.server.live")
-    guarded.others[surface.PATH] = streaming = surface.Live(guarded.store, guard=guarded.guard)
-    let_in = []
-    for name, http in crowd.items():
-        with http.stream("GET", surface.PATH) as answer:
-            let_in += [name] if answer.status_code == 200 else []
-            assert answer.status_code in (200, 401)
-    streaming.end()
-    streaming.close()
-    assert tuple(let_in) == MAY["anybody"]
-
-
-HAS_OPERATIONS = importlib.util.find_spec("stratal.server.rooms") is not None
-
-
-@pytest.mark.skipif(not HAS_OPERATIONS, reason="this server serves no operations")
-class TestOperations:
-    OWN = {
-        "GET /api/v1/openapi.json": "anybody",
-        "GET /ready": "everybody",
-        "GET /metrics": "chief",
-        f"GET /api/v1/blobs/{'0' * 64}": "anybody",  # what may not be seen is not there
-    }
-
-    @pytest.fixture
-    def team_run(self, guarded, crowd, segment_of) -> Iterator[str]:
-        """The id of a run of the experiment that the roles are held on, in a server with all of its surfaces."""
-        segment = segment_of("team")
-        digest = digest_of_shipment(segment.name, 0, "", "", segment.data)
-        head = {"stratal-offset": "0", "stratal-size": str(len(segment.data)), "stratal-damage": "", "stratal-digest": digest}
-        sent = crowd["chief"].put(
-            f"{INGEST}/segments/{segment.name}",
-            content=zstandard.compress(segment.data),
-            headers={**head, "content-encoding": "zstd"},
-        )
-        assert sent.status_code == 200
-        whole = importlib.import_module("stratal.server.app").Application(guarded.store, guard=guarded.guard)
-        guarded.others["/"] = whole
-        yield segment.id
-        whole.end()
-        whole.close()
-
-    def test_every_operation_has_a_row(self):
-        assert set(rights_of_operations.routes()) <= set(rights_of_operations.ROWS)
-
-    def test_each_operation_lets_in_who_its_row_says_and_nobody_else(self, crowd, team_run):
-        wrong = {}
-        for path, takes in rights_of_operations.routes().items():
-            may, got = MAY[rights_of_operations.ROWS[path]], []
-            for name in PEOPLE:
-                status = rights_of_operations.ask(path, takes, team_run, crowd[name]).status_code
-                assert status not in (400, 500), (path, name)
-                got += [name] if status not in (401, 403) else []
-            if tuple(got) != tuple(may):
-                wrong[path] = {"let in": got, "may": may}
-        assert wrong == {}
-
-    def test_what_the_server_says_of_itself_is_for_whom_its_row_says(self, crowd, team_run):
-        for route, who in self.OWN.items():
-            method, _, path = route.partition(" ")
-            got = [name for name in PEOPLE if crowd[name].request(method, path).status_code not in (401, 403)]
-            assert tuple(got) == MAY[who], route
+    for route, who in ROWS[surface].items():
+        assert (ask[surface](route, crowd["admin"]) == 401) == (who != "everybody"), route
 
 
 def _late(route: str) -> tuple[bool, bool, str]:

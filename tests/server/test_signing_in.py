@@ -91,8 +91,8 @@ def test_changes_need_the_token_of_the_session_and_a_page_of_ours(browsers):
     assert browser.beat(**{"x-stratal-csrf": ""}) == 401
     assert browser.beat(**{"x-stratal-csrf": other.csrf}) == 401
     assert browser.beat(**{"x-stratal-csrf": b"\xe9"}) == 401
-    assert browser.beat(origin="https://evil.example") == 401
-    assert browser.beat(origin="null") == 401
+    assert browser.beat(origin="https://evil.example") == 403
+    assert browser.beat(origin="null") == 403
     assert browser.beat(**{"sec-fetch-site": "cross-site"}) == 401
     assert browser.beat(origin=str(browser.http.base_url)) == 204
 

@@ -64,10 +64,10 @@ class Application:
         _ = store.database  # what is wrong with the store is said before anybody connects
         self._pool, self._metrics = Pool(), Metrics()
         made = [(prefixes, make(store, self._guard)) for prefixes, make in surfaces.items()]
-        self._surfaces = {prefix: surface for prefixes, surface in made for prefix in prefixes}
-        self._prefixes = sorted(self._surfaces, key=len, reverse=True)
+        self.surfaces = {prefix: surface for prefixes, surface in made for prefix in prefixes}
+        self._prefixes = sorted(self.surfaces, key=len, reverse=True)
         self._rest = api(store, self._guard, self._pool, [self._health(), self._ready(), self._page_of_metrics()])
-        self._edge = Edge(self._dispatch, self._metrics, self._name_of, hosts=hosts, origins=origins)
+        self._edge = Edge(self._dispatch, self._metrics, self._name_of, self._guard.turned_away, hosts=hosts, origins=origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, as ASGI 3 says."""
@@ -79,20 +79,20 @@ class Application:
 
     def end(self) -> None:
         """End what would never end by itself: streams. For the event loop, when the server stops."""
-        for surface in set(self._surfaces.values()):
+        for surface in set(self.surfaces.values()):
             if isinstance(surface, Live):
                 surface.end()
 
     def close(self) -> None:
         """Wait for what is under way, and take nothing more."""
-        for surface in set(self._surfaces.values()):
+        for surface in set(self.surfaces.values()):
             surface.close()
         self._pool.close()
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         prefix = self._prefix_of(str(scope["path"]))
         if prefix:
-            return await self._surfaces[prefix](scope, receive, send)
+            return await self.surfaces[prefix](scope, receive, send)
         return await self._rest(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names of the same types
 
     def _prefix_of(self, path: str) -> str:

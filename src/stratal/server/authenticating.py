@@ -143,6 +143,10 @@ class AccessGuard:
         if not rows.is_granted(tx, on):
             rows.add_grant(tx, admitted.name, Role.ADMIN.name.lower(), on, given_by=admitted.name)
 
+    def turned_away(self, why: str) -> None:
+        """Note a refusal of nobody."""
+        self.notices.refused("", why, "")
+
     def forget(self) -> None:
         """Look everybody up anew."""
         self._known.clear()

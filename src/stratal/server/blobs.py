@@ -5,6 +5,7 @@ What is not there and what may not be seen is the same answer. Bytes go out as a
 
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ from stratal.core.errors import Forbidden, Misuse, NotFound
 from stratal.core.people import EVERYTHING, Identity, Role
 from stratal.server.asgi import Answer, Failed, Request, Send, refusal
 from stratal.server.guards import Guard
-from stratal.server.surfaces import Surface
+from stratal.server.surfaces import Routes, Surface
 from stratal.store.blobs import Digest, is_digest
 from stratal.store.database import Transaction
 from stratal.store.names import find_run
@@ -21,6 +22,8 @@ from stratal.store.uses import holders_of
 from stratal.store.wire import BLOBS
 
 log = logging.getLogger(__name__)
+
+Handler = Callable[[Request, Identity, str, Send], Awaitable[None]]
 
 _PIECE = 1 << 20
 # Reads that go out at once, each with a connection and a file; and threads that read a piece at a time.
@@ -42,15 +45,16 @@ class BlobReads(Surface):
 
     def __init__(self, store: Store, *, guard: Guard | None = None) -> None:
         super().__init__(store, guard, name="blobs", threads=THREADS, most_requests=MOST_READS)
+        self.routes = Routes[Handler](
+            BLOBS, ("GET", r"/([^/]+)", self._serve), ("HEAD", r"/([^/]+)", self._serve), hint="blobs are sent to /ingest/v1/blobs"
+        )
 
     async def handle(self, request: Request, send: Send) -> None:
         """Send a blob."""
-        if request.method not in ("GET", "HEAD"):
-            raise refusal(405, "method", f"{request.method} is not possible here", "blobs are sent to /ingest/v1/blobs")
-        await self._serve(request, await self.enter(request), send)
+        handler, match = self.routes.find(request)
+        await handler(request, await self.enter(request), match[1], send)
 
-    async def _serve(self, request: Request, sender: Identity, send: Send) -> None:
-        digest = request.path.removeprefix(f"{BLOBS}/")
+    async def _serve(self, request: Request, sender: Identity, digest: str, send: Send) -> None:
         file, size = await self.in_thread(partial(self._open, digest, sender))
         with file:
             start, stop = _range_of(request.headers.get("range", ""), size)

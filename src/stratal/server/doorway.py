@@ -1,6 +1,6 @@
 """The doorway: what stands before everything of a server that asks who comes.
 
-It notes from where, lets no secret in by a URL, and answers to no name but its own: else a page elsewhere could give its own name this
+It notes from where, and answers to no name but its own: else a page elsewhere could give its own name this
 server's address (DNS rebinding), and ask it from a browser that reaches it.
 """
 
@@ -11,16 +11,14 @@ from collections.abc import Iterable
 from functools import cache
 
 from stratal.server.asgi import App, Message, Receive, Scope, Send, refusal, send_answer
-from stratal.server.authenticating import AccessGuard
 from stratal.server.peers import note_peer
-from stratal.store.access.secrets import holds_secret
 
 
 class Doorway:
     """Passes requests on to `inner`. names: those of this server, beside addresses, localhost and the machine's own name."""
 
-    def __init__(self, inner: App, guard: AccessGuard, *, names: Iterable[str] = ()) -> None:
-        self._inner, self._guard = inner, guard
+    def __init__(self, inner: App, *, names: Iterable[str] = ()) -> None:
+        self._inner = inner
         self._names = frozenset(name.lower().rstrip(".") for name in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,14 +29,6 @@ class Doorway:
         host = _host(scope)
         if not is_own_name(host, self._names):
             refused = refusal(403, "host", f"{host[:80]!r} is no name of this server", "if it is one, say so: stratal server --name NAME")
-            return await send_answer(refused.answer, send)
-        path = str(scope["path"])
-        if holds_secret(f"{path}?{bytes(scope.get('query_string') or b'').decode('latin-1')}"):  # type: ignore[call-overload]  # ASGI says bytes
-            self._guard.notices.refused("", "token in a URL", "")
-            refused = refusal(
-                400, "secret-in-url", "this address holds a token, and addresses are kept in logs and histories: it is no secret any more",
-                "revoke it (stratal token revoke ID), make another one, and send that in the header authorization",
-            )  # fmt: skip
             return await send_answer(refused.answer, send)
         return await self._inner(scope, receive, _with_challenge(send))
 

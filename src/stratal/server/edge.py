@@ -13,30 +13,30 @@ from urllib.parse import urlsplit
 
 from stratal.server.asgi import App, Failed, Message, Receive, Scope, Send, refusal, send_answer
 from stratal.server.metrics import Metrics
+from stratal.store.access.secrets import holds_secret, without_secrets
 
 log = logging.getLogger("stratal.server.requests")
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# What would stay in histories and logs of others: it belongs in a header.
-_SECRET = re.compile(r"(?i)(?:^|[&;])(?:access_token|token|api_key|apikey|password|authorization)=")
 _LOOPBACK = re.compile(r"localhost|\[::1\]|127(?:\.[0-9]{1,3}){3}")
 _SAFE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"DENY"))
 
 
 class Edge:
-    """Passes requests on to `inner`. surface_of: the name under which a path is counted; hosts: allowed names besides loopback;
-    None: what stands before has looked."""
+    """Passes requests on to `inner`. surface_of: the name under which a path is counted; turned_away: is told why, for the guard's log;
+    hosts: allowed names besides loopback; None: what stands before has looked."""
 
     def __init__(
         self,
         inner: App,
         metrics: Metrics,
         surface_of: Callable[[str], str],
+        turned_away: Callable[[str], None],
         *,
         hosts: Iterable[str] | None = (),
         origins: Iterable[str] = (),
     ) -> None:
-        self._inner, self._metrics, self._surface_of = inner, metrics, surface_of
+        self._inner, self._metrics, self._surface_of, self._turned_away = inner, metrics, surface_of, turned_away
         self._hosts = None if hosts is None else {host.lower() for host in hosts}
         self._origins = {origin.lower().rstrip("/") for origin in origins}
 
@@ -58,7 +58,7 @@ class Edge:
 
         self._metrics.open += 1
         try:
-            self._check(headers, bytes(scope.get("query_string") or b"").decode("latin-1"))  # type: ignore[call-overload]  # ASGI says bytes
+            self._check(headers, f"{path}?{bytes(scope.get('query_string') or b'').decode('latin-1')}")  # type: ignore[call-overload]  # ASGI says bytes
             await self._inner(scope, receive, send_on)
         except Failed as failed:
             await send_answer(failed.answer, send_on)
@@ -68,7 +68,7 @@ class Edge:
             self._metrics.count(surface, status, seconds)
             log.info("%s", _line(scope, id, surface, status, seconds))
 
-    def _check(self, headers: dict[str, str], query: str) -> None:
+    def _check(self, headers: dict[str, str], address: str) -> None:
         host = headers.get("host", "").lower()
         name = re.sub(r":[0-9]+$", "", host)
         if self._hosts is not None and not _LOOPBACK.fullmatch(name) and not self._hosts & {name, host}:
@@ -76,8 +76,12 @@ class Edge:
         origin = headers.get("origin", "").lower()
         if origin and origin not in self._origins and urlsplit_host(origin) != host:
             raise refusal(403, "origin", f"pages of {origin[:80]!r} may not call this server")
-        if _SECRET.search(query):
-            raise refusal(400, "secret-in-url", "secrets do not belong into a URL, where logs keep them", "send it in a header")
+        if holds_secret(address):
+            self._turned_away("secret in a URL")
+            raise refusal(
+                400, "secret-in-url", "this address holds a secret, and addresses are kept in logs and histories: it is none any more",
+                "if it is a token, revoke it (stratal token revoke ID), make another one, and send that in the header authorization",
+            )  # fmt: skip
 
 
 def urlsplit_host(origin: str) -> str:
@@ -100,10 +104,10 @@ def _with_safe(held: object, id: str) -> list[tuple[bytes, bytes]]:
 
 
 def _line(scope: Scope, id: str, surface: str, status: int, seconds: float) -> str:
-    """One JSON object: no query, no header, no body, so that no secret is in it."""
+    """One JSON object: no query, no header, no body, and no token that somebody put into the path, so that no secret is in it."""
     state = scope.get("state")
     said = {
-        "request": id, "surface": surface, "method": str(scope["method"])[:16], "path": str(scope["path"])[:200], "status": status,
-        "ms": round(1000 * seconds, 2), "sender": state.get("sender") if isinstance(state, dict) else None,
+        "request": id, "surface": surface, "method": str(scope["method"])[:16], "path": without_secrets(str(scope["path"]))[:200],
+        "status": status, "ms": round(1000 * seconds, 2), "sender": state.get("sender") if isinstance(state, dict) else None,
     }  # fmt: skip
     return json.dumps(said, ensure_ascii=True)

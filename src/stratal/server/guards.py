@@ -53,6 +53,10 @@ class Guard(Protocol):
         """Note that the sender, who was checked, has made an experiment or a model in this write transaction."""
         ...
 
+    def turned_away(self, why: str) -> None:
+        """Note that a request was refused before anybody was asked who they are. On the event loop."""
+        ...
+
 
 class OpenGuard:
     """For loopback only: a sender is who it says it is, and may do everything. Hosts of other names are refused,
@@ -81,6 +85,9 @@ class OpenGuard:
 
     def created(self, tx: Transaction, sender: Identity, on: str) -> None:
         """Need no note: everybody may do everything."""
+
+    def turned_away(self, why: str) -> None:
+        """Keep no note: there is nobody to read it."""
 
 
 def is_this_machine(host: str) -> bool:

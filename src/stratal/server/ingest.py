@@ -32,7 +32,6 @@ from stratal.store.shipments import (
     PREFIX,
     SIZE,
     USER,
-    VERSION,
     Accepted,
     Beat,
     Seal,
@@ -42,7 +41,6 @@ from stratal.store.shipments import (
     read_ranges,
 )
 from stratal.store.store import Store
-from stratal.version import __version__
 
 # What a body may make a decompressor allocate: the window of zstd's level 19 and below.
 _WINDOW = 8 << 20
@@ -91,8 +89,6 @@ class Ingest(Surface):
 
     async def handle(self, request: Request, _send: Send) -> Answer:
         """Give the answer."""
-        if request.path == "/health":
-            return json_answer(200, {"status": "ok", "version": __version__, "protocol": VERSION})
         handler, match = self.routes.find(request)
         return await handler(request, await self.enter(request), match)
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
@@ -27,7 +27,7 @@ from stratal.core.people import EVERYTHING, Identity, Role
 from stratal.core.records import Record
 from stratal.server.asgi import Message, Request, Send, refusal
 from stratal.server.guards import Guard
-from stratal.server.surfaces import Surface
+from stratal.server.surfaces import Routes, Surface
 from stratal.store.database import Transaction
 from stratal.store.events import Told, events_since, latest_seq, oldest_seq, told, wait
 from stratal.store.settling import SYSTEM
@@ -43,6 +43,8 @@ _HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # a proxy that collects an answer before it passes it on would show nothing
 )
+Handler = Callable[[Request, Identity, Send], Awaitable[None]]
+
 # Seconds of events that make one batch where there are many.
 _BATCH_S = 0.03
 # Bytes that are handed to a connection in one piece.
@@ -167,6 +169,7 @@ class Live(Surface):
         super().__init__(store, guard, name="live", threads=1)  # the one reader of the database
         self._limits = limits or LiveLimits()
         self._waiter = self.pool("live-wait", 1)
+        self.routes = Routes[Handler](PATH, ("GET", "/?", self._follow_from), hint=f"follow events with GET {PATH}")
         self._window = Window(self._limits.window)
         self._readers: set[_Reader] = set()
         self._places = Counter[str]()  # connections by person
@@ -182,7 +185,10 @@ class Live(Surface):
 
     async def handle(self, request: Request, send: Send) -> None:
         """Send events until the reader leaves."""
-        sender = await self.enter(request)
+        handler, _ = self.routes.find(request)
+        await handler(request, await self.enter(request), send)
+
+    async def _follow_from(self, request: Request, sender: Identity, send: Send) -> None:
         since, wish = _read(request, self._limits.filters)
         with self._place(sender):
             reader, newest = await self._begin(sender, since, wish)
@@ -353,10 +359,6 @@ class Live(Surface):
 
 def _read(request: Request, most: int) -> tuple[int | None, Wish]:
     """Read where a reader goes on, and what it wants. Raises Failed."""
-    if request.path.rstrip("/") != PATH:
-        raise refusal(404, "not-found", f"there is nothing at {request.path[:100]}", f"events are at {PATH}")
-    if request.method != "GET":
-        raise refusal(405, "method", f"{request.method[:20]} is not possible at {PATH}", "follow events with GET")
     try:
         asked = parse_qsl(request.query, keep_blank_values=True, errors="strict", max_num_fields=most)
     except ValueError:

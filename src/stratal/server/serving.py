@@ -5,7 +5,7 @@ import ipaddress
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from stratal.server.ingest import Ingest, Limits
 from stratal.server.openid import Provider
 from stratal.server.signing_in import PREFIX as AUTH
 from stratal.server.signing_in import Auth
+from stratal.server.surfaces import Surface
 from stratal.store.shipments import PREFIX as INGEST
 from stratal.store.store import Store
 from stratal.webhooks.delivering import delivering
@@ -112,26 +113,30 @@ class Served:
         surfaces = {
             **SURFACES,
             (INGEST,): lambda store, guard: Ingest(store, guard=guard, limits=limits),
-            (AUTH,): lambda store, _: Auth(
-                store, guard=guard if isinstance(guard, AccessGuard) else None, provider=Provider(oidc) if oidc is not None else None
-            ),
+            (AUTH,): lambda store, guard: Auth(store, guard=guard, provider=Provider(oidc) if oidc is not None else None),
         }
         # With a doorway, that says which names are the server's own.
         self._inner = Application(store, guard=guard, surfaces=surfaces, hosts=None if isinstance(guard, AccessGuard) else ())
         self._guard = guard
-        self._app: App = Doorway(self._inner, guard, names=names) if isinstance(guard, AccessGuard) else self._inner
+        self._app: App = Doorway(self._inner, names=names) if isinstance(guard, AccessGuard) else self._inner
+
+    @property
+    def surfaces(self) -> Mapping[str, Surface]:
+        """What is served, by prefix, beside the application's own paths."""
+        return self._inner.surfaces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve, as ASGI 3 says."""
         if scope["type"] == "lifespan":
-            return await live(receive, send, self._close)
+            return await live(receive, send, self.close)
         return await self._app(scope, receive, send)
 
     def end(self) -> None:
         """End what would never end by itself."""
         self._inner.end()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Wait for what is under way, and take nothing more."""
         self._inner.close()
         if isinstance(self._guard, AccessGuard):
             self._guard.close()

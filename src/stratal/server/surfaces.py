@@ -50,7 +50,7 @@ class Routes(Generic[H]):
                 if method == request.method and (match := pattern.fullmatch(place)) is not None:
                     return handler, match
             if any(pattern.fullmatch(place) for _, pattern, _ in self._rows):
-                raise refusal(405, "method", f"{request.method} is not possible at {path[:100]}")
+                raise refusal(405, "method", f"{request.method[:20]} is not possible at {path[:100]}", self._hint)
         raise refusal(404, "not-found", f"there is nothing at {path[:100]}", self._hint)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TOKEN, SESSION = "stratal_", "strses_"
 SHORTEST, LONGEST = 10, 1000
 _SECRET = re.compile(rf"(?:{TOKEN}|{SESSION})[A-Za-z0-9_-]{{43}}")
+# A parameter of an address that says of itself that it is one.
+_NAMED = re.compile(r"(?i)[?&;](?:access_token|token|api_key|apikey|password|authorization)=")
 
 
 def new_secret(prefix: str) -> str:
@@ -32,9 +34,9 @@ def is_secret(text: str, prefix: str) -> bool:
     return text.startswith(prefix) and _SECRET.fullmatch(text) is not None
 
 
-def holds_secret(text: str) -> bool:
-    """Tell whether a text, an address for example, has a token or a session in it, percent-encoded or not."""
-    return _SECRET.search(text) is not None or _SECRET.search(unquote(text)) is not None
+def holds_secret(address: str) -> bool:
+    """Tell whether an address, from its path on, has a token or a session in it, percent-encoded or not, or a parameter of such a name."""
+    return any(found is not None for found in (_SECRET.search(address), _NAMED.search(address), _SECRET.search(unquote(address))))
 
 
 def without_secrets(text: str) -> str:
