@@ -14,7 +14,7 @@ test: .venv/ready
 
 # Run the longest fault loops: 1,000 kills of writers, uploaders, servers and compactors; databases and object stores that go away.
 test-long: .venv/ready
-	STRATAL_TEST_KILLS=1000 $(BIN)/pytest -q -s tests/faults/test_remote_kills.py
+	STRATAL_TEST_KILLS=1000 $(BIN)/pytest -q -s tests/faults/test_remote_kills.py tests/server/test_mlflow_kills.py
 	STRATAL_TEST_RESTARTS=25 $(BIN)/pytest -q -s tests/faults/test_postgres_under_servers.py
 
 # Run lint, types and the architecture contracts.

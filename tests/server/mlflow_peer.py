@@ -18,15 +18,31 @@ ROOT = Path(__file__).parents[2]
 
 def run_with_mlflow(script: Path, *arguments: str, folder: Path, timeout_s: float = 300) -> dict[str, str]:
     """Run a script that prints a JSON line per step, {"step": name, "error": text or ""}, and give the errors by step."""
+    return errors_of(start_with_mlflow(script, *arguments, folder=folder), timeout_s=timeout_s)
+
+
+def start_with_mlflow(script: Path, *arguments: str, folder: Path, **environ: str) -> "subprocess.Popen[str]":
+    """Start such a script. environ: variables of its own."""
     _declare_plugin(folder)
     paths = [str(ROOT / "src"), str(folder), *_mlflow_paths()]
     boot = f"import sys, runpy; sys.path += {paths!r}; sys.path.insert(0, sys.path.pop(sys.path.index({paths[0]!r}))); " + (
         f"sys.argv[:] = {[str(script), *arguments]!r}; runpy.run_path({str(script)!r}, run_name='__main__')"
     )
-    environ = {**os.environ, "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1"}  # seconds of a process that looks for what a model imports
-    done = subprocess.run([sys.executable, "-c", boot], cwd=folder, env=environ, capture_output=True, text=True, timeout=timeout_s)
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"step"')]
-    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    # A second for a process that looks for what a model imports.
+    environ = {**os.environ, "MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT": "1", **environ}
+    return subprocess.Popen(
+        [sys.executable, "-c", boot], cwd=folder, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def errors_of(script: "subprocess.Popen[str]", *, timeout_s: float = 300) -> dict[str, str]:
+    """Wait for a script, and give the errors by step. Fails if it did."""
+    try:
+        said, warned = script.communicate(timeout=timeout_s)
+    finally:
+        script.kill()
+    assert script.returncode == 0, f"{said[-2000:]}\n{warned[-4000:]}"
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith('{"step"')]
     return {line["step"]: line["error"] for line in lines}
 
 

@@ -17,6 +17,7 @@ from stratal.server.app import SURFACES, Application
 from stratal.server.asgi import App, Receive, Scope, Send, live
 from stratal.server.authenticating import AccessGuard
 from stratal.server.doorway import Doorway
+from stratal.server.gathering import WholeAnswers
 from stratal.server.guards import Guard
 from stratal.server.ingest import Ingest, Limits
 from stratal.server.openid import Provider
@@ -161,7 +162,7 @@ def _server(app: App, tls: Tls | None = None) -> uvicorn.Server:
             server_header=False,
             lifespan="on",
             ws="none",
-            http="h11",  # whichever other parser is installed, bounds are those that were tested
+            http=WholeAnswers,  # h11: whichever other parser is installed, bounds are those that were tested
             timeout_graceful_shutdown=10,
             ssl_certfile=tls.cert if tls else None,
             ssl_keyfile=tls.key if tls else None,
