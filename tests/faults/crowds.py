@@ -32,31 +32,36 @@ def wait_until(is_so: Callable[[], object], what: str) -> None:
 
 
 class Crowd:
-    """Machines that log, each with a shipper; clients that command, and one of MLflow. `url` is all that they know."""
+    """Machines that log, each with a run with files, one without and a shipper; clients that command, one of MLflow, and some that carry
+    files by its protocol. `url` is all that they know."""
 
-    def __init__(self, victims: Victims, folder: Path, url: str, *, machines: int = 2, commanders: int = 3) -> None:
+    def __init__(self, victims: Victims, folder: Path, url: str, *, machines: int = 2, commanders: int = 3, carriers: int = 0) -> None:
         self.url = url
         self.answers: Counter[tuple[str, int]] = Counter()  # by who asked; 0: no answer
         self.wrong: list[str] = []
         self.commands: dict[str, bool] = {}  # by name: whether it was acknowledged, or nobody knows
         self.batches = 0
         self.is_ready: bool | None = None
+        self.looks = 0  # at `/ready`, that said yes
+        self.files: dict[str, bytes] = {}  # that were acknowledged
         self._victims, self._folder = victims, folder
         self._spools = [folder / f"machine{number}" for number in range(machines)]
-        self._told: dict[str, Path] = {}
+        self._told: dict[str, tuple[Path, bool]] = {}  # of runs: where each burst is noted, and whether it has files
         self._running: list[Victim] = []
         self._has_ended = threading.Event()
         self._threads = [threading.Thread(target=each) for each in (self._batch, self._look)]
         self._threads += [threading.Thread(target=self._command, args=(number,)) for number in range(commanders)]
+        self._threads += [threading.Thread(target=self._carry, args=(number,)) for number in range(carriers)]
         self.run = ""
 
     def __enter__(self) -> "Crowd":
         for spool in self._spools:
             (spool / "journal").mkdir(parents=True)
-            id = new_id()
-            self._told[id] = self._folder / f"told-{id}"
             work = "stratal.testing.remote_workloads"
-            self._running.append(self._victims.start(f"{work}:log_bursts_until_killed", str(spool), str(self._told[id]), id))
+            for has_files in (True, False):
+                id = new_id()
+                told, self._told[id] = str(self._folder / f"told-{id}"), (self._folder / f"told-{id}", has_files)
+                self._running.append(self._victims.start(f"{work}:log_bursts_until_killed", str(spool), told, id, has_files))
             self._running.append(self._victims.start(f"{work}:ship_until_killed", str(spool), self.url))
         for thread in self._threads:
             thread.start()
@@ -73,7 +78,7 @@ class Crowd:
         for thread in self._threads:
             thread.join()
 
-    def wait_for_progress(self, arrived: Callable[[], int], rounds: int = 5) -> None:
+    def wait_for_progress(self, arrived: Callable[[], int], rounds: int = 3) -> None:
         """Wait until each kind of client has got on. arrived: how many shipments are there."""
 
         def now() -> list[int]:
@@ -100,16 +105,17 @@ class Crowd:
         assert self.wrong == []
         self.ship_the_rest()
         rows = 0
-        for id, told in self._told.items():
+        for id, (told, has_files) in self._told.items():
             bursts = acknowledged_steps(told)
             assert bursts
-            check_run(store, id, bursts)
+            check_run(store, id, bursts, has_files=has_files)
             rows += bursts
         self._check_commands()
         self._check_batches()
+        self._check_files()
         return (
             f"{rows} acknowledged bursts of 40 points, {sum(self.commands.values())} of {len(self.commands)} commands, "
-            f"{self.batches} batches of {BATCH}; answers {sorted(self.answers.items())}"
+            f"{self.batches} batches of {BATCH}, {len(self.files)} files; answers {sorted(self.answers.items())}"
         )
 
     def _check_commands(self) -> None:
@@ -146,6 +152,13 @@ class Crowd:
         assert sorted(values) == [float(n) for n in range(len(values))], "lost or doubled"
         assert len(values) - self.batches * BATCH in (0, BATCH), "the last one may be known to the server alone"
 
+    def _check_files(self) -> None:
+        with httpx.Client(base_url=self.url, timeout=60) as http:
+            assert [name for name, data in self.files.items() if http.get(self._place_of(name)).content != data] == []
+
+    def _place_of(self, name: str) -> str:
+        return f"/api/2.0/mlflow-artifacts/artifacts/0/{self.run}/artifacts/{name}"
+
     def _command(self, who: int) -> None:
         """Start runs, each once: one that nobody knows of is not started again."""
         number = 0
@@ -174,11 +187,22 @@ class Crowd:
                     self.batches += 1
                 self._has_ended.wait(0.01)
 
+    def _carry(self, who: int) -> None:
+        """Send files, each again until it is acknowledged."""
+        number = 0
+        with httpx.Client(base_url=self.url, timeout=100) as http:
+            while not self._has_ended.is_set():
+                name, data = f"f{who}-{number}", f"{who}:{number}".encode() * 1000
+                if self.run and self._ask("carrier", lambda name=name, data=data: http.put(self._place_of(name), content=data)) is not None:
+                    self.files[name], number = data, number + 1
+                self._has_ended.wait(0.05)
+
     def _look(self) -> None:
         with httpx.Client(base_url=self.url, timeout=60) as http:
             while not self._has_ended.is_set():
                 with contextlib.suppress(httpx.TransportError):
                     self.is_ready = http.get("/ready").status_code == 200
+                    self.looks += self.is_ready
                 self._has_ended.wait(0.05)
 
     def _ask(self, who: str, call: Callable[[], httpx.Response]) -> dict | None:

@@ -244,6 +244,22 @@ def test_a_rollback_to_a_version_whose_bytes_are_gone_is_refused_and_changes_not
     assert ModelStore(house.store).verify_audit().is_sound
 
 
+def test_a_rollback_looks_for_files_before_it_keeps_other_writers_waiting(house, monkeypatch: pytest.MonkeyPatch):
+    """An object store that is away may answer nothing for a minute."""
+    for seed in "ab":
+        registering.promote(registering.register("churn", house.model(seed), store=house.store), "Production", store=house.store)
+    looked, has = [], house.store.blobs.has
+
+    def look(digest: str) -> bool:
+        with house.store.database.write(house.store.actor()):  # raises inside of a transaction
+            looked.append(digest)
+        return has(digest)
+
+    monkeypatch.setattr(house.store.blobs, "has", look)
+    assert registering.rollback("churn", reason="x", store=house.store).number == 1
+    assert looked
+
+
 def test_gates_that_hold_back_leave_nothing_to_approve(house):
     model = house.model()
     house.evaluate(model, auc=0.825)  # enough for Staging, not for Production

@@ -8,11 +8,20 @@ from pathlib import Path
 import httpx
 import pytest
 
+from stratal.core.errors import StoreDown
+from stratal.core.ids import new_id, to_bytes
 from stratal.core.settings import load_settings
-from stratal.server.ingest import Ingest
+from stratal.server.ingest import Ingest, Limits
+from stratal.server.serving import listening
 from stratal.store.bucket import BucketBlobs
+from stratal.store.calling import Server
+from stratal.store.disk import DiskBlobs
+from stratal.store.journal import Writer, segments
 from stratal.store.objects import open_objects
+from stratal.store.shipping import Shipper
+from stratal.store.store import Store
 from stratal.testing.proxies import BadNetwork, bad_network
+from stratal.tracking.facts import START, TAGS, Start
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
@@ -99,6 +108,92 @@ def test_a_client_that_ships_while_s3_is_away_loses_nothing(served, network: Bad
     lost = [name for name, data in files.items() if read.read_artifact(name) != data]
     assert lost == [] and read.status == "finished"
     far.close()
+
+
+def test_senders_of_files_do_not_take_the_places_of_all_others(served, network: BadNetwork):
+    store = served[1]
+    with listening(Ingest(store, limits=Limits(requests=4, blobs=2))) as small:
+        store.blobs.objects = open_objects(store.blobs.name, patience_s=20)
+        network.script = lambda: "stall"
+        waiting = [threading.Thread(target=_put, args=(small, b"%d" % number)) for number in range(2)]
+        for thread in waiting:
+            thread.start()
+        while sum(network.seen.values()) < 2:
+            pass
+        refused = _put(small, b"one more")
+        assert (refused.status_code, refused.json()["error"], refused.headers["retry-after"]) == (429, "busy", "1")
+        assert httpx.post(f"{small}/ingest/v1/beat", json={"writers": []}, timeout=15).status_code == 204
+        network.script = lambda: "pass"
+        for thread in waiting:
+            thread.join()
+
+
+def test_a_file_that_has_to_wait_holds_up_neither_what_was_logged_before_it_nor_other_writers(served, network: BadNetwork, tmp_path: Path):
+    url, store = served
+    spool, ids = tmp_path / "spool", [new_id() for _ in range(3)]
+    (spool / "journal").mkdir(parents=True)
+    digest = DiskBlobs(spool / "blobs").put(b"a file")
+    for id in ids:
+        writer = Writer(spool / "journal")
+        writer.fact(to_bytes(id), 0, START, Start(experiment="far"))
+        for step in range(20):
+            if step == 10 and id is not ids[2]:
+                writer.fact(to_bytes(id), 0, TAGS, {"file": digest})
+            writer.log(to_bytes(id), 0, {"a": float(step)}, step)
+        writer.close()
+
+    def arrived() -> list[int]:
+        store.settle()
+        return [store_series(store, id) for id in ids]
+
+    shipper = Shipper(spool, Server(url, "tester"), keeps=False)
+    network.script = lambda: "slow down"
+    for _ in range(2):
+        with pytest.raises(StoreDown, match="SlowDown"):
+            shipper.ship()
+        assert arrived() == [10, 10, 20]
+    asked = sum(network.seen.values())
+    with pytest.raises(StoreDown):
+        shipper.ship()
+    assert sum(network.seen.values()) == asked, "it is not asked at each pass"
+    network.script = lambda: "pass"
+    while not _has_shipped(shipper):
+        pass
+    assert arrived() == [20, 20, 20]
+    assert shipper.done.refused == [] and segments(spool / "journal") == []
+
+
+def test_a_run_whose_file_has_to_wait_is_alive_and_what_it_logged_before_is_there(
+    served, network: BadNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    url, store = served
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    far = open_store(url)
+    with run("shipped", store=far) as made:
+        made.log({"loss": 1.0}, step=0)
+        network.script = lambda: "slow down"
+        made.save_bytes("file", b"a file")
+        [said] = list(far.uploader.make_pass())
+        assert "keeps files back" in said and "SlowDown" in said
+        assert get_run(made.id, store=store).status == "running"
+        assert get_run(made.id, store=store).series("loss").steps.tolist() == [0]
+        network.script = lambda: "pass"
+    while sync(store=far).waiting_bytes:
+        pass
+    assert get_run(made.id, store=store).read_artifact("file") == b"a file"
+    far.close()
+
+
+def _has_shipped(shipper: Shipper) -> bool:
+    try:
+        return shipper.ship()
+    except StoreDown:
+        return False
+
+
+def store_series(store: Store, id: str) -> int:
+    with store.snapshot() as snapshot:
+        return snapshot.series(to_bytes(id), "a").n
 
 
 def test_points_arrive_while_s3_is_away(served, network: BadNetwork):

@@ -229,6 +229,36 @@ def test_an_object_store_that_is_away_is_said_to_be_and_no_secret_is_told(cache:
         assert not any(value in str(told.value) + caplog.text for value in list(VARIABLES.values())[:2])
 
 
+def test_an_object_store_that_has_been_away_for_long_is_looked_for_by_one_at_a_time(
+    bucket: str, monkeypatch: pytest.MonkeyPatch, s3_endpoint: str
+):
+    """A request that is answered by nothing holds its thread for a minute: those of a server must not all be held."""
+    with bad_network(s3_endpoint, lambda: "refuse") as (url, network):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        objects = open_objects(bucket, patience_s=0.0)
+        with pytest.raises(StoreDown):
+            objects.read("a")
+        network.script = lambda: "stall"
+        before = sum(network.seen.values())
+
+        def look() -> None:
+            with pytest.raises(StoreDown):
+                objects.read("a")
+
+        looking = threading.Thread(target=look)
+        looking.start()
+        while sum(network.seen.values()) == before:
+            pass
+        for _ in range(20):
+            with pytest.raises(StoreDown, match="is being looked for"):
+                objects.put("b", b"b")
+        assert sum(network.seen.values()) == before + 1
+        network.script = lambda: "pass"
+        looking.join()
+        objects.put("b", b"b")
+        assert objects.read("b") == b"b"
+
+
 def test_a_bucket_that_is_not_there_is_named(bucket: str, cache: Cache):
     blobs = BucketBlobs(open_objects("s3://no-such-bucket/x", patience_s=5), cache=cache)
     for ask in (lambda: blobs.put(b"a"), lambda: blobs.read(digest_of(b"a"))):

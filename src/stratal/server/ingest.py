@@ -57,6 +57,8 @@ class Limits:
     waiting_bytes: int = 128 << 20
     # Requests that may be under way at once; each holds a connection.
     requests: int = 64
+    # Of these, requests about blobs: while their place is away, points must still be taken.
+    blobs: int = 32
     # Threads that may wait for the store; one of them writes.
     threads: int = 4
     # Threads that may wait for the place of blobs.
@@ -75,6 +77,7 @@ class Ingest(Surface):
         self._arrivals = Arrivals(store.settler, self._guard.may_write, self._guard.created)
         # Apart: an object store that is away must not hold up points.
         self._blob_threads = self.pool("ingest-blobs", self._limits.blob_threads)
+        self._blobs = 0
         self.routes = Routes[Handler](
             PREFIX,
             ("GET", r"/writers/([^/]+)", self._writer),
@@ -82,8 +85,8 @@ class Ingest(Surface):
             ("GET", r"/segments/([^/]+)", self._segment),
             ("PUT", r"/segments/([^/]+)", self._accept),
             ("POST", r"/segments/([^/]+)/seal", self._seal),
-            ("HEAD", r"/blobs/([^/]+)", self._has_blob),
-            ("PUT", r"/blobs/([^/]+)", self._blob),
+            ("HEAD", r"/blobs/([^/]+)", self._about_blobs),
+            ("PUT", r"/blobs/([^/]+)", self._about_blobs),
             hint="docs/protocol.md lists what there is",
         )
 
@@ -134,6 +137,15 @@ class Ingest(Surface):
         writers = [check_writer(writer) for writer in beat.writers]
         await self.in_thread(lambda: self._arrivals.beat(writers, sender))
         return Answer(status=204)
+
+    async def _about_blobs(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
+        if self._blobs >= self._limits.blobs:
+            raise self.busy()
+        self._blobs += 1
+        try:
+            return await (self._has_blob if request.method == "HEAD" else self._blob)(request, sender, match)
+        finally:
+            self._blobs -= 1
 
     async def _has_blob(self, _request: Request, sender: Identity, match: re.Match[str]) -> Answer:
         await self._read(lambda tx: self._guard.may_write(tx, sender, set()), sender)

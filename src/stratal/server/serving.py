@@ -29,6 +29,9 @@ from stratal.store.store import Store
 from stratal.webhooks.delivering import delivering
 
 HOST, PORT = "127.0.0.1", 4117
+# Seconds for which a server waits for the place of its files before it tells a client to come again. A program that has the place
+# itself waits longer; here others wait for the thread, and the client for its answer.
+FILES_AWAY_S = 10.0
 # How long a peer may acknowledge nothing. Longer than a laptop's hiccup, shorter than what holds memory for nothing.
 _STALLED_MS = 60_000
 
@@ -109,6 +112,7 @@ class Served:
     """A store with all that is served of it; behind the doorway, where a guard asks who comes."""
 
     def __init__(self, store: Store, limits: Limits | None = None, guard: Guard | None = None, names: Sequence[str] = ()) -> None:
+        store.blobs.wait_at_most(FILES_AWAY_S)
         store.blobs.drop_old_parts()
         oidc = load_oidc() if isinstance(guard, AccessGuard) else None
         surfaces = {

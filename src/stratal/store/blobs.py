@@ -144,6 +144,9 @@ class Blobs(ABC):
     def drop_leftover(self, name: str, *, older_than_ns: int) -> bool:
         """Delete what a dead process left, unless somebody has gone on with it."""
 
+    def wait_at_most(self, seconds: float) -> None:  # noqa: B027  # not abstract: most places are there, or not
+        """Fail when the place has been away for so long, for who keeps others waiting. A folder is never waited for."""
+
     def clock_shift_ns(self) -> int:
         """Give how far the clock that dates blobs here may be ahead of this machine's."""
         return 0

@@ -79,6 +79,9 @@ class BucketBlobs(Blobs):
     def name(self) -> str:
         return self.objects.name
 
+    def wait_at_most(self, seconds: float) -> None:
+        self.objects.patience_s = seconds
+
     def put(self, data: bytes) -> Digest:
         digest = digest_of(data)
         for _ in range(_TRIES):

@@ -63,6 +63,11 @@ class Frame(NamedTuple):
     stop: int
     stretch: int = 1
 
+    @property
+    def end(self) -> int:
+        """Where the last of the stretch ends."""
+        return self.stop + (self.stretch - 1) * _width(self)
+
 
 class Scan(NamedTuple):
     """frames: good ones, in order. end: where the last good one ends. damage: ranges that a good frame follows."""
@@ -117,7 +122,7 @@ def scan(data: bytes, salt: int, *, is_whole: bool = False) -> Scan:
             more = _stretch(data, view, at, width, salt)
             frame, at = frame._replace(stretch=1 + more), at + more * width
         found.append(frame)
-    return Scan(found, found[-1].stop + (found[-1].stretch - 1) * _width(found[-1]) if found else 0, damage)
+    return Scan(found, found[-1].end if found else 0, damage)
 
 
 def shape_of(names: bytes) -> int:

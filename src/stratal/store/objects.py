@@ -7,8 +7,9 @@ import contextlib
 import os
 import random
 import re
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 CHUNK = 8 << 20
 # Seconds for which an object store may be away before a call fails; requests are repeated until then. Longer than most restarts.
 PATIENCE_S = 120.0
-# Seconds that one request may take, and that a connection may.
-_REQUEST_S, _CONNECT_S = 60.0, 5.0
+# Seconds that a request with a file may take, one without, and a connection.
+_REQUEST_S, QUICK_S, _CONNECT_S = 60.0, 15.0, 5.0
 _AT_ONCE = 8
 # Seconds between two tries, doubled from the first to the last.
 _FIRST_WAIT_S, _LAST_WAIT_S = 0.05, 2.0
@@ -55,11 +56,15 @@ class Object(NamedTuple):
 class Objects:
     """The objects below one prefix. Safe for threads."""
 
-    def __init__(self, store: ObjectStore, name: str, *, patience_s: float = PATIENCE_S) -> None:
-        """name: the URL, for messages; it holds no secret. patience_s: how long a call waits for an object store that is away."""
-        self._store = store
-        self._patience_s = patience_s
+    def __init__(self, store: ObjectStore, name: str, *, patience_s: float = PATIENCE_S, quick: ObjectStore | None = None) -> None:
+        """name: the URL, for messages; it holds no secret. patience_s: for how long an object store may be away before calls fail.
+        quick: the same store, for requests without a file."""
+        self._store, self._quick = store, quick or store
+        self.patience_s = patience_s
         self.name = name
+        # Since when it is away, as far as this process knows; and the one call that looks whether it is back, when it was long.
+        self._away_since_s: float | None = None
+        self._looking = threading.Lock()
 
     def put(self, name: str, data: bytes) -> None:
         """Write an object, whole or not at all. Raises StoreDown."""
@@ -69,7 +74,7 @@ class Objects:
     def put_first(self, name: str, data: bytes) -> bool:
         """Write an object unless it is there. Raises StoreDown."""
         try:
-            self._ask("written", lambda: obstore.put(self._store, name, data, mode="create", use_multipart=False))
+            self._ask("written", lambda: obstore.put(self._quick, name, data, mode="create", use_multipart=False))
         except exceptions.AlreadyExistsError:
             return False
         return True
@@ -88,22 +93,22 @@ class Objects:
         """List all objects below a folder, in any order. Raises StoreDown."""
 
         def ask() -> list[Object]:
-            return [_object(each) for some in obstore.list(self._store, prefix=folder, chunk_size=1000) for each in some]
+            return [_object(each) for some in obstore.list(self._quick, prefix=folder, chunk_size=1000) for each in some]
 
         return self._ask("listed", ask)
 
     def folders(self) -> list[str]:
         """List the folders on top. Raises StoreDown."""
-        return self._ask("listed", lambda: sorted(str(folder) for folder in obstore.list_with_delimiter(self._store)["common_prefixes"]))
+        return self._ask("listed", lambda: sorted(str(folder) for folder in obstore.list_with_delimiter(self._quick)["common_prefixes"]))
 
     def head(self, name: str) -> Object:
         """Give what is known of an object. Raises NotFound, StoreDown."""
-        return self._ask("read", lambda: _object(obstore.head(self._store, name)))
+        return self._ask("read", lambda: _object(obstore.head(self._quick, name)))
 
     def delete(self, name: str) -> None:
         """Delete an object; it may be gone already. Raises StoreDown."""
         with contextlib.suppress(NotFound):
-            self._ask("deleted", lambda: obstore.delete(self._store, name))
+            self._ask("deleted", lambda: obstore.delete(self._quick, name))
 
     def copy(self, name: str, target: str) -> None:
         """Copy an object inside the object store. Raises NotFound, StoreDown."""
@@ -119,30 +124,61 @@ class Objects:
         return self._ask("signed", lambda: list(obstore.sign(store, method, names, timedelta(seconds=seconds))))
 
     def _ask(self, done: str, call: Callable[[], T]) -> T:
-        """Call until it is answered, or for as long as the patience lasts. Errors are told without their text: it may hold what the
-        server sent, such as ids of keys and strings that were signed."""
+        """Call until it is answered, or until the object store has been away for as long as the patience lasts. Errors are told without
+        their text: it may hold what the server sent, such as ids of keys and strings that were signed."""
         _check_process()
-        ends_s, wait_s = time.monotonic() + self._patience_s, _FIRST_WAIT_S
-        while True:
+        wait_s = _FIRST_WAIT_S
+        with self._turn(done):
+            while True:
+                began_s = time.monotonic()
+                try:
+                    answer = call()
+                except exceptions.AlreadyExistsError:
+                    self._away_since_s = None
+                    raise
+                except (exceptions.BaseError, OSError, ValueError) as error:
+                    self._judge(error, done, began_s, wait_s)
+                else:
+                    self._away_since_s = None
+                    return answer
+                time.sleep(wait_s * (0.5 + random.random() / 2))  # not all at once, when it is back
+                wait_s = min(2 * wait_s, _LAST_WAIT_S)
+
+    def _judge(self, error: Exception, done: str, began_s: float, wait_s: float) -> None:
+        """Return if asking again after `wait_s` may help. Raises NotFound, and StoreDown where it cannot, or could not for long."""
+        why = _why(error)
+        is_missing = isinstance(error, FileNotFoundError) and why not in _NO_PLACE
+        if is_missing or not _may_pass(why):
+            self._away_since_s = None  # it has answered
+        if is_missing:
+            raise NotFound(f"there is no such object in {self.name}") from None
+        if _may_pass(why):
+            since_s = self._away_since_s = self._away_since_s or began_s
+            if time.monotonic() + wait_s <= since_s + self.patience_s:
+                return
+        raise StoreDown(f"blobs in {self.name} cannot be {done}: {why}", hint=_hint(why)) from None
+
+    @contextlib.contextmanager
+    def _turn(self, done: str) -> Iterator[None]:
+        """Let one call at a time look for an object store that has been away for longer than the patience, which may answer nothing for a
+        minute; the others are told at once, so that it holds one thread of a server and not all."""
+        since_s = self._away_since_s
+        if since_s is None or time.monotonic() < since_s + self.patience_s:
+            yield
+        elif self._looking.acquire(blocking=False):
             try:
-                return call()
-            except exceptions.AlreadyExistsError:
-                raise
-            except (exceptions.BaseError, OSError, ValueError) as error:
-                why = _why(error)
-                if isinstance(error, FileNotFoundError) and why not in _NO_PLACE:
-                    raise NotFound(f"there is no such object in {self.name}") from None
-                if not _may_pass(why) or time.monotonic() + wait_s > ends_s:
-                    raise StoreDown(f"blobs in {self.name} cannot be {done}: {why}", hint=_hint(why)) from None
-            time.sleep(wait_s * (0.5 + random.random() / 2))  # not all at once, when it is back
-            wait_s = min(2 * wait_s, _LAST_WAIT_S)
+                yield
+            finally:
+                self._looking.release()
+        else:
+            raise StoreDown(f"blobs in {self.name} cannot be {done}: it is away, and is being looked for", hint=_hint(""))
 
 
 def open_objects(url: str, *, patience_s: float = PATIENCE_S) -> Objects:
     """Open what a URL names: s3://bucket/prefix, gs://bucket/prefix, az://container/prefix. Raises Misuse for a URL that cannot be."""
     name = checked_url(url)
     endpoint = endpoint_of(urlsplit(name).scheme)
-    client = {"timeout": timedelta(seconds=_REQUEST_S), "connect_timeout": timedelta(seconds=_CONNECT_S)}
+    client = {"connect_timeout": timedelta(seconds=_CONNECT_S)}
     retries = {
         "max_retries": 2,  # of its own; the others are ours, which also begin anew when an answer breaks off
         "retry_timeout": timedelta(seconds=min(patience_s, 10.0)),
@@ -151,10 +187,13 @@ def open_objects(url: str, *, patience_s: float = PATIENCE_S) -> Objects:
     if endpoint.startswith("http://"):
         client["allow_http"] = True  # type: ignore[assignment]  # a development server; never for an endpoint with TLS
     try:
-        store = from_url(name, client_options=client, retry_config=retries)  # type: ignore[call-overload]  # texts, for all kinds
+        store, quick = (
+            from_url(name, client_options={**client, "timeout": timedelta(seconds=each_s)}, retry_config=retries)  # type: ignore[call-overload]  # texts, for all kinds
+            for each_s in (_REQUEST_S, QUICK_S)
+        )
     except (exceptions.BaseError, ValueError) as error:
         raise Misuse(f"{name} cannot be opened: {type(error).__name__}", hint="look at the variables AWS_*, GOOGLE_* or AZURE_*") from None
-    return Objects(store, name, patience_s=patience_s)
+    return Objects(store, name, patience_s=patience_s, quick=quick)
 
 
 def checked_url(url: str) -> str:

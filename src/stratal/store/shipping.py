@@ -3,7 +3,8 @@
 A pass keeps nothing that must outlive it: it goes on from what the server says it has, after comparing that with its own
 files. So it may be killed anywhere, and two of them may race.
 
-Laws (tested): 1 frames of a writer arrive in the order in which they were written, blobs before the facts that name them.
+Laws (tested): 1 frames of a writer arrive in the order in which they were written, blobs before the facts that name them; where a server
+cannot take a blob now, what was written before its fact arrives, and so do all other writers.
 2 a segment is deleted, or marked as shipped, only if its writer is gone and the server has acknowledged or shown the digest
 of every byte up to its last frame. 3 what is refused of one writer stops no other.
 """
@@ -21,9 +22,9 @@ import msgspec
 
 from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown
 from stratal.store.blobs import digest_of_file, is_digest
-from stratal.store.calling import Server
+from stratal.store.calling import Busy, Server
 from stratal.store.disk import DiskBlobs
-from stratal.store.frames import FACT, read_fact
+from stratal.store.frames import FACT, Frame, read_fact
 from stratal.store.journal import Tail, give_back, living_writers, open_segments, read_tail, segments, try_lock
 from stratal.store.marks import is_shipped, mark_shipped
 from stratal.store.shipments import BEAT_S, MOST_SHIPMENT_BYTES, OtherBytes, OtherOffset, Seal
@@ -32,6 +33,14 @@ from stratal.store.shipments import BEAT_S, MOST_SHIPMENT_BYTES, OtherBytes, Oth
 MOST_DETOURS = 5
 # Up to this size, sending a blob that is there already costs less than to ask first. A guess.
 SMALL_BLOB_BYTES = 16 << 10
+
+
+class BlobWaits(Busy):
+    """The server has no room for a blob now, or cannot reach the place of blobs."""
+
+    def __init__(self, error: Busy) -> None:
+        super().__init__(error.message, hint=error.hint)
+        self.wait_s = error.wait_s
 
 
 @dataclass
@@ -60,6 +69,8 @@ class Shipper:
         self._sent: set[str] = set()  # blobs that the server has, as this pass knows
         self._next_beat_s = 0.0
         self._beaten: set[str] = set()
+        self._blobs_wait: Busy | None = None  # why blobs are not tried before a time
+        self._blobs_at_s = 0.0
         self.done = Shipped()
 
     def ship(self) -> bool:
@@ -69,13 +80,18 @@ class Shipper:
                 return False
             self.done.refused, self.done.refused_of = [], {}
             self._sent.clear()  # a server may collect what nothing names any more
+            waits: BlobWaits | None = None
             waiting = [name for name in segments(self._journals) if not is_shipped(self._journals, name)]
             for writer, names in groupby(waiting, lambda name: name[:16]):
                 try:
                     self._ship_writer(list(names))
+                except BlobWaits as error:
+                    waits = error
                 except (OtherBytes, Forbidden, Misuse, NotFound, Damaged) as error:
                     self._refuse(f"writer {writer}: {error.message}")
                     self.done.refused_of[writer] = error.message
+            if waits is not None:
+                raise waits
             return True
 
     def beat(self) -> None:
@@ -137,14 +153,15 @@ class Shipper:
                 self._known[name] = self._meet(name, fd, self._known[name])
 
     def _send(self, tail: Tail) -> int:
-        data, damage = tail.data[: tail.read.end], tail.read.damage
-        if len(data) > MOST_SHIPMENT_BYTES:
-            raise Misuse(f"{tail.name} holds a frame of {len(data):,} bytes at {tail.offset}; a server takes {MOST_SHIPMENT_BYTES:,}")
-        self._ship_blobs(tail)
+        if tail.read.end > MOST_SHIPMENT_BYTES:
+            raise Misuse(f"{tail.name} holds a frame of {tail.read.end:,} bytes at {tail.offset}; a server takes {MOST_SHIPMENT_BYTES:,}")
+        frames = self._ship_blobs(tail)
+        data = tail.data[: frames[-1].end]
+        damage = [each for each in tail.read.damage if each[1] <= len(data)]
         acknowledged = self._server.ship(tail.name, tail.offset, data, damage)
         if acknowledged != tail.offset + len(data):  # a repeat of something that we did not know of: compare it first
             raise OtherOffset(f"{tail.name} is at {acknowledged} there", acknowledged)
-        self.done.frames += sum(frame.stretch for frame in tail.read.frames)
+        self.done.frames += sum(frame.stretch for frame in frames)
         self.done.size_bytes += len(data)
         self._went_out(len(data))
         return acknowledged
@@ -181,16 +198,35 @@ class Shipper:
         self.done.segments += 1
         return True
 
-    def _ship_blobs(self, tail: Tail) -> None:
-        for frame in tail.read.frames:
+    def _ship_blobs(self, tail: Tail) -> list[Frame]:
+        """Ship what the frames name, and give those that may follow: all before the first whose blob has to wait. Raises BlobWaits if
+        that is none."""
+        for number, frame in enumerate(tail.read.frames):
             if frame.kind == FACT:
-                with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-                    for digest in digests_in(read_fact(tail.data, frame, tail.writer).value):
-                        self._ship_blob(digest)
+                try:
+                    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
+                        for digest in digests_in(read_fact(tail.data, frame, tail.writer).value):
+                            self._ship_blob(digest)
+                except BlobWaits:
+                    if not number:
+                        raise
+                    return tail.read.frames[:number]
+        return tail.read.frames
 
     def _ship_blob(self, digest: str) -> None:
         if digest in self._sent or not self._blobs.has(digest):
             return  # not here: it was shipped and dropped, or is no blob at all
+        began_s = time.monotonic()
+        if self._blobs_wait is not None and began_s < self._blobs_at_s:
+            raise BlobWaits(self._blobs_wait)
+        try:
+            self._send_blob(digest)
+        except Busy as error:
+            self._blobs_wait, now_s = error, time.monotonic()
+            self._blobs_at_s = now_s + max(error.wait_s, 2 * (now_s - began_s))  # so that points have two thirds of the time
+            raise BlobWaits(error) from error
+
+    def _send_blob(self, digest: str) -> None:
         path = self._blobs.path(digest)
         size, detours = path.stat().st_size, 0
         offset = 0 if size <= SMALL_BLOB_BYTES else self._server.received(digest)

@@ -6,6 +6,7 @@ thread, that of another process, or `stratal sync` has shipped it.
 """
 
 import atexit
+import contextlib
 import logging
 import os
 import threading
@@ -37,7 +38,7 @@ _starting = threading.Lock()
 
 
 class Uploader:
-    """The thread of one spool. make_pass: brings away what is there, and gives what was refused."""
+    """The thread of one spool. make_pass: brings away what is there, and gives what is to be said: what was refused, what waits."""
 
     def __init__(self, writer: Writer, make_pass: Pass) -> None:
         self._folder, self._writer, self.make_pass = writer.folder.parent, writer, make_pass
@@ -72,8 +73,8 @@ class Uploader:
     def _pass(self) -> bool:
         """Make a pass; False if the server was not there for all of it."""
         try:
-            for why in self.make_pass():
-                self._say_once(f"refused {why}")
+            for what in self.make_pass():
+                self._say_once(what)
         except StoreDown as error:
             self._say_once(f"waits: {error}")
             return False
@@ -97,11 +98,17 @@ class Shipping:
         self._made: Shipper | None = None
 
     def __call__(self) -> Iterable[str]:
-        """Make a pass, and give what was refused. Raises StoreDown if the server is away."""
+        """Make a pass, and give what was refused, and whether files wait. Raises StoreDown if the server is away."""
+        from stratal.store.shipping import BlobWaits  # as below
+
         with self._turn:
-            self._shipper.ship()
+            waits = []
+            try:
+                self._shipper.ship()
+            except BlobWaits as error:  # the server is there: points go on, and who logs them lives
+                waits.append(f"keeps files back: {error.message}")
             self._shipper.beat()
-            return self._shipper.done.refused
+            return [f"refused {why}" for why in self._shipper.done.refused] + waits
 
     def ship_now(self, blobs: Iterable[str]) -> str:
         """Ship what was logged until now, and blobs that no fact names; give why the server refuses what this process wrote, or ''.
@@ -128,6 +135,8 @@ class Shipping:
             self._shipper.beat()  # a run that began just now is alive there, too
             return is_shipped
         except Busy as error:
+            with contextlib.suppress(StoreDown):
+                self._shipper.beat()
             time.sleep(min(error.wait_s, PASS_S))
             return False
 

@@ -13,8 +13,11 @@ from urllib.parse import urlsplit
 FAULTS = (
     "pass", "refuse", "cut request", "cut answer", "drop answer", "double", "repeat later", "delay", "flip request", "flip answer",
 )  # fmt: skip
+# How an object store is away: the network ends, or says nothing until the script changes; or it answers, and does nothing.
+AWAY = ("refuse", "stall", "slow down", "internal error")
+_ANSWERS = {"slow down": ("503 Slow Down", "SlowDown"), "internal error": ("500 Internal Server Error", "InternalError")}
 
-# Gives one of FAULTS for each request, in the order in which they come.
+# Gives one of FAULTS or AWAY for each request, in the order in which they come.
 Script = Callable[[], str]
 
 
@@ -46,8 +49,8 @@ class BadNetwork:
             late = self._kept.pop(self._dice.randrange(len(self._kept))) if self._kept and self._dice.random() < 0.3 else None
         if late is not None:
             self._forward(late)  # a request of long ago arrives only now
-        if fault == "refuse":
-            return False
+        if fault in AWAY:
+            return self._be_away(client, request, fault)
         if fault == "cut request":
             self._forward(request[:place], wait_s=0)
             return False
@@ -71,6 +74,16 @@ class BadNetwork:
         client.sendall(_flipped(answer, self._dice.randrange(len(answer)), self._dice) if fault == "flip answer" else answer)
         # Nobody knows where a spoilt answer ends, or one that the server ended by hanging up.
         return fault != "flip answer" and _length(answer) is not None
+
+    def _be_away(self, client: socket.socket, request: bytes, how: str) -> bool:
+        while how == "stall" and self.script() == how:
+            threading.Event().wait(0.05)
+        if how not in _ANSWERS:
+            return False
+        status, code = _ANSWERS[how]
+        body = "" if request.startswith(b"HEAD ") else f"<Error><Code>{code}</Code></Error>"
+        client.sendall(f"HTTP/1.1 {status}\r\ncontent-type: application/xml\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode())
+        return True
 
     def _forward(self, request: bytes, wait_s: float = 30) -> bytes:
         """Send bytes on a connection of their own, and give the answer; b'' if there is none in time. wait_s 0: hang up at once."""

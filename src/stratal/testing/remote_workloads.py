@@ -6,7 +6,8 @@ from pathlib import Path
 
 from stratal.core.errors import StoreDown
 from stratal.core.ids import RunId
-from stratal.server.serving import serve
+from stratal.server import serving
+from stratal.store import objects
 from stratal.store.calling import Server
 from stratal.store.shipping import Shipper
 from stratal.testing.workloads import ACKNOWLEDGED
@@ -23,7 +24,7 @@ def artifact_bytes(number: int) -> bytes:
     return f"{number:08d}".encode() * (1 + 997 * (number % 64))
 
 
-def log_bursts_until_killed(folder: str, acknowledged: str, id: str) -> None:
+def log_bursts_until_killed(folder: str, acknowledged: str, id: str, has_files: bool = True) -> None:
     """Log `stepped` with steps, `counted` without, notes and artifacts. After each burst, its number goes to a file."""
     store = open_store(folder)
     told = os.open(acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -31,7 +32,8 @@ def log_bursts_until_killed(folder: str, acknowledged: str, id: str) -> None:
     writing.say(START, Start(experiment="remote"))
     for number in range(1 << 40):
         if number % ARTIFACT_EVERY == 0:
-            writing.save_bytes(f"a{number}", artifact_bytes(number))
+            if has_files:
+                writing.save_bytes(f"a{number}", artifact_bytes(number))
             writing.note(str(number))
         for step in range(number * BURST, (number + 1) * BURST):
             writing.log({"stepped": float(step)}, step=step)
@@ -61,11 +63,14 @@ def compact_at_times_until_killed(folder: str) -> None:
 
 
 def serve_until_killed(place: str, port: int, machine: str = "", away_s: float = 0.0) -> None:
-    """Serve a store on a port that is known before. machine: the folder of a server over a database; away_s: how long it waits for that."""
+    """Serve a store on a port that is known before. machine: the folder of a server over a database; away_s: how long it waits for that,
+    or for the place of its files. 0: as always."""
+    if away_s:
+        serving.FILES_AWAY_S, objects.QUICK_S = away_s, 2 * away_s
     if not machine:
-        return serve(open_store(place), port=port, listens=lambda _url: None)
+        return serving.serve(open_store(place), port=port, listens=lambda _url: None)
     from stratal.store import postgres  # the driver: most victims serve a folder
     from stratal.testing.service_workloads import open_elsewhere
 
-    postgres.AWAY_S = away_s
-    return serve(open_elsewhere(place, machine), port=port, listens=lambda _url: None)
+    postgres.AWAY_S = away_s or postgres.AWAY_S
+    return serving.serve(open_elsewhere(place, machine), port=port, listens=lambda _url: None)

@@ -134,12 +134,19 @@ class ModelStore:
     @operation(needs=Role.APPROVER, on="name")
     def rollback(self, *, name: str, reason: str) -> Promotion:
         """Bring the predecessor back into Production. Raises NotFound if there is none, or its files are gone."""
-        with self._store.command() as tx:
-            done = moving.rollback(tx, rows.need_model(tx, name), reason=reason)
-            for blob in rows.blobs_of(tx, done.ref):
+        while True:
+            with self._store.query() as tx:
+                number = moving.find_predecessor(tx, rows.need_model(tx, name).name)
+                needed = rows.blobs_of(tx, f"model:{name}@{number}")
+            for blob in needed:  # outside of the transaction: an object store that is away must not keep all writers waiting
                 if not self._store.blobs.has(blob):
-                    raise NotFound(f"{done.ref} cannot serve: its file {blob[:12]}… is not in the store", hint="restore it from a backup")
-            return done
+                    raise NotFound(
+                        f"model:{name}@{number} cannot serve: its file {blob[:12]}… is not in the store", hint="restore it from a backup"
+                    )
+            with self._store.command() as tx:
+                model = rows.need_model(tx, name)
+                if moving.find_predecessor(tx, model.name) == number:  # else somebody was faster, and another one's files count
+                    return moving.rollback(tx, model, reason=reason)
 
     @operation(needs=Role.CONTRIBUTOR, on="name")
     def set_alias(self, *, name: str, alias: str, number: int, is_foreign: bool = False) -> Version:

@@ -2,8 +2,10 @@
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -27,6 +29,8 @@ from stratal.store.store import Store
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 # Where it is mounted.
 PREFIXES = (
     "/api/2.0/mlflow", "/ajax-api/2.0/mlflow", "/api/3.0/mlflow", "/ajax-api/3.0/mlflow", "/api/2.0/mlflow-artifacts",
@@ -47,8 +51,11 @@ class Limits:
     waiting_bytes: int = 256 << 20
     # Requests that may be under way at once; each holds a connection.
     requests: int = 512
-    # Threads that may wait for the store; one of them writes.
+    # Of these, requests that carry a file: while the place of files is away, points must still be taken.
+    files: int = 256
+    # Threads that may wait for the store, one of which writes; and for the place of files.
     threads: int = 8
+    file_threads: int = 8
     # Seconds until the next piece of a body, and until all of it.
     piece_s: float = 30.0
     body_s: float = 120.0
@@ -76,6 +83,8 @@ class Mlflow(Surface):
         self._limits = limits or Limits()
         super().__init__(store, guard, name="mlflow", threads=self._limits.threads, most_requests=self._limits.requests)
         self._service = Service(store)
+        self._file_threads = self.pool("mlflow-files", self._limits.file_threads)
+        self._files = 0
         drop_old(store.folder)
 
     async def handle(self, request: Request, send: Send) -> Answer | None:
@@ -85,11 +94,8 @@ class Mlflow(Surface):
             return Answer(status=200, body=VERSION.encode(), headers=(("content-type", "text/plain"),))
         found = find("GET" if request.method == "HEAD" else request.method, _behind_prefix(request.path))
         with acting_as(sender):
-            if found.route.carries is Carries.DOWNLOAD:
-                await self._give(request, found, sender, send)
-                return None
-            if found.route.carries is Carries.UPLOAD:
-                return await self._take(request, found, sender)
+            if found.route.carries in (Carries.DOWNLOAD, Carries.UPLOAD):
+                return await self._carry(request, found, sender, send)
             return await self._call(request, found, sender)
 
     def failed(self, request: Request, error: Exception) -> Answer:
@@ -127,20 +133,32 @@ class Mlflow(Surface):
             asked = read_body(body, request.headers.get("content-type", ""), route.request)
         return write(self._perform(found, asked, sender))
 
+    async def _carry(self, request: Request, found: Found, sender: Identity, send: Send) -> Answer | None:
+        if self._files >= self._limits.files:
+            raise MlflowError(BUSY, "as many files come and go as do at a time")
+        self._files += 1
+        try:
+            if found.route.carries is Carries.UPLOAD:
+                return await self._take(request, found, sender)
+            await self._give(request, found, sender, send)
+            return None
+        finally:
+            self._files -= 1
+
     async def _give(self, request: Request, found: Found, sender: Identity, send: Send) -> None:
         def open_() -> tuple[Path, str]:
             opened = self._perform(found, read_query(request.query, found.route.request), sender)
             assert isinstance(opened, Opened)
             return self._store.blobs.path(opened.digest), opened.name
 
-        path, name = await self.in_thread(open_)
-        await give(send, path, name, self.in_thread, is_head=request.method == "HEAD")
+        path, name = await self._with_files(open_)
+        await give(send, path, name, self._with_files, is_head=request.method == "HEAD")
 
     async def _take(self, request: Request, found: Found, sender: Identity) -> Answer:
         asked = SaveFile()
         await self.in_thread(lambda: self._perform(found, asked, sender))  # before its bytes are taken
         pieces = request.pieces(self._limits.file_bytes, self._limits.piece_s, math.inf)
-        digest, size = await take(self._store, pieces, self.in_thread)
+        digest, size = await take(self._store, pieces, self._with_files)
         kept = SaveFile(digest=digest, size_bytes=size)
         await self.in_thread(lambda: self._perform(found, kept, sender))
         return Answer(status=200, body=b"{}", headers=JSON)
@@ -151,6 +169,9 @@ class Mlflow(Surface):
             asked = msgspec.structs.replace(asked, **found.fields)
         rights = GuardedRights(self._guard, sender)
         return perform(self._service, route.function, asked, rights=rights, needs=route.needs, on=route.on)
+
+    async def _with_files(self, call: Callable[[], T]) -> T:
+        return await self.in_thread(call, self._file_threads)
 
 
 def _behind_prefix(path: str) -> str:
