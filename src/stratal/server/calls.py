@@ -45,7 +45,7 @@ class Call:
             self._check(tx, arguments, sender)
             return self._guard.visible(tx, sender, "experiment") if self.operation.is_scoped else None
 
-        with acting_as(sender), called_by(caller), admitting(admit):
+        with acting_as(sender), called_by(caller), admitting(admit, lambda tx, on: self._guard.created(tx, sender, on)):
             with self._store.glance():  # before anything is done, and again in each transaction of the operation
                 pass
             try:

@@ -1,7 +1,8 @@
 """Admitting: what a server says, at each transaction, of whoever it works for. Embedded, nobody is asked, and all may be seen.
 
 A server runs an operation inside `admitting`. Each transaction that the operation opens by its store is then asked about, inside
-of itself: whether the sender may do this, and, for operations that are scoped, which experiments the sender may see.
+of itself: whether the sender may do this, and, for operations that are scoped, which experiments the sender may see. A command tells
+at its end what it has made, so that its maker may be given rights on it.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,14 +15,16 @@ if TYPE_CHECKING:  # a process that only logs never imports SQLAlchemy
 
 # Raises Forbidden, or gives the names of the experiments whose runs may be seen; None: of all.
 Admit = Callable[["Transaction"], frozenset[str] | None]
+# Is told of an experiment or a model that a command has made: 'experiment:NAME', 'model:NAME'.
+Created = Callable[["Transaction", str], None]
 
-_admit: ContextVar[Admit | None] = ContextVar("stratal_admit", default=None)
+_admit: ContextVar[tuple[Admit, Created] | None] = ContextVar("stratal_admit", default=None)
 
 
 @contextmanager
-def admitting(admit: Admit) -> Iterator[None]:
-    """Ask at each transaction that is opened inside the block."""
-    token = _admit.set(admit)
+def admitting(admit: Admit, created: Created) -> Iterator[None]:
+    """Ask at each transaction that is opened inside the block, and tell of what commands make."""
+    token = _admit.set((admit, created))
     try:
         yield
     finally:
@@ -30,7 +33,15 @@ def admitting(admit: Admit) -> Iterator[None]:
 
 def admitted(tx: "Transaction") -> "Transaction":
     """Give a transaction that was asked about, and knows what may be seen. Raises Forbidden."""
-    admit = _admit.get()
-    if admit is not None:
-        tx.sees = admit(tx)
+    asked = _admit.get()
+    if asked is not None:
+        tx.sees, tx.made = asked[0](tx), []
     return tx
+
+
+def tell_made(tx: "Transaction") -> None:
+    """Tell of what a command has made, at its end: rights on it must not count before."""
+    asked = _admit.get()
+    if asked is not None:
+        for on in tx.made or ():
+            asked[1](tx, on)

@@ -11,12 +11,11 @@ cannot be compared is not acknowledged but answered with the offset. 4 what is r
 
 import re
 import struct
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 import msgspec
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, select, update
 
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Forbidden, Misuse, NotFound
@@ -50,7 +49,6 @@ _SEEN = (
 )
 _ALIVE = select(remote_writer.c.writer).where(remote_writer.c.seen_ns > bindparam("since"))
 _EXPERIMENT = select(run.c.experiment).where(run.c.id == bindparam("run_id"))
-_RUNS_IN = select(func.count()).select_from(run).where(run.c.experiment == bindparam("name"))
 _LAST = 2**62
 
 # Raises Forbidden if somebody may not write to one of these runs, as they are now; of none, if they may write nothing at all.
@@ -62,7 +60,7 @@ Created = Callable[[Transaction, Identity, str], None]
 class Arrivals:
     """Takes shipments into one store."""
 
-    def __init__(self, settler: Settler, may_write: MayWrite, created: Created | None = None) -> None:
+    def __init__(self, settler: Settler, may_write: MayWrite, created: Created = lambda _tx, _sender, _on: None) -> None:
         self._settler = settler
         self._may_write, self._created = may_write, created
 
@@ -87,11 +85,14 @@ class Arrivals:
                     f"{name} was sealed at {known}: it has no more frames", hint="a copy of its writer may be running elsewhere"
                 )
             before = _experiments(tx, runs)
+            made: list[str] = []
+            tx.made = made
             touched = self._settler.apply(tx, [tail], sender=sender.name if sender.is_authenticated else "")
             after = _experiments(tx, runs)
             if after != before:  # what the frames themselves say of a run must not lead to where its sender may not write
                 self._may_write(tx, sender, runs)
-                self._note_created(tx, sender, after - before)
+                for on in made:  # not sooner: rights on it must not count for what made it
+                    self._created(tx, sender, on)
             tx.run(_ADD_PART, segment=name, start=offset, stop=offset + len(data), digest=sha256(data).digest())
         for id in touched:
             self._settler.fold(id)
@@ -129,14 +130,6 @@ class Arrivals:
         known, state = _state(tx, name)
         rows = tx.rows(_PARTS, segment_name=name, first=since, last=_LAST)
         return SegmentParts(name=name, offset=known, state=state, parts=[_part(row) for row in rows])
-
-    def _note_created(self, tx: Transaction, sender: Identity, placed: set[tuple[bytes, str]]) -> None:
-        """Tell of experiments that hold nothing but runs which this shipment put there."""
-        if self._created is None:
-            return
-        for experiment, runs in Counter(experiment for _, experiment in placed).items():
-            if experiment and tx.value(_RUNS_IN, name=experiment) == runs:
-                self._created(tx, sender, f"experiment:{experiment}")
 
     def _open(self, tx: Transaction, writer: str, sender: Identity) -> None:
         tx.run(_OPEN, writer=writer, owner=sender.name, opened_ns=tx.now_ns)

@@ -96,6 +96,8 @@ class Transaction:
 
     # The experiments whose runs may be seen, where a server asks for somebody; None: all.
     sees: frozenset[str] | None = None
+    # What it has made until now, 'experiment:NAME' or 'model:NAME', where a server asks; None: nobody wants to know.
+    made: list[str] | None = None
 
     def __init__(self, driver: Driver, *, now_ns: int, actor: Identity, is_write: bool) -> None:
         self._driver = driver

@@ -21,7 +21,7 @@ from stratal.core.people import Identity, current_actor
 from stratal.core.settings import Settings, load_settings
 from stratal.core.threads import start_aside
 from stratal.store.addresses import database_address
-from stratal.store.admitting import admitted
+from stratal.store.admitting import admitted, tell_made
 from stratal.store.blobs import Blobs
 from stratal.store.callers import current_caller
 from stratal.store.compacting import compacting
@@ -130,6 +130,7 @@ class Store:
         with self.settler.transaction(self.actor()) as tx:
             self.settler.drain(tx, {self.writer_id} | self.settler.participants(tx, ids))
             yield admitted(tx)
+            tell_made(tx)
 
     @contextlib.contextmanager
     def query(self) -> Iterator["Transaction"]:

@@ -48,6 +48,8 @@ def ensure_model(tx: Transaction, name: str) -> bool:
     if alike is not None:
         raise Conflict(f"model:{name} would be mistaken for model:{alike}", hint=f"register as {alike!r}, or choose another name")
     rows.add_model(tx, name=name, folded=folded(name), owner=tx.actor.name)
+    if tx.made is not None:
+        tx.made.append(f"model:{name}")
     return True
 
 

@@ -75,6 +75,10 @@ class GuardedRights:
         """Give the names that the sender may view; None: all."""
         return self._guard.visible(tx, self._sender, kind)
 
+    def created(self, tx: Transaction, on: str) -> None:
+        """Let the sender be admin of what they have made, by the guard's rule."""
+        self._guard.created(tx, self._sender, on)
+
 
 class Mlflow(Surface):
     """The handler over one store."""

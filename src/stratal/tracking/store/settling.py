@@ -59,6 +59,7 @@ _BEGIN = (
 _NAME_METRICS = update(metric).where(metric.c.run == bindparam("run_no")).values(experiment=bindparam("new_experiment"))
 _NAME_PARAMS = update(param).where(param.c.run == bindparam("run_no")).values(experiment=bindparam("new_experiment"))
 _EXPERIMENT = select(run.c.experiment).where(run.c.no == bindparam("run_no"))
+_RUN_OF = select(run.c.no).where(run.c.experiment == bindparam("named")).limit(1)
 _END = (
     update(run)
     .where(run.c.no == bindparam("run_no"), or_(run.c.ended_ns.is_(None), run.c.ended_ns <= bindparam("new_ended_ns")))
@@ -126,6 +127,8 @@ class TrunkFacts:
             "name": start.name, "group": start.group, "job_type": start.job_type, "user": start.user,
             "params": params_to_json(start.params), "tags": start.tags, "capture": start.capture,
         }  # fmt: skip
+        if tx.made is not None and start.experiment and tx.value(_RUN_OF, named=start.experiment) is None:
+            tx.made.append(f"experiment:{start.experiment}")
         said = str(tx.value(_DOC, run_no=row.no))
         tx.run(
             _BEGIN, run_no=row.no, new_experiment=start.experiment, new_kind=start.kind, new_started_ns=at_ns, new_doc=_json(doc),

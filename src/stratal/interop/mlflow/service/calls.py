@@ -61,6 +61,10 @@ class Rights(Protocol):
         """Give the names of the experiments or models that the caller may view; None: all."""
         ...
 
+    def created(self, tx: Transaction, on: str) -> None:
+        """Note that the caller, who was checked, has made 'experiment:NAME' or 'model:NAME'."""
+        ...
+
 
 class Everything:
     """The rights of who has the store itself."""
@@ -71,6 +75,9 @@ class Everything:
     def visible(self, tx: Transaction, kind: str) -> frozenset[str] | None:
         """Show all."""
         return None
+
+    def created(self, tx: Transaction, on: str) -> None:
+        """Need no note: everybody may do everything."""
 
 
 class Service:
@@ -108,6 +115,10 @@ class Call:
     def visible(self, kind: str) -> frozenset[str] | None:
         """Give the names of the experiments or models that the caller may view; None: all."""
         return self._rights.visible(self.tx, kind)
+
+    def created(self, on: str) -> None:
+        """Note that the caller has made 'experiment:NAME' or 'model:NAME': whoever makes something may manage it."""
+        self._rights.created(self.tx, on)
 
 
 class Unnumbered(Exception):

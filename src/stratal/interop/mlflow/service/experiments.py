@@ -74,6 +74,7 @@ def create(call: Call, request: CreateExperiment) -> ExperimentMade:
     row = find(call, name)
     for key, value in said:
         rows.set_tag(call.tx, row.id, key, value)
+    call.created(row.ref)
     return ExperimentMade(experiment_id=str(row.id))
 
 

@@ -76,6 +76,7 @@ def create(call: Call, request: CreateModel) -> OneModel:
         rows.set_tag(call.tx, model, 0, key, value)
     logs.append(call.tx, "create", model, {"name": name})
     call.tx.emit("model", f"model:{model}")
+    call.created(f"model:{model}")
     return OneModel(registered_model=shown(call, need_head(call.tx, name)))
 
 
