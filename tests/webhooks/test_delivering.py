@@ -9,11 +9,14 @@ import pytest
 from stratal.cli.app import main
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Conflict, Misuse, NotFound, Refused
+from stratal.core.ids import new_id, to_bytes
 from stratal.store.collecting import collect
 from stratal.store.events import events_since
+from stratal.store.journal import Writer
 from stratal.store.store import Store
 from stratal.testing.victims import Victims
 from stratal.tracking.deleting import delete, purge
+from stratal.tracking.facts import END, START, End, Start
 from stratal.tracking.opening import use_store
 from stratal.tracking.runs import run
 from stratal.webhooks import add_webhook, deliveries, remove_webhook, try_webhook, verify, webhooks
@@ -238,6 +241,37 @@ def test_the_commands_add_try_list_and_remove(near, endpoint, capsys):
     assert json.loads(output("list", "--json"))[0]["events"] == ["alert"]
     assert "Removed" in output("remove", "ci")
     assert "No webhooks" in output("list")
+
+
+def logged_elsewhere(store: Store) -> None:
+    """Let another process of this machine log a run that has ended, into its own journal."""
+    writer = Writer(store.journals)
+    id = to_bytes(new_id())
+    writer.fact(id, 0, START, Start(experiment="churn"))
+    writer.log(id, 0, {"loss": 0.5}, 1)
+    writer.fact(id, 0, END, End(status="finished"))
+    writer.close()
+
+
+def test_where_nobody_listens_journals_are_settled_only_when_much_waits(near, endpoint):
+    logged_elsewhere(near)
+    waiting = near.settler.waiting_bytes()
+    assert waiting > 0
+    assert Deliverer(near, much_bytes=waiting).settle() == 0
+    assert Deliverer(near, much_bytes=waiting - 1).settle() == 3
+    assert near.settler.waiting_bytes() == 0
+    add_webhook("ci", endpoint.url, store=near)
+    logged_elsewhere(near)
+    assert Deliverer(near).settle() == 3
+
+
+def test_what_was_logged_elsewhere_before_an_endpoint_was_added_is_not_told(near, endpoint):
+    logged_elsewhere(near)
+    add_webhook("ci", endpoint.url, events=["run ended"], store=near)
+    deliverer = Deliverer(near)
+    assert deliverer.deliver() == 0
+    logged_elsewhere(near)
+    assert deliverer.deliver() == 1
 
 
 @pytest.mark.slow

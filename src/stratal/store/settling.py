@@ -100,6 +100,13 @@ class Settler:
             self.fold(run)
         return sum(frame.stretch for tail in tails for frame in tail.read.frames)
 
+    def waiting_bytes(self) -> int:
+        """Give how many bytes of journals are not applied yet."""
+        with open_segments(self.folder, segments(self.folder)) as opened:
+            sizes = {name: os.fstat(fd).st_size for name, fd in opened.items()}
+        with self._database.read(SYSTEM) as tx:
+            return sum(max(0, size - offset_of(tx, name)) for name, size in sizes.items())
+
     def drain(self, tx: Transaction, writers: Iterable[str]) -> None:
         """Inside a command's transaction: apply everything that these writers have written up to now."""
         with open_segments(self.folder, segments(self.folder, writers)) as opened:

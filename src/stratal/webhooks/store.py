@@ -101,6 +101,7 @@ class WebhookStore:
         """Add an endpoint; it is told of what happens from now on. Gives its secret, once. Raises Conflict if the name is taken."""
         check_name(name), check_url(url)
         secret, chosen, places = new_secret(), check_events(events), check_on(on)
+        self._store.settle()  # what was logged before, by whichever process, is none of what happens from now on
         with self._store.command() as tx:
             tx.emit("webhook", f"webhook:{name}", to_json({"url": url, "is": "added"}))
             added = tx.run(
@@ -162,6 +163,11 @@ class WebhookStore:
             if (row := tx.row(_ONE, which=id)) is None:
                 raise NotFound(f"there is no delivery {id}")
             return _delivery(row)
+
+
+def has_endpoints(tx: Transaction) -> bool:
+    """Tell whether there is anybody to tell."""
+    return tx.value(_BEHIND) is not None
 
 
 def is_behind(tx: Transaction) -> bool:
