@@ -24,6 +24,7 @@ from stratal.server import api
 from stratal.server.app import SURFACES, Application
 from stratal.server.asgi import Failed
 from stratal.server.guards import OpenGuard
+from stratal.server.logs import Lines
 from stratal.server.pool import Pool
 from stratal.server.rooms import ROOMS
 from stratal.store.access.accounts import AccessStore
@@ -197,6 +198,15 @@ def test_a_request_is_logged_in_one_line_under_its_id(http, caplog):
     said = json.loads(line)
     assert said.pop("ms") > 0
     assert said == {"request": "mine-1", "surface": "/api/v1", "method": "POST", "path": MODELS, "status": 200, "sender": "ada"}
+
+
+def test_no_path_breaks_the_line_of_its_request(http, caplog):
+    caplog.set_level(logging.INFO, "stratal.server.requests")
+    http.get("/a%E2%80%A8b%C2%85c%0Ad%22e")
+    [record] = [record for record in caplog.records if record.name == "stratal.server.requests"]
+    line = Lines().format(record)
+    assert len(line.splitlines()) == 1
+    assert json.loads(line)["path"] == '/a\u2028b\x85c\nd"e'
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 65, "é".encode().decode("latin-1"), "a/b"])

@@ -3,7 +3,6 @@
 On loopback, too: a page of the web may make a browser ask 127.0.0.1, or let a name of its own point there (DNS rebinding).
 """
 
-import json
 import logging
 import re
 import secrets
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from stratal.server.asgi import App, Failed, Message, Receive, Scope, Send, refusal, send_answer
+from stratal.server.logs import as_line
 from stratal.server.metrics import Metrics
 from stratal.store.access.secrets import holds_secret, without_secrets
 
@@ -110,4 +110,4 @@ def _line(scope: Scope, id: str, surface: str, status: int, seconds: float) -> s
         "request": id, "surface": surface, "method": str(scope["method"])[:16], "path": without_secrets(str(scope["path"]))[:200],
         "status": status, "ms": round(1000 * seconds, 2), "sender": state.get("sender") if isinstance(state, dict) else None,
     }  # fmt: skip
-    return json.dumps(said, ensure_ascii=True)
+    return as_line(said)
