@@ -57,6 +57,11 @@ SQLITE_ONLY = {
     "test_many_processes_registering_the_same_contents_agree",
     "test_facts_of_three_epochs_in_any_order_of_arrival_give_the_same_run",
     "test_any_order_of_any_tries_ends_with_the_same_rows",
+    "test_steps_run_at_the_same_time",  # these five are about processes, which start slowly
+    "test_a_step_that_runs_too_long_is_ended_and_named",
+    "test_whatever_a_step_raises_is_its_failure",
+    "test_large_and_odd_values_pass_between_steps",
+    "test_a_step_has_workers_of_its_own",
 }
 
 

@@ -101,7 +101,9 @@ def dies_once(trace: str, times: int) -> int:
 def waits(folder: str, name: str) -> str:
     """Say that it runs, and wait to be let go."""
     (Path(folder) / f"{name}.runs").touch()
+    ends_s = time.monotonic() + 60
     while not (Path(folder) / f"{name}.go").exists():
+        assert time.monotonic() < ends_s, "nobody lets it go"
         time.sleep(0.002)
     leave(str(Path(folder) / "trace"), name)
     return name
@@ -111,6 +113,12 @@ def waits(folder: str, name: str) -> str:
 def waiting(folder: str) -> tuple[str, str]:
     first = waits(folder, "first")
     return first, waits.after(first)(folder, "second")
+
+
+def at_home(state_home, name, *arguments):
+    """What a victim does: one of the functions below, with its journals in a folder of the test's."""
+    os.environ["XDG_STATE_HOME"] = state_home
+    globals()[name](*arguments)
 
 
 def run_chains(store, trace, length, seconds, run, processes):
@@ -123,7 +131,7 @@ def run_chains(store, trace, length, seconds, run, processes):
 
 
 def run_until_a_commit_kills(store, trace, length, run, seed, rate):
-    """What a victim does: run, or resume, and die at points of the write protocol with probability `rate`."""
+    """What a victim does: run, or resume, and die with probability `rate` at points of the write protocol, or around calls of a server."""
     opened = use_store(store)
     dice = random.Random(seed)
 
@@ -131,12 +139,28 @@ def run_until_a_commit_kills(store, trace, length, run, seed, rate):
         if dice.random() < rate:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    opened.database.fault = perhaps_die
+    if opened.remote:
+        die_around_calls(opened.operations_there, perhaps_die)
+    else:
+        opened.database.fault = perhaps_die
     whole = chains.with_options(workers=2, compute=ThreadWorkers)
     if run:
         whole.resume(run)
     else:
         whole.run(trace, length, 0.0)
+
+
+def die_around_calls(there, perhaps_die):
+    """Perhaps die before a call is sent, and when its answer is here."""
+    call = there.call
+
+    def dangerous(*arguments):
+        perhaps_die("before")
+        answer = call(*arguments)
+        perhaps_die("after")
+        return answer
+
+    there.call = dangerous
 
 
 def run_waiting(store, folder, lease_s):

@@ -121,7 +121,7 @@ def test_why_says_what_came_from_the_cache_and_from_where(stratal, tmp_path):
 def test_all_operations_can_cross_a_wire():
     found = operations_of(PipelineStore)
     assert {name for name, one in found.items() if one.is_command} == {"begin", "take_over", "record", "renew", "end"}
-    assert {name for name, one in found.items() if not one.is_command} == {"pipeline_run", "recent", "steps", "look_up", "parts"}
+    assert {name for name, one in found.items() if not one.is_command} == {"pipeline_run", "recent", "steps", "look_up", "parts", "holder"}
 
 
 def test_the_live_table_follows_events(store, tmp_path):

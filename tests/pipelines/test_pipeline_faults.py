@@ -11,12 +11,15 @@ from pipeline_victims import ThreadWorkers, chains, dies_once, left, waiting
 from stratal.core.errors import Conflict, StaleLease
 from stratal.pipelines import pipeline
 from stratal.pipelines.payloads import decode
-from stratal.pipelines.running import StepFailed
+from stratal.pipelines.running import StepFailed, take_over
 from stratal.pipelines.store import PipelineStore
 from stratal.tracking.facts import Start
 from stratal.tracking.reading import get_run
 from stratal.tracking.store import runs as run_rows
 
+five_here_and_two_there = pytest.mark.parametrize(
+    ("seen", "seed"), [*(("here", seed) for seed in range(5)), *(("over http", seed) for seed in range(2))], indirect=["seen"]
+)
 LENGTH = 5
 PATHS = 2 * LENGTH + 1
 
@@ -91,12 +94,12 @@ def kill_after(victim, seconds):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
+@five_here_and_two_there
 def test_a_coordinator_killed_at_random_moments_resumes_what_was_in_flight(coordinators, store, tmp_path, seed):
     rounds, dice = Rounds(store, str(tmp_path / "trace")), random.Random(seed)
     for kills in range(6):
         arguments = (store.url, rounds.trace, LENGTH, 0.004, rounds.run, False)
-        victim = coordinators.start("pipeline_victims:run_chains", *arguments)
+        victim = coordinators("run_chains", *arguments)
         # The last one has all the time that it needs; the others die somewhere between their start and a little after a lone run's end.
         if rounds.after(kill_after(victim, dice.uniform(0, 0.4) if kills < 5 else 300)):
             return
@@ -104,12 +107,12 @@ def test_a_coordinator_killed_at_random_moments_resumes_what_was_in_flight(coord
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(5))
+@five_here_and_two_there
 def test_a_coordinator_killed_before_or_after_a_commit_resumes_what_was_in_flight(coordinators, store, tmp_path, seed):
     rounds = Rounds(store, str(tmp_path / "trace"))
     for kills in range(40):
         arguments = (store.url, rounds.trace, LENGTH, rounds.run, 1000 * seed + kills, 0.12 if kills < 12 else 0.0)
-        victim = coordinators.start("pipeline_victims:run_until_a_commit_kills", *arguments)
+        victim = coordinators("run_until_a_commit_kills", *arguments)
         if rounds.after(victim.wait()):
             return
     raise AssertionError("it did not end although it was not killed")
@@ -119,7 +122,7 @@ def test_a_coordinator_killed_before_or_after_a_commit_resumes_what_was_in_fligh
 def test_a_coordinator_with_worker_processes_resumes_too(coordinators, store, tmp_path):
     rounds = Rounds(store, str(tmp_path / "trace"))
     for least in (1, 5, None):
-        victim = coordinators.start("pipeline_victims:run_chains", store.url, rounds.trace, LENGTH, 0.01, rounds.run, True)
+        victim = coordinators("run_chains", store.url, rounds.trace, LENGTH, 0.01, rounds.run, True)
         if least is not None:
             until(lambda least=least: len(left(rounds.trace)) >= least)
         is_whole = rounds.after(victim.kill() if least is not None else victim.wait())
@@ -129,7 +132,7 @@ def test_a_coordinator_with_worker_processes_resumes_too(coordinators, store, tm
 @pytest.mark.slow
 def test_after_a_kill_running_again_hits_what_was_finished(coordinators, store, tmp_path):
     trace = str(tmp_path / "trace")
-    victim = coordinators.start("pipeline_victims:run_chains", store.url, trace, LENGTH, 0.02, None, False)
+    victim = coordinators("run_chains", store.url, trace, LENGTH, 0.02, None, False)
     while len(left(trace)) < 4 and not victim.has_ended():
         time.sleep(0.001)
     victim.kill()
@@ -166,17 +169,17 @@ def test_a_step_that_always_kills_its_worker_comes_to_an_end(store, tmp_path):
 
 
 def test_a_run_with_a_living_coordinator_is_not_taken_over(coordinators, store, tmp_path):
-    victim = coordinators.start("pipeline_victims:run_waiting", store.url, str(tmp_path), 30.0)
+    victim = coordinators("run_waiting", store.url, str(tmp_path), 30.0)
     try:
         until((tmp_path / "first.runs").exists)
         with pytest.raises(Conflict, match="is held by"):
-            PipelineStore(store).take_over(run=the_run(store), nodes=(), lease_s=30.0)
+            take_over(store, the_run(store), (), lease_s=30.0)
     finally:
         victim.kill()
 
 
 def test_a_killed_coordinators_run_is_taken_over_before_its_lease_runs_out(coordinators, store, tmp_path):
-    victim = coordinators.start("pipeline_victims:run_waiting", store.url, str(tmp_path), 3600.0)
+    victim = coordinators("run_waiting", store.url, str(tmp_path), 3600.0)
     until((tmp_path / "first.runs").exists)
     victim.kill()
     for name in ("first", "second"):
@@ -187,22 +190,21 @@ def test_a_killed_coordinators_run_is_taken_over_before_its_lease_runs_out(coord
 
 
 def test_taking_over_ends_what_was_in_flight(coordinators, store, tmp_path):
-    victim = coordinators.start("pipeline_victims:run_waiting", store.url, str(tmp_path), 3600.0)
+    victim = coordinators("run_waiting", store.url, str(tmp_path), 3600.0)
     until((tmp_path / "first.runs").exists)
     victim.kill()
-    rows = PipelineStore(store)
-    rows.take_over(run=the_run(store), nodes=(), lease_s=30.0)
-    (row,) = rows.steps(run=the_run(store))
+    take_over(store, the_run(store), (), lease_s=30.0)
+    (row,) = PipelineStore(store).steps(run=the_run(store))
     assert row.state == "lost"
     assert get_run(row.step_run, store=store).status == "lost"
 
 
-def test_a_coordinator_that_lost_its_lease_writes_nothing_more(coordinators, store, tmp_path):
-    zombie = coordinators.start("pipeline_victims:run_waiting", store.url, str(tmp_path), 3600.0)
+def test_a_coordinator_that_lost_its_lease_writes_nothing_more(coordinators, here, store, tmp_path):
+    zombie = coordinators("run_waiting", store.url, str(tmp_path), 3600.0)
     until((tmp_path / "first.runs").exists)
     run = the_run(store)
-    with store.command() as tx:
-        token = run_rows.resume(tx, store, run)  # as an administrator would: whoever holds it
+    with here.command() as tx:
+        token = run_rows.resume(tx, here, run)  # as an administrator would: whoever holds it
     before = PipelineStore(store).steps(run=run)
     (tmp_path / "second.go").touch()  # it would run to its end if nothing stopped it
     (tmp_path / "first.go").touch()
@@ -210,17 +212,17 @@ def test_a_coordinator_that_lost_its_lease_writes_nothing_more(coordinators, sto
     assert left(str(tmp_path / "trace")) == ["first"]
     assert PipelineStore(store).steps(run=run) == before
     assert [row.state for row in before] == ["running"]
-    with store.query() as tx:
+    with here.query() as tx:
         assert run_rows.get_record(tx, run).epoch == token
 
 
-def test_each_command_of_a_zombie_is_refused_and_changes_nothing(store):
+def test_each_command_of_a_zombie_is_refused_and_changes_nothing(here, store):
     rows = PipelineStore(store)
-    with store.command() as tx:
-        run, token = run_rows.insert_leased(tx, store, Start(experiment="x", kind="pipeline"), ttl_s=60)
-        newer = run_rows.resume(tx, store, run)
+    with here.command() as tx:
+        run, token = run_rows.insert_leased(tx, here, Start(experiment="x", kind="pipeline"), ttl_s=60)
+        newer = run_rows.resume(tx, here, run)
     assert newer > token
-    with store.query() as tx:
+    with here.query() as tx:
         before = run_rows.get_record(tx, run)
     for command in (
         lambda: rows.record(run=run, token=token, lease_s=1.0),
@@ -229,7 +231,7 @@ def test_each_command_of_a_zombie_is_refused_and_changes_nothing(store):
     ):
         with pytest.raises(StaleLease):
             command()
-    with store.query() as tx:
+    with here.query() as tx:
         assert run_rows.get_record(tx, run) == before
 
 

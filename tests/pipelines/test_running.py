@@ -26,6 +26,7 @@ from stratal.tracking.runs import run as start_run
 from stratal.tracking.values import File
 
 in_processes = pytest.mark.slow
+here_only = pytest.mark.parametrize("seen", ["here"], indirect=True)  # processes start slowly, and use the store as threads do
 
 
 @pytest.fixture(autouse=True)
@@ -191,6 +192,7 @@ def meets(folder: str, me: str, other: str) -> float:
     return 0.0
 
 
+@here_only
 @in_processes
 @pytest.mark.parametrize("workers", [2, 3])
 def test_steps_run_at_the_same_time(tmp_path, workers):
@@ -318,6 +320,7 @@ def sleeps() -> int:
     return 1
 
 
+@here_only
 @in_processes
 def test_a_step_that_runs_too_long_is_ended_and_named():
     @plain_pipeline
@@ -344,6 +347,7 @@ class Untellable(Exception):
         raise RuntimeError("no text")
 
 
+@here_only
 @in_processes
 def test_whatever_a_step_raises_is_its_failure(store):
     @plain_pipeline
@@ -398,7 +402,7 @@ def test_a_file_counts_by_content_and_keeps_its_name(tmp_path):
     assert whole.run(rows=File(str(tmp_path / "x.csv"))).value == "x.csv: b"
 
 
-def test_a_result_whose_blob_is_gone_does_not_serve(store):
+def test_a_result_whose_blob_is_gone_does_not_serve(here, store, tmp_path):
     @step
     def large() -> str:
         return "x" * 100_000
@@ -408,7 +412,9 @@ def test_a_result_whose_blob_is_gone_does_not_serve(store):
         return large()
 
     done = whole.run()
-    store.blobs.path(done.steps[0].output.blob).unlink()
+    blob = here.blobs.path(done.steps[0].output.blob)
+    for place in tmp_path.rglob(f"{blob.parent.name}/{blob.name}"):  # where the store lies, and in the spool
+        place.unlink()
     again = whole.run()
     assert again.states() == {"large": "finished"}
     assert "is gone" in again.steps[0].why[0]
@@ -471,6 +477,7 @@ def process_of(number):
     return os.getpid()
 
 
+@here_only
 @in_processes
 def test_a_step_has_workers_of_its_own():
     @plain_pipeline

@@ -27,7 +27,7 @@ _ROWS: dict[str, dict[str, str]] = {
         LISTS: "newest_versions",
     },
     "pipelines": {
-        V: "look_up pipeline_run steps",
+        V: "holder look_up pipeline_run steps",
         C: "begin end record renew take_over",
         LISTS: "recent",
         ALL: "parts",

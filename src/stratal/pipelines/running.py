@@ -89,8 +89,16 @@ def resume_run(run: str, build: Callable[[dict[str, object]], Graph], name: str,
         raise Misuse(f"run {short(id)} is of pipeline {row.pipeline!r}, not {name!r}", hint=f"write {row.pipeline}.resume({short(id)!r})")
     graph = build({key: decode(payload, store.blobs) for key, payload in row.params.items()})
     _show_life(store, id, options.experiment or name, name)
-    token = rows.take_over(run=id, nodes=_nodes(graph), lease_s=options.lease_s)
+    token = take_over(store, id, _nodes(graph), lease_s=options.lease_s)
     return _drive(store, id, token, options.experiment or graph.name, graph, options, earlier=rows.steps(run=id))
+
+
+def take_over(store: Store, run: str, nodes: tuple[NodeRow, ...], *, lease_s: float) -> int:
+    """Take a run over, and give the new token. Raises Conflict while its coordinator lives, or may live elsewhere."""
+    rows = PipelineStore(store)
+    holder = rows.holder(run=run)
+    is_dead = holder is not None and store.is_dead(holder)
+    return rows.take_over(run=run, nodes=nodes, dead_holder=holder if is_dead else None, lease_s=lease_s)
 
 
 def entry_of(function: Callable[..., object]) -> Entry:

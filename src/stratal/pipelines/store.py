@@ -18,9 +18,7 @@ from stratal.pipelines.rows import Beginning, Ending, Entry, Found, NodeRow, Pip
 from stratal.pipelines.states import LOST, RUNNING, check_transition
 from stratal.pipelines.tables import pipeline_key, pipeline_result, pipeline_run, pipeline_step
 from stratal.store import leases
-from stratal.store.callers import current_caller
 from stratal.store.database import Row, Transaction, insert
-from stratal.store.journal import living_writers
 from stratal.store.operations import operation
 from stratal.store.store import Store
 from stratal.store.uses import blob_use
@@ -97,16 +95,13 @@ class PipelineStore:
             return token
 
     @operation(needs=Role.CONTRIBUTOR)
-    def take_over(self, *, run: str, nodes: tuple[NodeRow, ...], lease_s: float) -> int:
+    def take_over(self, *, run: str, nodes: tuple[NodeRow, ...], dead_holder: str | None, lease_s: float) -> int:
         """Take a run over whose coordinator is gone, and give the new token: what it had in flight is lost now.
 
-        Gone: its lease is free or has run out, or its process of this machine has ended. Raises Conflict while it lives."""
-        alive = living_writers(self._store.journals)
+        Gone: its lease is free or has run out, or is signed by `dead_holder`. Raises Conflict while it lives."""
         with self._store.command(runs=[run]) as tx:
             lease = leases.read_lease(tx, run)
-            # Of processes elsewhere nobody here can say that they have ended: their leases run out.
-            is_here = current_caller() is None
-            if is_here and lease.holder is not None and _is_gone(lease.holder, alive, self._store.holder):
+            if dead_holder is not None and lease.holder == dead_holder:
                 leases.release(tx, run, lease.token)
             token = runs.take_over(tx, self._store, run, ttl_s=lease_s, from_step=None)
             tx.run(_SET_NODES, of_run=run, new_nodes=to_json(nodes))
@@ -180,6 +175,12 @@ class PipelineStore:
         )
 
     @operation(needs=Role.VIEWER)
+    def holder(self, *, run: str) -> str | None:
+        """Say who holds a run's lease, if somebody does."""
+        with self._read() as tx:
+            return leases.read_lease(tx, run).holder
+
+    @operation(needs=Role.VIEWER)
     def recent(self, *, pipeline: str = "", limit: int = 20) -> tuple[str, ...]:
         """Give the ids of the newest runs, newest first, of one pipeline if named."""
         with self._read() as tx:
@@ -207,11 +208,6 @@ class PipelineStore:
     def _read(self) -> AbstractContextManager[Transaction]:
         # Not `query`, which settles all journals first: the rows of this room are written by commands only.
         return self._store.glance()
-
-
-def _is_gone(holder: str, alive: set[str], us: str) -> bool:
-    """Tell whether a lease was signed by a process of this machine that has ended: it held the lock of its journal."""
-    return holder.partition(":")[0] == us.partition(":")[0] and holder.rpartition(":")[2] not in alive
 
 
 def _lose(tx: Transaction, store: Store, row: StepRow, message: str) -> None:

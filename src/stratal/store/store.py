@@ -110,6 +110,19 @@ class Store:
         caller = current_caller()
         return caller.holder if caller is not None else f"{socket.gethostname()}:{os.getpid()}:{self._writer().id}"
 
+    def is_dead(self, holder: str) -> bool:
+        """Tell whether a process that signed a lease is surely gone: of this machine, with neither a journal here nor a process."""
+        host, pid, writer = holder.rsplit(":", 2)
+        if host != socket.gethostname() or not pid.isdigit() or writer in living_writers(self.journals):
+            return False
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, OverflowError):
+            pass
+        return False
+
     @property
     def writer_id(self) -> str:
         """The writer that joins the runs of this process, or of the one elsewhere that calls."""

@@ -2,8 +2,6 @@
 
 import contextlib
 import logging
-import os
-import socket
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
@@ -13,7 +11,6 @@ from stratal.core.ids import short
 from stratal.core.records import Record
 from stratal.store.blobs import Digest
 from stratal.store.disk import DiskBlobs
-from stratal.store.journal import living_writers
 from stratal.store.store import Store
 from stratal.tracking.active import active_run
 from stratal.tracking.capturing import capture_leased
@@ -184,7 +181,7 @@ def take_over_run(store: Store, run: str, *, from_step: int | None) -> LeasedRun
     """Hold a run's lease from now on. Raises Conflict if a living process does."""
     rows = CheckpointStore(store)
     holder = rows.holder(run=run)
-    is_dead = holder is not None and _is_dead(store, holder)
+    is_dead = holder is not None and store.is_dead(holder)
     token = rows.take_over(run=run, from_step=from_step, dead_holder=holder if is_dead else None, ttl_s=TTL_S)
     return adopt(store, find_id(store, run), get_run(run, store=store).experiment, token, kind="job")
 
@@ -194,20 +191,6 @@ def end_lost(opened: OpenedJob, status: str, reason: str) -> None:
     store = open_store(opened.store)
     if get_run(opened.run, store=store).record.status == "running":
         take_over_run(store, opened.run, from_step=None).finish(status, error=reason[:2000])
-
-
-def _is_dead(store: Store, holder: str) -> bool:
-    """Tell whether the process that signed a lease is surely gone: of this machine, without a journal and without a process."""
-    host, pid, writer = holder.rsplit(":", 2)
-    if host != socket.gethostname() or not pid.isdigit() or writer in living_writers(store.journals):
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def _sweep(folder: Path, kept: set[str]) -> None:

@@ -1,17 +1,13 @@
 """Bringing a study to its budget: here, or on local worker processes that are replaced when they die."""
 
-import socket
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import replace
-
-import psutil
 
 from stratal.compute.local import LocalWorkers
 from stratal.compute.port import WorkerDied
 from stratal.core.errors import Refused
 from stratal.core.ids import RunId
-from stratal.store.journal import living_writers
 from stratal.store.store import Store
 from stratal.tracking.capturing import capture_leased
 from stratal.tracking.runs import Run
@@ -48,9 +44,7 @@ def free_the_dead(store: Store, studies: StudyStore, order: Order) -> None:
     """Free trials whose worker ran on this machine and is gone, so that nobody waits for their leases to run out."""
     name, version = order.version.name, order.version.version
     for holder in studies.holders(name=name, version=version):
-        host, pid, writer = holder.rsplit(":", 2)
-        is_here = host == socket.gethostname() and pid.isdigit()
-        if is_here and not psutil.pid_exists(int(pid)) and writer not in living_writers(store.journals):
+        if store.is_dead(holder):
             studies.free(name=name, version=version, holder=holder)
 
 
