@@ -55,6 +55,9 @@ def test_churn_reaches_staging_and_the_second_time_comes_from_the_cache(tmp_path
     assert said["verdict"] == "bit-identical", said
     assert sum("trial" in each["run"] for each in said["series"]) == 40, "of each trial the metric and its last value"
     assert {each["verdict"] for each in said["series"]} == {"bit-identical"}
+    said = json.loads(call(*STRATAL, "reproduce", trials[0].id, "--here", "--check", "--json", cwd=tmp_path))
+    assert said["verdict"] == "bit-identical", said
+    assert {each["metric"] for each in said["series"]} == {"auc", "value"}, "the trial by itself, in its step"
     refused = call(*STRATAL, "promote", "model:churn@staging", "Production", cwd=tmp_path, fails=True)
     assert "approval" in refused
 

@@ -100,10 +100,33 @@ def test_the_trials_of_a_study_are_tried_again_with_the_params_that_they_had(
     assert sorted(marks(tmp_path)) == ["fitted", "made", *["tried"] * 6]
 
 
-def test_a_trial_is_not_replayed_alone(ran: tuple[Path, Store]) -> None:
-    with pytest.raises(Misuse, match="kind trial cannot be replayed alone") as raised:
-        reproduce(only(ran[1], "name = 'trial 3'"), here=True, check=True, alone=True, store=ran[1])
-    assert "--alone" in raised.value.hint
+def test_a_trial_inside_of_a_step_is_replayed_with_the_inputs_of_the_step(
+    ran: tuple[Path, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKS", str(tmp_path / "marks"))
+
+    made = reproduce(only(ran[1], "name = 'trial 3'"), here=True, check=True, store=ran[1])
+
+    assert (made.verdict, made.notes) == ("bit-identical", ())
+    assert {(each.run, each.metric) for each in made.series} == {("", "loss"), ("", "value")}
+    assert marks(tmp_path) == ["tried"]
+
+
+def test_a_trial_is_replayed_with_its_whole_program_if_somebody_asks_for_that(
+    ran: tuple[Path, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARKS", str(tmp_path / "marks"))
+
+    made = reproduce(only(ran[1], "name = 'trial 3'"), here=True, check=True, alone=False, store=ran[1])
+
+    assert made.verdict == "bit-identical"
+    assert sorted(marks(tmp_path)) == ["fitted", "made", *["tried"] * 6]
+
+
+def test_a_study_is_not_replayed_alone(ran: tuple[Path, Store]) -> None:
+    with pytest.raises(Misuse, match="kind study cannot be replayed alone") as raised:
+        reproduce("study:s", here=True, check=True, alone=True, store=ran[1])
+    assert "Alone: step, trial" in raised.value.hint
 
 
 def test_a_study_of_an_earlier_program_is_there_with_its_results(tmp_path: Path) -> None:

@@ -1,13 +1,17 @@
 """Seeding beside runs: what is recorded where, and the switches of torch. Excludes what equal seeds give."""
 
+import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from stratal.core.errors import Damaged
 from stratal.core.settings import environment
 from stratal.store.store import Store
 from stratal.tracking.capture import seeds as capturing_seeds
+from stratal.tracking.capture.generators import generator_states, restore_generators
 from stratal.tracking.capturing import wait_for_captures
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
@@ -68,3 +72,21 @@ def test_a_workspace_that_the_user_chose_stays(torch_as_before, monkeypatch: pyt
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     seed_everything(7, deterministic=True)
     assert environment()["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+
+
+def test_shared_generators_go_on_from_where_they_were_taken():
+    random.gauss(0, 1)  # which keeps a second number in hand
+    np.random.standard_normal()
+    states = generator_states()
+    drawn = [(random.gauss(0, 1), np.random.standard_normal(), float(torch.rand(1))) for _ in range(3)]
+    random.seed(1), np.random.seed(2), torch.manual_seed(3)
+
+    restore_generators(states)
+
+    assert [(random.gauss(0, 1), np.random.standard_normal(), float(torch.rand(1))) for _ in range(3)] == drawn
+
+
+@pytest.mark.parametrize("cut", [0, 1, -9])
+def test_other_bytes_are_no_states_of_generators(cut):
+    with pytest.raises(Damaged, match="no states of random generators"):
+        restore_generators(generator_states()[:cut])

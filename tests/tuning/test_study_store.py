@@ -217,7 +217,7 @@ def test_all_operations_can_be_served():
 def test_the_objective_of_a_lost_trial_is_told_at_its_next_report(opened, clock):
     taken = propose(opened, 0)
     run = adopt(opened._store, taken.run, "s", taken.token, kind="trial", ttl_s=3600.0)
-    trial = LiveTrial(opened, opened.version(name="s"), taken, run, None)
+    trial = LiveTrial("loss", taken, run)
     trial.report(1.0)
     clock.move(LEASE_S + 1)
     opened.take_over(**AT)

@@ -33,7 +33,10 @@ def reproduce(
     here: Annotated[bool, typer.Option("--here", help="Use this Python and its packages, not a rebuilt environment.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Keep the verdict only, not the folder of the replay.")] = False,
     working_tree: Annotated[bool, typer.Option("--working-tree", help="Take the code as it is in the project today.")] = False,
-    alone: Annotated[bool, typer.Option("--alone", help="Replay a step without its pipeline, from the inputs that it had.")] = False,
+    alone: Annotated[
+        bool | None,
+        typer.Option("--alone/--whole", help="Without the rest of its program, or with it. By default a trial is alone, a step is not."),
+    ] = None,
     argv: Annotated[str | None, typer.Option(help="A command line instead of the captured one, in one text.")] = None,
     lenient: Annotated[bool, typer.Option("--lenient", help="Take any version of a package that can no longer be had.")] = False,
     result: Annotated[str | None, typer.Option(help="Start nothing, and judge the store that a replay elsewhere has written.")] = None,

@@ -31,6 +31,8 @@ KEYS = (
     "webhook_hosts",
 )
 TABLES = ("oidc",)
+# No setting: how a replay tells the program that it starts.
+PART = "STRATAL_REPLAYED_PART"
 DURABILITIES = ("process", "power")
 ON_ERROR = ("warn", "raise")
 # As others do it: a curve of some hours has a thousand points, and sampling costs nothing to speak of.
@@ -165,6 +167,12 @@ def load_oidc(folder: Path | None = None, environ: Mapping[str, str] | None = No
 def place() -> tuple[str | None, ...]:
     """Give what decides the settings, cheaply: the working folder and our variables. Equal places have equal settings."""
     return (working_folder(), *(os.environ.get(f"STRATAL_{key.upper()}") for key in KEYS))
+
+
+def part_asked() -> Path | None:
+    """Give the file with the one part of this program that is to be done again, None if it is to do all. A replay sets it."""
+    found = os.environ.get(PART)
+    return Path(found) if found else None
 
 
 def working_folder() -> str:

@@ -2,7 +2,7 @@
 a room is imported when it is met."""
 
 from stratal.tracking.refs import register_resolver
-from stratal.tracking.reproducing.alone import register_replayer
+from stratal.tracking.reproducing.alone import register_replayer, register_teller
 from stratal.tracking.reproducing.carrying import register_carrier
 
 RESOLVERS = {
@@ -27,6 +27,10 @@ REPLAYERS = {
     "step": "stratal.pipelines.replaying:replay_step",
 }
 
+TELLERS = {
+    "trial": "stratal.tuning.again:ask_again",
+}
+
 
 def wire() -> None:
     """Fill the tables."""
@@ -36,6 +40,8 @@ def wire() -> None:
         register_carrier(subject, carrier)
     for kind, replayer in REPLAYERS.items():
         register_replayer(kind, replayer)
+    for kind, teller in TELLERS.items():
+        register_teller(kind, teller)
 
 
 wire()

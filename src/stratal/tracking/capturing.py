@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from stratal.core.errors import StoreDown
 from stratal.core.origin import ipython_shell
 from stratal.core.records import to_json
 from stratal.core.settings import working_folder
@@ -22,6 +23,7 @@ from stratal.core.threads import start_aside
 from stratal.store.store import Store
 from stratal.tracking.active import OpenRun
 from stratal.tracking.capture.capture import Capture, Captured, completed, quick, thorough
+from stratal.tracking.capture.generators import generator_states
 from stratal.tracking.capture.inputs import count_inputs
 from stratal.tracking.capture.seeds import Seeds, seeds_now
 from stratal.tracking.facts import CAPTURE
@@ -59,11 +61,21 @@ class Capturer:
             return
         self._ask(_Request(run, start, has_start=has_start))
 
+    def request_part(self, run: OpenRun, start: Capture) -> None:
+        """Tell a run that is part of what this process does all that it was. Any reading serves that has seen all modules."""
+        self._ask(_Request(run, start, has_start=False, is_part=True))
+
     def complete(self, run: OpenRun, start: Capture) -> None:
         """Tell a run that ends what came since it began; does nothing if nothing did."""
         last = self._last
         if self._is_busy or self._waiting or last is None or last.url != run.store.url or not last.is_complete():
             self._ask(_Request(run, start, is_end=True))
+
+    def complete_part(self, run: OpenRun, start: Capture) -> None:
+        """As `complete`, for a run that `request_part` was called for."""
+        last = self._last
+        if self._is_busy or self._waiting or last is None or last.url != run.store.url or not last.has_seen_all():
+            self._ask(_Request(run, start, has_start=False, is_end=True, is_part=True))
 
     def wait(self, timeout_s: float = WAIT_S) -> bool:
         """Wait until every run was told; False if that took longer."""
@@ -96,8 +108,9 @@ class Capturer:
     def _answer(self, request: "_Request") -> dict[str, object]:
         store, last = request.run.store, self._last
         if request.is_end and last is not None and last.url == store.url:
-            reading = last if last.is_complete() else _read(lambda: completed(last.captured), store, at_s=last.at_s)
-        elif last is not None and self._serves(last, store.url):
+            is_whole = last.has_seen_all() if request.is_part else last.is_complete()
+            reading = last if is_whole else _read(lambda: completed(last.captured), store, at_s=last.at_s)
+        elif last is not None and (self._serves(last, store.url) or (request.is_part and last.url == store.url and last.has_seen_all())):
             reading = last
         else:
             reading = _read(lambda: thorough(request.start), store, at_s=time.monotonic())
@@ -110,12 +123,13 @@ class Capturer:
 
 
 class _Request(NamedTuple):
-    """A run that waits. is_end: for what came since it began."""
+    """A run that waits. is_end: for what came since it began. is_part: of what this process was captured for before."""
 
     run: OpenRun
     start: Capture
     has_start: bool = True
     is_end: bool = False
+    is_part: bool = False
 
 
 class _Reading(NamedTuple):
@@ -131,7 +145,11 @@ class _Reading(NamedTuple):
 
     def is_complete(self) -> bool:
         """Tell whether nothing has come since that a reading would find. Cells of a notebook come unseen."""
-        return self.modules == len(sys.modules) and self.inputs == count_inputs() and ipython_shell() is None
+        return self.has_seen_all() and ipython_shell() is None
+
+    def has_seen_all(self) -> bool:
+        """Tell whether no module and no input has come since."""
+        return self.modules == len(sys.modules) and self.inputs == count_inputs()
 
 
 def _read(read: Callable[[], Captured], store: Store, *, at_s: float) -> _Reading:
@@ -176,6 +194,28 @@ def capture_leased(run: OpenRun) -> None:
     """Let the background thread capture all about a run that a command has started, and whose start says nothing of it."""
     if run.store.settings.capture:
         _capturer.request(run, quick_capture(run.store)[0], has_start=False)
+
+
+def capture_part(run: OpenRun, *, begun_by: str | None = None) -> None:
+    """Say with which random numbers a leased run begins that is part of what this process does, and capture all about it beside.
+
+    begun_by: digest of what was captured of the process that handed it out, if that is another one."""
+    store = run.store
+    if not store.settings.capture:
+        return
+    try:
+        states = store.blobs.put(generator_states())
+    except StoreDown as error:
+        run.lose("capture", error)
+        return
+    run.say(CAPTURE, {"generators": {"digest": states}} | ({"begun_by": {"digest": begun_by}} if begun_by is not None else {}))
+    _capturer.request_part(run, quick_capture(store)[0])
+
+
+def complete_part(run: OpenRun) -> None:
+    """Let the background thread add what came since `capture_part`: what an objective imports when it is called."""
+    if run.store.settings.capture:
+        _capturer.complete_part(run, quick_capture(run.store)[0])
 
 
 def complete_capture(run: OpenRun, start: Capture) -> None:

@@ -86,6 +86,22 @@ def capture_of(run: ReadRun) -> Capture | None:
         return None
 
 
+def captured_as(run: ReadRun) -> str | None:
+    """Give the digest of what was captured of a run that a command has started; None if nothing was."""
+    said = run.record.doc.get("capture")
+    found = said.get("thorough") if isinstance(said, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def capture_begun_by(run: ReadRun, store: Store) -> Capture | None:
+    """Give what was captured of the process that handed a run to the one that did it; None if that was the same."""
+    digest = run.capture.get("begun_by")
+    try:
+        return from_json(store.blobs.read(digest), Capture) if isinstance(digest, str) else None
+    except (NotFound, Damaged):
+        return None
+
+
 def explain(ref: str, *, store: Store | None = None) -> Lineage:
     """Give the lineage of anything: a run (by id, short form or ref), a version, a digest, an artifact.
 

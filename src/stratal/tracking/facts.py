@@ -95,11 +95,15 @@ class BlobFact(Record, frozen=True, kw_only=True):
 
 
 class CaptureFact(Record, frozen=True, kw_only=True):
-    """What was captured after the start: a blob, and the digests of the files that it names (said once per process); or seeds."""
+    """What was captured after the start: a blob, and the digests of the files that it names (said once per process); or seeds.
+
+    begun_by: what was captured of the process that handed the work out. generators: the states of random generators at the start."""
 
     thorough: BlobFact | None = None
     holds: list[str] = []
     seeds: dict[str, object] | None = None
+    begun_by: BlobFact | None = None
+    generators: BlobFact | None = None
 
 
 class MediaFile(Record, frozen=True, kw_only=True):

@@ -9,7 +9,9 @@ from stratal.compute.port import WorkerDied
 from stratal.core.errors import Refused
 from stratal.core.ids import RunId
 from stratal.store.store import Store
-from stratal.tracking.capturing import capture_leased
+from stratal.tracking.capturing import capture_leased, wait_for_captures
+from stratal.tracking.explaining import captured_as
+from stratal.tracking.reading import get_run
 from stratal.tracking.runs import Run
 from stratal.tuning.identity import ref_of
 from stratal.tuning.store import StudyStore
@@ -51,6 +53,8 @@ def free_the_dead(store: Store, studies: StudyStore, order: Order) -> None:
 def _work_in_processes(store: Store, studies: StudyStore, order: Order, workers: int, told: int, on_trial: OnTrial | None) -> None:
     deaths, state = 0, _state(_look(studies, order))
     with LocalWorkers(workers, store=store.url) as pool:
+        pool.warm()
+        order = replace(order, begun_by=_captured(store, order))  # while they start
         working: set[Future[None]] = {pool.submit(work_in_process, store.url, order) for _ in range(workers)}
         while working:
             ended, working = wait(working, timeout=None if on_trial is None else LOOK_S, return_when=FIRST_COMPLETED)
@@ -80,6 +84,13 @@ def _begin_run(store: Store, order: Order) -> None:
     capture_leased(run)
     if (used := ref_of(order.data)) is not None:
         run.edge("used", used, "data")
+
+
+def _captured(store: Store, order: Order) -> str | None:
+    """Give the digest of what was captured of this process: what a worker's own capture does not know of the program."""
+    if not store.settings.capture or not wait_for_captures():
+        return None
+    return captured_as(get_run(order.version.run, store=store))
 
 
 def _end_run(store: Store, studies: StudyStore, order: Order) -> None:

@@ -11,6 +11,7 @@ from stratal.tracking.facts import check_name
 from stratal.tracking.opening import current_store
 from stratal.tracking.refs import Ref, Resolved
 from stratal.tracking.values import Params
+from stratal.tuning.again import trial_asked, try_if_asked
 from stratal.tuning.identity import data_digest, objective_digest
 from stratal.tuning.optimizing import OnTrial, bring_to_budget
 from stratal.tuning.replaying import replay
@@ -55,10 +56,17 @@ class Study:
             raise Misuse(f"optimize(trials={trials}, workers={workers}): both must be 1 or more")
         if not callable(objective):
             raise Misuse(f"the objective is a {type(objective).__name__}, not a function", hint="pass the function itself, without ()")
+        spare_seed = secrets.randbits(32)
+        wanted = StudyVersion(
+            name=self.name, version=0, run="", metric=self.metric, is_maximized=self.is_maximized, space=self.space.to_json(),
+            objective=objective_digest(objective), data=data_digest(data), sampler=self.sampler.describe(),
+            seed=spare_seed if self.seed is None else self.seed, budget=trials, asked=0, told=0, opened_ns=0, why="",
+        )  # fmt: skip
+        if (asked := trial_asked()) is not None:
+            try_if_asked(asked, wanted, objective, data, is_seed_free=self.seed is None)
         opened = StudyStore(self.store).open_version(
-            name=self.name, metric=self.metric, is_maximized=self.is_maximized, space=self.space.to_json(),
-            objective=objective_digest(objective), data=data_digest(data), sampler=self.sampler.describe(), seed=self.seed,
-            spare_seed=secrets.randbits(32), budget=trials, parent=self._parent(),
+            name=self.name, metric=wanted.metric, is_maximized=wanted.is_maximized, space=wanted.space, objective=wanted.objective,
+            data=wanted.data, sampler=wanted.sampler, seed=self.seed, spare_seed=spare_seed, budget=trials, parent=self._parent(),
         )  # fmt: skip
         version = opened.version
         if opened.is_new and version.version > 1:

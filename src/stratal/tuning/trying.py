@@ -12,6 +12,8 @@ from stratal.tuning.store import StudyStore
 from stratal.tuning.trials import Assignment, Result, StudyVersion
 
 Returned = float | Mapping[str, float] | None
+# Whether a trial is to stop, after it has reported a value (None: NaN) at a step.
+Decision = Callable[[int, float | None], bool]
 # Called as objective(trial) or, if the study has data, objective(trial, data).
 Objective = Callable[..., Returned]
 
@@ -23,11 +25,10 @@ class TrialStopped(Exception):  # no error: the study has seen enough of these p
 class LiveTrial(Mapping[str, Scalar]):
     """The params of a trial as a mapping, `report` for values on the way, and `run` to log anything else to."""
 
-    def __init__(self, studies: StudyStore, version: StudyVersion, assignment: Assignment, run: LeasedRun, stopper: Stopper | None) -> None:
-        self._studies = studies
-        self._version = version
+    def __init__(self, metric: str, assignment: Assignment, run: LeasedRun, is_to_stop: Decision | None = None) -> None:
+        self._metric = metric
         self._assignment = assignment
-        self._stopper = stopper
+        self._is_to_stop = is_to_stop
         self._reports = 0
         self.run = run
         self.last_value: float | None = None
@@ -74,20 +75,26 @@ class LiveTrial(Mapping[str, Scalar]):
             raise stale(self.run.id, self.run.token)
         self._reports += 1
         self.last_value, self.last_step = (None if math.isnan(value) else value), step
-        self.run.log({self._version.metric: value}, step=step)
-        if self._stopper is not None and self._is_to_stop(self._stopper, step):
-            raise TrialStopped(f"trial {self.number} is stopped at step {step}: {self._version.metric} = {value:g}")
+        self.run.log({self._metric: value}, step=step)
+        if self._is_to_stop is not None and self._is_to_stop(step, self.last_value):
+            raise TrialStopped(f"trial {self.number} is stopped at step {step}: {self._metric} = {value:g}")
 
-    def _is_to_stop(self, stopper: Stopper, step: int) -> bool:
-        standing = self._studies.report(
-            name=self._version.name, version=self._version.version, number=self.number, run=self.run.id, token=self.run.token,
-            step=step, value=self.last_value,
+
+def stopping_by(stopper: Stopper, studies: StudyStore, version: StudyVersion, assignment: Assignment) -> Decision:
+    """Let a stopper decide, by what this trial and others have reported to their study."""
+
+    def losses(values: tuple[float | None, ...]) -> list[float]:
+        found = (version.loss(value) for value in values)
+        return [math.nan if loss is None else loss for loss in found]
+
+    def is_to_stop(step: int, value: float | None) -> bool:
+        standing = studies.report(
+            name=version.name, version=version.version, number=assignment.number, run=assignment.run, token=assignment.token,
+            step=step, value=value,
         )  # fmt: skip
-        return stopper.should_stop(step, self._losses(standing.own), self._losses(standing.peers))
+        return stopper.should_stop(step, losses(standing.own), losses(standing.peers))
 
-    def _losses(self, values: tuple[float | None, ...]) -> list[float]:
-        losses = (self._version.loss(value) for value in values)
-        return [math.nan if loss is None else loss for loss in losses]
+    return is_to_stop
 
 
 def try_objective(objective: Objective, data: object, trial: LiveTrial, metric: str) -> Result:

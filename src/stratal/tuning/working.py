@@ -13,6 +13,7 @@ from stratal.core.errors import StaleLease, StratalError
 from stratal.core.ids import RunId
 from stratal.core.records import from_json
 from stratal.store.store import Store
+from stratal.tracking.capturing import capture_part, complete_part
 from stratal.tracking.leased import adopt
 from stratal.tracking.opening import open_store
 from stratal.tuning.samplers.port import Sampler, SamplerPlan
@@ -20,7 +21,7 @@ from stratal.tuning.space import Dimension, Space, as_space
 from stratal.tuning.stoppers.port import Stopper
 from stratal.tuning.store import LEASE_S, StudyStore
 from stratal.tuning.trials import Assignment, Snapshot, StudyVersion, Trial, to_rows
-from stratal.tuning.trying import LiveTrial, Objective, try_objective
+from stratal.tuning.trying import LiveTrial, Objective, stopping_by, try_objective
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Order:
     """What a worker is to do: bring this version to `trials` trials in all. data: None if the objective takes none.
 
     started: results that were there when the work was ordered: whether the objective is broken is judged by later ones.
+    begun_by: digest of what was captured of the process that ordered the work, for workers in processes of their own.
     """
 
     version: StudyVersion
@@ -42,6 +44,7 @@ class Order:
     objective: Objective
     data: object = None
     started: int = 0
+    begun_by: str | None = None
 
 
 def work_in_process(url: str, order: Order) -> None:
@@ -109,8 +112,10 @@ def _try(store: Store, studies: StudyStore, order: Order, assignment: Assignment
     name, at, number, token = version.name, version.version, assignment.number, assignment.token
     run = adopt(store, RunId(assignment.run), name, token, kind="trial", ttl_s=LEASE_S)
     try:
-        trial = LiveTrial(studies, version, assignment, run, order.stopper)
-        result = try_objective(order.objective, order.data, trial, version.metric)
+        is_to_stop = None if order.stopper is None else stopping_by(order.stopper, studies, version, assignment)
+        capture_part(run, begun_by=order.begun_by)
+        result = try_objective(order.objective, order.data, LiveTrial(version.metric, assignment, run, is_to_stop), version.metric)
+        complete_part(run)
         if result.error:
             run.set_tags({"error": result.error[:500]})
         studies.tell(name=name, version=at, number=number, run=run.id, token=token, result=result)

@@ -1,7 +1,9 @@
-"""Replaying one run without the program that it was part of: a step of a pipeline, from what it was given.
+"""Replaying one run without what it was part of: a step of a pipeline, a trial of a study.
 
-A room that keeps what its runs were given registers a replayer for their kind. It is called in a process of its own, in the
-restored folder, with the original store to read from; what it runs goes to the store of the replay.
+A room that keeps all that its runs were given (a step's inputs) registers a replayer for their kind. It is called in a process of its
+own, in the restored folder, with the original store to read from; what it runs goes to the store of the replay.
+A room whose runs need what only their program can make (a trial's objective may close over anything) registers a teller: the program
+is started, with a file that says which one part of it is to be done.
 """
 
 import importlib
@@ -23,7 +25,7 @@ if TYPE_CHECKING:  # the table is filled by `import stratal`, which must not pay
     from stratal.tracking.capture import Capture
     from stratal.tracking.reproducing.restoring import Restored
 
-# What a replayed run states of what it gave back: {"is_equal": bool, "digest": text}.
+# What a replayed run states of what it gave back: {"is_equal": bool, "digest": text, "notes": [text]}; the last two may be missing.
 OUTPUT = "replayed output"
 
 
@@ -42,8 +44,11 @@ class Order:
 
 
 Replayer = Callable[[Order], None]
+# Called with the store and the run's id, where the replay is asked for; gives what stands in the file.
+Teller = Callable[["Store", str], str]
 
 _replayers: dict[str, Replayer | str] = {}
+_tellers: dict[str, Teller | str] = {}
 
 
 class Request(Record, frozen=True, kw_only=True):
@@ -62,13 +67,33 @@ def register_replayer(kind: str, replayer: Replayer | str) -> None:
     _replayers[kind] = replayer
 
 
+def register_teller(kind: str, teller: Teller | str) -> None:
+    """Say who tells a program to do only the part that a run of a kind is. teller: as a replayer."""
+    _tellers[kind] = teller
+
+
 def need_replayer(kind: str) -> None:
     """Raise Misuse if nobody replays runs of a kind alone."""
-    if kind not in _replayers:
+    if kind not in _replayers and kind not in _tellers:
         raise Misuse(
             f"a run of kind {kind} cannot be replayed alone: nobody kept what it was given",
-            hint=f"leave --alone out: its whole program is started again. Alone: {', '.join(sorted(_replayers))}",
+            hint=f"leave --alone out: its whole program is started again. Alone: {', '.join(sorted({*_replayers, *_tellers}))}",
         )
+
+
+def is_replayed(kind: str) -> bool:
+    """Tell whether runs of a kind are replayed from what they were given, and need no program."""
+    return kind in _replayers
+
+
+def is_told(kind: str) -> bool:
+    """Tell whether runs of a kind are parts that their program is told to do."""
+    return kind in _tellers
+
+
+def part_told(kind: str, store: "Store", run: str) -> str:
+    """Give what the program of a run is told, so that it does only this part."""
+    return cast(Teller, _found(_tellers[kind]))(store, run)
 
 
 def request_of(run: str, kind: str, store: "Store", capture: "Capture", restored: "Restored") -> str:
@@ -87,11 +112,15 @@ def main(request: str) -> None:
     opening = importlib.import_module("stratal.tracking.opening")  # the store, for this process only
     asked = from_json(Path(request).read_bytes(), Request)
     inherit(msgspec.json.encode(asked.origin).decode())
-    found = _replayers[asked.kind]
-    if isinstance(found, str):
-        module, _, name = found.partition(":")
-        found = cast(Replayer, getattr(importlib.import_module(module), name))
+    replay = cast(Replayer, _found(_replayers[asked.kind]))
     try:
-        found(Order(source=opening.open_store(asked.store), run=asked.run, was=Path(asked.was), now=Path(asked.now)))
+        replay(Order(source=opening.open_store(asked.store), run=asked.run, was=Path(asked.was), now=Path(asked.now)))
     except StratalError as error:
         sys.exit(str(error))
+
+
+def _found(registered: object) -> object:
+    if not isinstance(registered, str):
+        return registered
+    module, _, name = registered.partition(":")
+    return getattr(importlib.import_module(module), name)

@@ -39,6 +39,7 @@ class Family:
     run: ReadRun
     top: ReadRun
     tree: tuple[ReadRun, ...]
+    runs: tuple[ReadRun, ...]
     labels: dict[str, str]
     capture: Capture
 
@@ -80,7 +81,7 @@ def family_of(run: ReadRun, chain: Sequence[ReadRun], capture: Capture, store: S
                 waiting.append(runs[child])
     standings = [_standing(each) for each in runs.values()]
     tree = tuple(runs[id] for id in tree_of(run.id, standings))
-    return Family(run=run, top=top, tree=tree, labels=labels(standings), capture=capture)
+    return Family(run=run, top=top, tree=tree, runs=tuple(runs.values()), labels=labels(standings), capture=capture)
 
 
 def judge_replay(family: Family, original: Store, replayed: Store, tolerance: Tolerance) -> Judgement:
@@ -98,6 +99,7 @@ def judge_replay(family: Family, original: Store, replayed: Store, tolerance: To
         other, shown = by_label.get(label), _shown(label, own)
         series += _series(run, other, shown, tolerance)
         artifacts += _artifacts(run, other, shown)
+        notes += _told_notes(other)
         if other is None:
             notes.append(f"{label}: it did not run again")
         elif "lost" not in (run.status, other.status) and run.status != other.status:
@@ -184,6 +186,12 @@ def _artifacts(run: ReadRun, other: ReadRun | None, label: str) -> list[Artifact
     return files + [ArtifactVerdict(run=label, path="(output)", is_equal=bool(each.body.get("is_equal"))) for each in stated]
 
 
+def _told_notes(other: ReadRun | None) -> list[str]:
+    """What a run that was replayed alone says of how it went."""
+    said = [each.body.get("notes") for each in other.statements(OUTPUT)] if other is not None else []
+    return [str(note) for notes in said if isinstance(notes, list) for note in notes]
+
+
 def _verdict(run: ReadRun, answer: ReadRun | None, series: list[SeriesVerdict], artifacts: list[ArtifactVerdict]) -> str:
     if answer is None:
         return FAILED
@@ -198,7 +206,7 @@ def _verdict(run: ReadRun, answer: ReadRun | None, series: list[SeriesVerdict], 
 def _side(run: ReadRun, runs: Sequence[ReadRun], capture: Capture | None, store: Store) -> Side:
     own = capture_of(run) or capture
     is_seeded = (own is not None and own.seeds is not None and own.seeds.seed is not None) or any(
-        each.kind in ("study", "job") for each in runs
+        each.kind in ("study", "job") or "generators" in each.capture for each in runs
     )
     used = frozenset((edge.role, edge.target) for edge in run.edges if edge.verb == "used" and not edge.target.startswith("run:"))
     return Side(capture=own, packages=_packages(own, store), params=run.params, used=used, is_seeded=is_seeded)

@@ -14,6 +14,7 @@ from stratal.core.errors import Misuse, NotFound
 from stratal.core.ids import new_id, short
 from stratal.core.origin import origin
 from stratal.core.records import from_json, to_json
+from stratal.core.settings import PART
 from stratal.store.placing import share_place
 from stratal.store.store import Store
 from stratal.tracking.capture import Capture, Packages
@@ -23,11 +24,12 @@ from stratal.tracking.explaining import capture_of
 from stratal.tracking.opening import current_store, open_store
 from stratal.tracking.reading import ReadRun, get_run
 from stratal.tracking.refs import parse_ref, resolve
-from stratal.tracking.reproducing.alone import need_replayer, request_of
+from stratal.tracking.reproducing.alone import is_told, need_replayer, part_told, request_of
 from stratal.tracking.reproducing.carrying import Cargo, carry
 from stratal.tracking.reproducing.containers import placed, variables_inside, write_apptainer, write_dockerfile
 from stratal.tracking.reproducing.environments import Environment, rebuild
 from stratal.tracking.reproducing.judging import Family, chain_of, family_of, judge_replay, program_start_ns
+from stratal.tracking.reproducing.parts import capture_of_part, cargo_of_part, step_around
 from stratal.tracking.reproducing.records import STATEMENT, Reproduction
 from stratal.tracking.reproducing.replaying import command_of, last_lines, recorded_variables, start, variables_of
 from stratal.tracking.reproducing.requirements import Requirements, requirements_of
@@ -63,7 +65,7 @@ def reproduce(
     check: bool = False,
     working_tree: bool = False,
     lenient: bool = False,
-    alone: bool = False,
+    alone: bool | None = None,
     argv: Sequence[str] | None = None,
     rtol: float = RTOL,
     atol: float = ATOL,
@@ -77,7 +79,8 @@ def reproduce(
     ref: a run, or what a run made: model:churn@production, study:churn, pipeline:churn@latest. What is part of the run is compared too.
     here: use this Python and its packages, and not a rebuilt environment. check: keep the verdict only, not the folder.
     working_tree: take the code as it is in the project today. lenient: take any version of a package that can no longer be had.
-    alone: replay a step without its pipeline, from the inputs that it had. argv: instead of the captured command line.
+    alone: replay a step without its pipeline, from the inputs that it had; a trial without its study: its program comes to the study,
+    tries this one and ends. None: trials are, steps are not. argv: instead of the captured command line.
     rtol, atol: values are close enough if |a - b| <= atol + rtol * |a|.
     timeout_s: longest time of the program. result: start nothing, and judge the store that a replay elsewhere has written.
     say: told what happens. The verdict is kept as a run of its own, and stated on the original run for gates, unless the code or the
@@ -89,14 +92,16 @@ def reproduce(
     tolerance = Tolerance(relative=rtol, absolute=atol)
     wait_for_captures()
     run = find_run(ref, store)
-    if alone:
+    is_alone = is_told(run.kind) and result is None if alone is None else alone
+    if is_alone:
         need_replayer(run.kind)
-    family = _family(run, store, alone=alone)
+    family = _family(run, store, alone=is_alone)
     if result is not None:
         return _keep(_judged(family, store, _existing(result), tolerance), family, store, None, is_faithful=True)
     tell = say or (lambda text: None)
     terms = _Terms(
-        here=here, working_tree=working_tree, lenient=lenient, alone=alone, argv=argv, tolerance=tolerance, timeout_s=timeout_s, tell=tell
+        here=here, working_tree=working_tree, lenient=lenient, alone=is_alone, argv=argv, tolerance=tolerance, timeout_s=timeout_s,
+        tell=tell,
     )  # fmt: skip
     place, begun_s = _fresh_folder(store), store.clock.monotonic_s()
     is_kept = False
@@ -148,7 +153,8 @@ def _family(run: ReadRun, store: Store, *, alone: bool = False) -> Family:
     if run.status == "running":
         raise Misuse(f"run {run.short} has not ended", hint="reproduce it when it has")
     chain = chain_of(run, store)
-    captured = next((found for each in reversed(chain) if (found := capture_of(each)) is not None and found.project), None)
+    is_part = alone and is_told(run.kind)
+    captured = capture_of_part(chain, store) if is_part else _outermost(chain)
     if captured is None and (tool := run.tags.get("imported.from")) is not None:
         raise Misuse(f"run {run.short} was imported from {tool}: what made it is not here", hint="reproduce runs that Stratal has captured")
     if captured is None:
@@ -163,9 +169,15 @@ def _family(run: ReadRun, store: Store, *, alone: bool = False) -> Family:
     if not alone:
         return family_of(run, chain, captured, store)
     family = family_of(run, [run], captured, store)
+    if is_part:
+        return family
     # What ran inside of it saw what it saw: the threads of a worker.
     inner = next((found for each in family.tree if (found := capture_of(each)) is not None), captured)
     return replace(family, capture=msgspec.structs.replace(inner, is_worker=False))
+
+
+def _outermost(chain: Sequence[ReadRun]) -> Capture | None:
+    return next((found for each in reversed(chain) if (found := capture_of(each)) is not None and found.project), None)
 
 
 def _fresh_folder(store: Store) -> Path:
@@ -188,23 +200,32 @@ def _replay(family: Family, store: Store, place: Path, terms: _Terms) -> Reprodu
         (place / "store").mkdir()
         share_place(store.folder, place / "store")
     scratch = open_store(place / "store", settings=replace(store.settings, blobs=None))
-    notes = [*(rebuilt.notes if rebuilt else ()), *restored.notes, *carry(_cargo(family, store, scratch))]
+    chain = chain_of(family.run, store) if terms.alone else []
+    is_part = terms.alone and is_told(family.run.kind)
+    cargo = cargo_of_part(family, chain, store, scratch) if is_part else _cargo(family, store, scratch)
+    notes = [*(rebuilt.notes if rebuilt else ()), *restored.notes, *carry(cargo)]
     notes += [f"the command line was given anew: {shlex.join(mask_argv(terms.argv))}"] if terms.argv is not None else []
     python = rebuilt.python if rebuilt else sys.executable
-    if terms.alone:
-        command = _command_alone(family, store, restored, scratch, python)
+    step = step_around(chain)
+    if step is not None:
+        command = _command_alone(step, family, store, restored, scratch, python)
     else:
         command = command_of(capture, store.blobs, restored, python=python, argv=terms.argv)
     variables = variables_of(capture, restored, store=scratch.folder, ourselves=rebuilt.stratal if rebuilt else None)
+    if is_part:
+        (place / "part.json").write_text(part_told(family.run.kind, store, family.run.id))
+        variables[PART] = str(place / "part.json")
     for note in notes:
         terms.tell(note)
-    what = f"{family.run.kind} {family.run.name}" if terms.alone else capture.entry.target or capture.entry.kind
+    what = _called(family.run) if terms.alone else capture.entry.target or capture.entry.kind
     terms.tell(f"started {what} in {restored.working}")
     with (place / "output.txt").open("wb") as output:
         code = start(command, restored.working, variables, output, terms.timeout_s)
     if code:
         notes.append(f"the program ended with exit code {code}" if code != 124 else f"the program took longer than {terms.timeout_s} s")
     made = _judged(family, store, scratch, terms.tolerance)
+    if is_part and not code and not made.replay:
+        notes.append(f"the program ended without coming to {_called(family.run)}: did it find all that it was given then?")
     return msgspec.structs.replace(
         made,
         environment=str(rebuilt.folder) if rebuilt else "here",
@@ -215,10 +236,14 @@ def _replay(family: Family, store: Store, place: Path, terms: _Terms) -> Reprodu
     )
 
 
-def _command_alone(family: Family, store: Store, restored: Restored, scratch: Store, python: str) -> list[str]:
-    """Give the command that replays one run."""
+def _called(run: ReadRun) -> str:
+    return run.name if run.name.startswith(run.kind) else f"{run.kind} {run.name}"
+
+
+def _command_alone(run: ReadRun, family: Family, store: Store, restored: Restored, scratch: Store, python: str) -> list[str]:
+    """Give the command that replays one run from what it was given."""
     request = scratch.folder.parent / "alone.json"
-    request.write_text(request_of(family.run.id, family.run.kind, store, family.capture, restored))
+    request.write_text(request_of(run.id, run.kind, store, family.capture, restored))
     return [python, "-c", f"from stratal.tracking.reproducing.alone import main; main({str(request)!r})"]
 
 

@@ -98,9 +98,15 @@ def overall(verdicts: Sequence[SeriesVerdict]) -> str:
 
 
 def first_divergence(verdicts: Sequence[SeriesVerdict], order: Mapping[str, int]) -> SeriesVerdict | None:
-    """Give the series that diverges first: in the earliest run of `order` (label to place), there at the lowest step."""
+    """Give the series that diverges first: in the earliest run of `order` (label to place), there at the lowest step.
+
+    One of a single point is what came out in the end, at whatever step it was logged: of several wrong ones it is not the first."""
     wrong = [each for each in verdicts if each.is_compared and not each.is_reproduced]
-    return min(wrong, key=lambda each: (order.get(each.run, len(order)), each.step if each.step is not None else 2**63), default=None)
+
+    def place(each: SeriesVerdict) -> tuple[int, bool, int]:
+        return order.get(each.run, len(order)), each.points == 1, each.step if each.step is not None else 2**63
+
+    return min(wrong, key=place, default=None)
 
 
 def _differs(run: str, metric: str, verdict: str, original: Points, replayed: Points | None, at: int, worst: float | None) -> SeriesVerdict:

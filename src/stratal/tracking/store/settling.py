@@ -233,6 +233,10 @@ class TrunkFacts:
         captured = _body(placed.fact.value, CaptureFact)
         if captured.seeds is not None:
             merge_doc(tx, placed.run.no, "capture", {"seeds": captured.seeds})
+        for name, blob in (("begun_by", captured.begun_by), ("generators", captured.generators)):
+            if blob is not None:
+                blob_use(tx, blob.digest, f"run:{placed.run.id.hex()}")
+                merge_doc(tx, placed.run.no, "capture", {name: blob.digest})
         if captured.thorough is None:
             return
         holder = f"capture:{captured.thorough.digest}"
