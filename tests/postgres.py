@@ -29,6 +29,7 @@ ON_BOTH = {
     "test_saved_views",
     "test_metric_definitions",
     "test_approving",
+    "test_relays",
     "test_registering",
     "test_stages",
     "test_machines",
@@ -45,6 +46,7 @@ ON_BOTH = {
     "test_ingest",
 }
 SQLITE_ONLY = {
+    "test_any_calls_through_any_relays_in_any_order_give_a_set",  # makes a folder per example
     "test_spawned_processes_join_a_living_run_without_a_new_epoch",  # the fork server keeps the state folder of the first test
     "test_a_process_that_only_logs_settles_what_it_filled",
     "test_an_interrupt_right_after_a_statement_leaves_no_transaction_and_no_gate",

@@ -32,6 +32,7 @@ from stratal.store.database import Database, Transaction
 from stratal.store.frames import NAMED, NO_STEP, POINTS, read_names
 from stratal.store.journal import Tail, open_segments, read_tail, segments
 from stratal.store.names import RunRow, all_keys, find_run, is_buried, names_of_shape, offset_of
+from stratal.store.relays import has_repeats, repeated
 from stratal.store.series import MARK, Envelope, Keys, Points, coarsen, decode, decode_block, empty, envelope_of, is_ascending, unpack_marks
 from stratal.store.tables import block, chunk, key
 
@@ -97,12 +98,15 @@ class Snapshot:
             parts.extend(self._in_blocks(row, id))
             if row.fork is not None:
                 parts.insert(0, (INHERITED, self._inherited(row.fork, name)))
-        for (other, epoch, _), rows in tail.items():  # in the order in which a tick applies them
+        for (other, epoch, writer), rows in tail.items():  # in the order in which a tick applies them
             mine = [group for group in rows if (group.keys == id).any()] if other == run_id else []
             if mine:
                 columns = _only(sort_series(mine), id)
                 if (columns.points.steps == NO_STEP).any():
                     columns = number_steps(columns, {id: _free_step(parts, epoch, row.takeovers if row else ())})
+                if has_repeats(self.tx, run_id, writer):
+                    earlier = [(np.full(p.n, id, np.int32), p) for e, p in parts if e == epoch]
+                    columns = columns._replace(points=columns.points.take(~repeated(columns.keys, columns.points, earlier)))
                 parts.append((epoch, columns.points))
         return parts
 

@@ -29,6 +29,7 @@ from stratal.store.keeping import blocks_to_fold, fold_blocks, keep_points
 from stratal.store.latest import lagging_runs, next_steps, rebuild, tell_forks, update_values
 from stratal.store.marks import forget_shipped, is_shipped, shipped_to, spool_url
 from stratal.store.names import Names, RunRow, ensure_runs, find_run, join_runs, offset_of
+from stratal.store.relays import has_repeats, without_repeats
 from stratal.store.tables import damage, kept_fact, participant, segment
 
 # Who acts when nobody asked for it.
@@ -158,10 +159,10 @@ class Settler:
         points, facts = {place: rows for place, rows in points.items() if place[0] in runs}, [fact for fact in facts if fact.run in runs]
         self._apply_facts(tx, facts, runs, sender)
         self._database.fault("before points")
-        for (id, epoch, _), rows in points.items():
+        for (id, epoch, writer), rows in points.items():
             row = find_run(tx, id)  # again: facts and points before may have changed it, and forks of it
             assert row is not None
-            self._apply_points(tx, row, epoch, rows)
+            self._apply_points(tx, row, epoch, writer, rows)
         join_runs(tx, {(fact.run, fact.writer) for fact in facts} | {(run, writer) for run, _, writer in points})
         came = Counter[bytes]()
         for (id, _, _), groups in points.items():
@@ -284,8 +285,12 @@ class Settler:
         for fact in self._applier.apply(tx, counted, self.names):
             self._keep(tx, fact, encode_fact(fact.what, fact.at_ns, fact.value), "unreadable")
 
-    def _apply_points(self, tx: Transaction, run: RunRow, epoch: int, groups: list[Rows]) -> None:
+    def _apply_points(self, tx: Transaction, run: RunRow, epoch: int, writer: str, groups: list[Rows]) -> None:
         rows = sort_series(groups)
+        if has_repeats(tx, run.id, writer):
+            if (fresh := without_repeats(tx, run, epoch, rows)) is None:
+                return
+            rows = fresh
         if (rows.points.steps == NO_STEP).any():
             rows = number_steps(rows, _following(tx, run, epoch, rows.series))
         keep_points(tx, run.no, epoch, rows)

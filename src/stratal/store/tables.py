@@ -112,6 +112,7 @@ participant = Table(
     metadata,
     Column("run", LargeBinary(16), primary_key=True),
     Column("writer", Text, primary_key=True),
+    Column("heard_ns", BigInteger),  # of a relay: when a client last said something of the run through it (relays.py)
     sqlite_with_rowid=False,
 )
 

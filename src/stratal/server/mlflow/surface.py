@@ -86,7 +86,7 @@ class Mlflow(Surface):
     def __init__(self, store: Store, *, guard: Guard | None = None, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         super().__init__(store, guard, name="mlflow", threads=self._limits.threads, most_requests=self._limits.requests)
-        self._service = Service(store)
+        self._service = Service(store, is_relay=True)
         self._file_threads = self.pool("mlflow-files", self._limits.file_threads)
         self._files = 0
         drop_old(store.folder)

@@ -52,7 +52,7 @@ class RunDecisions:
             check_there(record.id, record.deleted_ns)
             if record.holder is not None and (record.expires_ns or 0) > tx.now_ns:
                 raise Conflict(f"run {short(run)} is leased to {record.holder}", hint="wait until it ends; its owner goes on with it")
-            is_alive = record.status == "running" and bool(self._store.living() & set(rows.writers_of(tx, run)))
+            is_alive = record.status == "running" and rows.is_attended(tx, run, self._store.living())
             if is_alive:
                 epoch = record.epoch
                 rows.join(tx, self._store, run)
@@ -135,7 +135,7 @@ def needed(store: Store, tx: Transaction, ids: Sequence[RunId]) -> dict[RunId, s
 
 def _reason(tx: Transaction, id: RunId, going: set[RunId], living: set[str]) -> str:
     record = rows.get_record(tx, id)
-    if record.status == "running" and (not rows.may_be_lost(record, tx.now_ns) or living.intersection(rows.writers_of(tx, id))):
+    if record.status == "running" and (not rows.may_be_lost(record, tx.now_ns) or rows.is_attended(tx, id, living)):
         return "it is still running"
     if record.kind in _OF_ROOMS:
         return f"it is a {record.kind}: {_OF_ROOMS[record.kind]} would not add up without it"

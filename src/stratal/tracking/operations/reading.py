@@ -141,10 +141,10 @@ class RunReads:
 
 
 def found_of(store: Store, tx: Transaction, records: Sequence[RunRecord]) -> list[Found]:
-    """Say of runs whether they are lost: they never ended, nobody holds a lease that runs, and no writer of theirs lives."""
-    writers = {record.id: rows.writers_of(tx, record.id) for record in records if rows.may_be_lost(record, tx.now_ns)}
-    living = store.living() if writers else set()
-    return [Found(record=record, is_lost=record.id in writers and not living.intersection(writers[record.id])) for record in records]
+    """Say of runs whether they are lost: they never ended, nobody holds a lease that runs, and nobody attends to them."""
+    open_ = {record.id for record in records if rows.may_be_lost(record, tx.now_ns)}
+    living = store.living() if open_ else set()
+    return [Found(record=record, is_lost=record.id in open_ and not rows.is_attended(tx, record.id, living)) for record in records]
 
 
 def ints(column: memoryview) -> NDArray[np.int64]:

@@ -1,6 +1,6 @@
 """Rows of runs: reading one, making a leased one, ending it, resuming it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from sqlalchemy import bindparam, select, update
@@ -13,6 +13,7 @@ from stratal.store.arriving import greet
 from stratal.store.callers import current_caller
 from stratal.store.database import Row, Transaction
 from stratal.store.names import add_run, ensure_run
+from stratal.store.relays import SILENT_NS
 from stratal.store.store import Store
 from stratal.store.tables import deletion, key, metric, participant, run
 from stratal.tracking.facts import Start
@@ -30,7 +31,7 @@ _RUN = SELECT_RUNS.where(run.c.id == bindparam("run_id"))
 _BY_SHORT = select(run.c.id).where(run.c.short == bindparam("short_id")).order_by(run.c.no.desc()).limit(9)
 _LIKE_SHORT = select(run.c.id).where(run.c.short.like(bindparam("pattern"))).order_by(run.c.no.desc()).limit(9)
 _CHILDREN = select(run.c.id).where(run.c.parent == bindparam("run_id")).order_by(run.c.no)
-_WRITERS = select(participant.c.writer).where(participant.c.run == bindparam("run_id"))
+_WRITERS = select(participant.c.writer, participant.c.heard_ns).where(participant.c.run == bindparam("run_id"))
 _RESUME = update(run).where(run.c.id == bindparam("run_id")).values(status="running", ended_ns=None, holder=None, expires_ns=None)
 _REOPEN = update(run).where(run.c.id == bindparam("run_id")).values(status="running", ended_ns=None)
 _END = (
@@ -188,7 +189,15 @@ def children_of(tx: Transaction, run_id: str) -> list[RunId]:
 
 def writers_of(tx: Transaction, run_id: str) -> list[str]:
     """List the writers that have written to a run."""
-    return [writer for (writer,) in tx.rows(_WRITERS, run_id=to_bytes(run_id))]
+    return [writer for writer, _ in tx.rows(_WRITERS, run_id=to_bytes(run_id))]
+
+
+def is_attended(tx: Transaction, run_id: str, living: Collection[str]) -> bool:
+    """Tell whether somebody goes on with a run: one of its writers lives, or a client of one said something not long ago."""
+    for writer, heard_ns in tx.rows(_WRITERS, run_id=to_bytes(run_id)):
+        if writer in living if heard_ns is None else heard_ns > tx.now_ns - SILENT_NS:
+            return True
+    return False
 
 
 def metrics_of(tx: Transaction, record: RunRecord) -> list[MetricRecord]:

@@ -39,6 +39,7 @@ from stratal.core.errors import Misuse
 from stratal.core.ids import is_id
 from stratal.core.records import Record, number_from_json, number_to_json, to_json
 from stratal.store.database import Row, Transaction
+from stratal.store.relays import is_attended
 from stratal.store.tables import deletion, key, metric, participant, run
 from stratal.tracking.search import And, Between, Compare, Condition, Contains, In, Key, Like, Not, Null, Or, OrderKey
 from stratal.tracking.search.evaluation import param_text
@@ -297,8 +298,8 @@ class Searching:
                 return self._status()
 
     def _status(self) -> ColumnElement[Any]:
-        """The stored status; or lost: it never ended, nobody holds a lease that runs, and no writer of it lives."""
-        mine = exists().where(participant.c.run == run.c.id, participant.c.writer.in_(self._living))
+        """The stored status; or lost: it never ended, nobody holds a lease that runs, and no writer of it lives, nor client of one."""
+        mine = exists().where(participant.c.run == run.c.id, is_attended(participant.c.writer.in_(self._living), self._now_ns))
         is_lost = and_(run.c.status == "running", func.coalesce(run.c.expires_ns, 0) <= self._now_ns, not_(mine))
         return case((is_lost, literal("lost", Text())), else_=run.c.status)
 

@@ -18,6 +18,8 @@ from stratal.interop.mlflow.service.errors import MISSING, MlflowError, required
 from stratal.interop.mlflow.service.seen import Seen
 from stratal.interop.mlflow.service.store.experiments import number
 from stratal.store.database import Transaction
+from stratal.store.names import join_runs
+from stratal.store.relays import hear
 from stratal.store.store import Store
 
 R = TypeVar("R", bound="Request")
@@ -81,10 +83,13 @@ class Everything:
 
 
 class Service:
-    """The protocol over one store; `seen` is what this process remembers of points that it wrote."""
+    """The protocol over one store; `seen` is what this process remembers of points that it wrote.
 
-    def __init__(self, store: Store) -> None:
+    is_relay: its clients are elsewhere, and may come back through another process; else they are this process."""
+
+    def __init__(self, store: Store, *, is_relay: bool = False) -> None:
         self.store = store
+        self.is_relay = is_relay
         self.seen = Seen()
 
 
@@ -101,6 +106,13 @@ class Call:
     def refuse(self, error: StratalError) -> None:
         """End the call by an error, but keep what it has written: it is raised after the commit."""
         self.refusal = error
+
+    def attend(self, run: bytes) -> None:
+        """Join the writers of a run, in a call that commands: for as long as this process lives, or as its clients say something."""
+        if self.service.is_relay:
+            hear(self.tx, run, self.store.writer.id)
+        else:
+            join_runs(self.tx, [(run, self.store.writer.id)])
 
     @contextlib.contextmanager
     def commanding(self, run: str) -> Iterator["Call"]:

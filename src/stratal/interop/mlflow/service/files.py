@@ -11,7 +11,7 @@ from stratal.core.errors import Misuse
 from stratal.interop.mlflow.service.calls import Answer, Call, Empty, OfRun, Request, commands, logs, reads
 from stratal.interop.mlflow.service.errors import ABSENT, MlflowError, invalid, missing, required
 from stratal.interop.mlflow.service.experiments import PROXY, location_of, numbered
-from stratal.interop.mlflow.service.heads import head_of, writable
+from stratal.interop.mlflow.service.heads import head_of, hear, writable
 from stratal.interop.mlflow.service.registry.naming import need_head
 from stratal.interop.mlflow.service.registry.sources import files_of_version
 from stratal.interop.mlflow.service.registry.versions import FOLDER, OfVersion
@@ -140,6 +140,7 @@ def save(call: Call, request: SaveFile) -> Empty:
     """Keep a file under a path behind the proxy."""
     home, path = _writable(call, request.path or "")
     if request.digest:
+        hear(call, home)
         fact = ArtifactFact(path=path, digest=request.digest, size_bytes=request.size_bytes)
         call.store.writer.fact(home.bytes, home.epoch, ARTIFACT, fact)
     return Empty()

@@ -18,7 +18,7 @@ from stratal.interop.mlflow.service.store.experiments import ExperimentRow
 from stratal.interop.mlflow.service.store.runs import Head, LastPoint
 from stratal.interop.mlflow.service.tags import NAME, PARENT, USER, held_tags, own_tags, rename, shown_tags, tell
 from stratal.interop.mlflow.service.texts import text_of, texts_of
-from stratal.store.names import add_run, join_runs
+from stratal.store.names import add_run
 from stratal.tracking import facts
 from stratal.tracking.facts import KINDS, Start, params_from_json
 from stratal.tracking.store import deleting
@@ -175,7 +175,7 @@ def _set_status(call: Call, head: Head, status: str | None, ended_ns: int | None
 
 
 def _attend(call: Call, id: str) -> None:
-    """Let a run pass for alive as long as this process lives, which writes for its client."""
+    """Let a run pass for alive."""
     call.store.writer.show()
-    join_runs(call.tx, [(to_bytes(id), call.store.writer.id)])
+    call.attend(to_bytes(id))
     call.tx.emit("run", id)

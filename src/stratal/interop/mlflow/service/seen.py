@@ -71,6 +71,7 @@ class Ends:
     def __init__(self, seen: Seen, run: bytes) -> None:
         self.lock = threading.Lock()
         self.is_known = False
+        self.heard_ns = 0  # when it was written down last that a client of the run is there
         self.by_key: dict[str, End] = {}
         self._seen, self._run = seen, run
         self._asked: tuple[dict[str, End], dict[str, Identities]] = ({}, {})

@@ -13,7 +13,7 @@ from stratal.interop.mlflow.service.errors import invalid
 from stratal.interop.mlflow.service.store import runs as rows
 from stratal.interop.mlflow.service.store.runs import Head
 from stratal.store.frames import Fact
-from stratal.store.names import find_run, join_runs
+from stratal.store.names import find_run
 from stratal.store.settling import PlacedFact
 from stratal.tracking import facts
 from stratal.tracking.store.runs import RunRecord
@@ -98,7 +98,7 @@ def tell(call: Call, head: Head, what: str, value: object) -> None:
     fact = Fact(call.store.writer.id, 0, head.bytes, head.epoch, what, call.tx.now_ns, value)
     if TrunkFacts().apply(call.tx, [PlacedFact(fact, row)], call.store.settler.names):
         raise invalid(f"these {what} cannot be kept")
-    join_runs(call.tx, [(head.bytes, call.store.writer.id)])
+    call.attend(head.bytes)
     call.tx.emit("run", head.id)
 
 

@@ -15,7 +15,7 @@ from stratal.core.records import from_json, number_to_json, to_json
 from stratal.interop.mlflow.meaning import value_of
 from stratal.interop.mlflow.service.calls import Call, Empty, commands, logs
 from stratal.interop.mlflow.service.errors import invalid, missing, required
-from stratal.interop.mlflow.service.heads import head_of, writable
+from stratal.interop.mlflow.service.heads import head_of, hear, writable
 from stratal.interop.mlflow.service.names import LONGEST_PARAM, check_key, check_length, ns_of
 from stratal.interop.mlflow.service.records import LogBatch, LogModel, LogPair, PointSaid, TagPair
 from stratal.interop.mlflow.service.seen import End, Identities, Point
@@ -158,6 +158,7 @@ def _value(text: str) -> object:
 def _log(call: Call, head: Head, said: Sequence[PointSaid], points: Sequence[Point]) -> None:
     """Write those points that are not there yet to the journal: first what they say of logged models, which may be said twice."""
     store, ends = call.store, call.service.seen.of(head.bytes)
+    hear(call, head)
     with ends.lock:
         if not ends.is_known:
             ends.learn(_ends(store, head))
