@@ -14,8 +14,14 @@ from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.reproducing.replaying import without_magics
+from stratal.tracking.reproducing.reproduce import reproduce
+from stratal.tuning.studies import find_study
 
-pytest.importorskip("ipykernel")
+if "CI" not in os.environ:  # there, one that is missing is an error, and no reason to skip
+    for needed in ("ipykernel", "jupyter_client"):
+        pytest.importorskip(needed, reason=f"{needed} is not installed: it is in the extra `test`")
+
+import ipykernel  # noqa: F401  # the kernel is a process of its own
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
@@ -45,7 +51,7 @@ class Notebook:
             if interrupt_at and interrupt_at in shown[-1]:
                 self._manager.interrupt_kernel()
 
-        self._client.execute_interactive(code, output_hook=show, timeout=60)
+        self._client.execute_interactive(code, output_hook=show, timeout=180)
         return "".join(shown)
 
     def restart(self) -> None:
@@ -60,7 +66,7 @@ class Notebook:
     def _connect(self) -> None:
         self._client = self._manager.client()
         self._client.start_channels()
-        self._client.wait_for_ready(timeout=60)
+        self._client.wait_for_ready(timeout=180)
 
     def store(self) -> Store:
         return open_store(self.folder)
@@ -119,3 +125,18 @@ def test_an_interrupted_cell_leaves_the_run_open_and_a_restarted_kernel_leaves_i
     assert {run.name: run.status for run in find_runs(store=notebook.store())} == {
         "first": "finished", "inner": "stopped", "second": "finished",
     }  # fmt: skip
+
+
+def test_a_trial_whose_objective_is_a_cell_is_replayed_alone(notebook: Notebook):
+    notebook.cell("import random\nimport stratal as st\nSCALE = 3.0")
+    notebook.cell(
+        "def loss(trial):\n    x = trial['x']\n    for step in range(3):\n        x += random.gauss(0, 1)\n"
+        "        trial.report(SCALE * x, step=step)\n    return x"
+    )
+    assert "Study" in notebook.cell("st.study('s', {'x': st.uniform(0, 1)}, minimize='loss').optimize(loss, trials=4, workers=1)")
+    assert "Study" in notebook.cell("st.study('t', {'x': st.uniform(0, 1)}, minimize='loss').optimize(loss, trials=2, workers=2)")
+    notebook.end()
+    store = notebook.store()
+    for name, number in (("s", 2), ("t", 1)):
+        made = reproduce(find_study(name, store=store).trials[number].run, here=True, check=True, store=store)
+        assert (made.verdict, made.notes) == ("bit-identical", ())
