@@ -12,7 +12,7 @@ import pytest
 import typer
 from rich.console import Console
 
-from stratal.cli.app import COMMANDS, build, main
+from stratal.cli.app import COMMANDS, MAKERS, build, main
 from stratal.cli.printing import lasted, plain, shown, signed, span, sparkline
 from stratal.cli.tracking_pages import run_page, runs_table, value_page
 from stratal.core.errors import Misuse
@@ -260,6 +260,7 @@ def test_a_file_that_no_edge_speaks_of_came_from_the_run_that_holds_it(default_s
 
 def test_another_store_is_chosen_by_its_url(tmp_path: Path, default_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     train("here")
+    open_store(tmp_path / "elsewhere").close()
 
     assert json.loads(output(capsys, "runs", "--store", str(tmp_path / "elsewhere"), "--json")) == []
 
@@ -345,3 +346,28 @@ def test_every_command_can_be_told_which_store_it_speaks_of():
         elif " ".join(path) not in STORELESS and not any("--store" in option.opts for option in command.params):
             without.append(" ".join(path))
     assert without == []
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in MAKERS])
+def test_a_command_that_needs_a_store_makes_none(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else is wrong with the call."""
+    monkeypatch.delenv("STRATAL_STORE", raising=False)
+    for words in ([command], [command, "x"], [command, "list"], [command, "x", "--json"]):
+        with pytest.raises(SystemExit):
+            main(words)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", ["runs", "runs --json", "show 7c41e09b --json", "models", "study list", "top loss"])
+def test_who_reads_where_no_store_is_is_told_how_to_come_to_one(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STRATAL_STORE", raising=False)
+    code, said = failure(capsys, *words.split())
+    assert code == 1
+    assert f"there is no store here ({tmp_path}), nor in a folder above" in said
+    assert "the first run, import or dataset makes one" in said
+    open_store(tmp_path / "project" / ".stratal").close()
+    assert "the nearest: --store project/.stratal" in failure(capsys, *words.split())[1]
+    assert f"there is no store in {tmp_path / 'gone'}" in failure(capsys, *words.split(), "--store", "gone")[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["project"]

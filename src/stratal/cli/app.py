@@ -3,6 +3,7 @@
 Only the file of the command that was typed is imported, so that `stratal --help` answers at once.
 """
 
+import contextlib
 import importlib
 import os
 import sys
@@ -92,11 +93,16 @@ COMMANDS = {
 }
 
 
+# Commands that may be the first thing done with a store, and make it. All others need one that is there.
+MAKERS = ("import", "train", "server", "demo", "user add", "token create", "grant add", "webhook add")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the program. Exit codes: 0 done, 1 an error of ours, 2 a wrong call, 130 interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        build(words)(args=words, prog_name="stratal")
+        with _stores_for(words):
+            build(words)(args=words, prog_name="stratal")
     except StratalError as error:
         print_error(error)
         sys.exit(2 if isinstance(error, Misuse) else 1)
@@ -108,6 +114,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _stores_for(words: Sequence[str]) -> contextlib.AbstractContextManager[None]:
+    """Let a command make the store that it names, or only take one that is there."""
+    if words[:1] == [] or words[0] not in COMMANDS or " ".join(words[:1]) in MAKERS or " ".join(words[:2]) in MAKERS:
+        return contextlib.nullcontext()
+    from stratal.tracking.opening import only_existing  # the store's files, which --help must not wait for
+
+    return only_existing()
 
 
 def in_plain_words(error: OSError) -> StratalError:

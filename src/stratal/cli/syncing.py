@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 
-from stratal.cli.options import Json
+from stratal.cli.options import Json, use
 from stratal.cli.printing import print_json, print_out
-from stratal.tracking.opening import current_store, open_store
+from stratal.tracking.opening import current_store
 from stratal.tracking.syncing import Progress, Synced, sync
 
 To = Annotated[str | None, typer.Option("--to", help="The server, http://HOST:PORT; needed once for a store in a folder.")]
@@ -32,7 +32,8 @@ def sync_command(to: To = None, watch: Watch = False, store: StoreUrl = None, js
 
     A store in a folder can be shipped, too: from the first `--to` on it keeps its journals until the server has them.
     """
-    opened = open_store(store) if store is not None else current_store()
+    use(store)
+    opened = current_store()
     console = Console(stderr=True)
     columns = (TextColumn("shipping"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TextColumn("[yellow]{task.fields[problem]}"))
     with Bar(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:

@@ -1,10 +1,11 @@
 """Where a store lies: from what a user says to a folder, refusing places where it could not keep its promises."""
 
 import re
+from itertools import islice
 from pathlib import Path
 
-from stratal.core.errors import Misuse
-from stratal.core.settings import Settings, find_store_folder
+from stratal.core.errors import Misuse, NotFound
+from stratal.core.settings import FOLDER, Settings, find_store_folder
 
 # File systems shared between machines: locks and memory maps do not hold there as SQLite and the journals need them.
 NETWORK = {
@@ -30,6 +31,31 @@ def locate(url: str | None, settings: Settings, working: Path) -> Path:
         raise Misuse(f"{folder} is a file", hint="a store is a folder")
     check_disk(folder)
     return folder
+
+
+def need_store(url: str | None, settings: Settings, working: Path) -> None:
+    """Raise NotFound if a store that lies in a folder is not there. One behind a URL answers for itself."""
+    said = url or settings.store or ""
+    if (scheme := _SCHEME.match(said)) and scheme[1].lower() != "file":
+        return
+    folder = locate(url, settings, working)
+    if (folder / "journal").is_dir():
+        return
+    near = _stores_below(working)
+    hint = "the first run, import or dataset makes one; or name one that is there: --store FOLDER, or STRATAL_STORE"
+    if near:
+        hint = f"the nearest: {', '.join(f'--store {place}' for place in near)}; or log a run here, which makes one"
+    where = f"in {folder}" if said else f"here ({working}), nor in a folder above"
+    raise NotFound(f"there is no store {where}", hint=hint)
+
+
+def _stores_below(working: Path) -> list[Path]:
+    """List stores of the folders right below, at most three: people stand one too high."""
+    try:
+        found = (folder.relative_to(working) for folder in sorted(working.glob(f"*/{FOLDER}")) if (folder / "journal").is_dir())
+        return list(islice(found, 3))
+    except OSError:  # a folder that may not be looked into
+        return []
 
 
 def check_disk(folder: Path) -> None:
