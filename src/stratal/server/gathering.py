@@ -7,7 +7,7 @@ because the server was killed in between, raises: it repeats only calls that wer
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from stratal.server.connections import BoundedProtocol
 
 
 class Gathering:
@@ -40,9 +40,9 @@ class Gathering:
         return getattr(self._transport, name)
 
 
-class WholeAnswers(H11Protocol):
-    """uvicorn's protocol over such a transport."""
+class WholeAnswers(BoundedProtocol):
+    """One connection over such a transport."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn says the same with less
+    def connection_made(self, transport: Any) -> None:
         """Begin."""
-        super().connection_made(Gathering(transport))  # type: ignore[arg-type]  # all that it uses
+        super().connection_made(Gathering(transport))

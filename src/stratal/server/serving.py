@@ -1,5 +1,6 @@
 """Serving: the process that listens. Without a guard that asks who comes, it is reached from nowhere else."""
 
+import asyncio
 import contextlib
 import ipaddress
 import signal
@@ -7,12 +8,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 
 from stratal.core.errors import Misuse, StoreDown
 from stratal.core.settings import load_oidc
+from stratal.server import connections
 from stratal.server.app import SURFACES, Application
 from stratal.server.asgi import App, Receive, Scope, Send, live
 from stratal.server.authenticating import AccessGuard
@@ -78,15 +81,15 @@ def serving(store: Store, *, host: str = HOST, port: int = 0, limits: Limits | N
 
 
 @contextlib.contextmanager
-def listening(app: App, *, host: str = HOST, port: int = 0) -> Iterator[str]:
+def listening(app: App, *, host: str = HOST, port: int = 0, tls: Tls | None = None) -> Iterator[str]:
     """Run any ASGI app beside a block, from a thread of this process, and give the URL."""
     check_loopback(host)
     with _bound(host, port) as bound:
-        server = _server(app)
+        server = _server(app, tls)
         thread = threading.Thread(target=lambda: server.run(sockets=[bound]), name="stratal-server", daemon=True)
         thread.start()
         try:
-            yield _url(bound)
+            yield _url(bound, tls)
         finally:
             server.should_exit = True
             thread.join()
@@ -148,7 +151,15 @@ class Served:
 
 
 class _Server(uvicorn.Server):
-    """Ends streams before it waits for connections, which would wait for the streams."""
+    """Bounds handshakes, and ends streams before it waits for connections, which would wait for the streams."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        loop = asyncio.get_running_loop()
+        if self.config.is_ssl:  # uvicorn hands no time on, and asyncio's own is a minute
+            listen = partial(loop.create_server, ssl_handshake_timeout=connections.HANDSHAKE_S)
+            loop.create_server = listen  # type: ignore[method-assign]  # of this one loop
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop, gracefully."""

@@ -1,0 +1,160 @@
+"""Connections without a request, over real sockets: heads byte by byte, silence, bodies that nobody reads, handshakes. Excludes bodies of
+requests that are served, which each surface bounds."""
+
+import asyncio
+import contextlib
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from stratal.server import connections
+from stratal.server.asgi import Answer, live, send_answer
+from stratal.server.serving import Tls, listening
+
+GET = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n"
+
+
+async def app(scope, receive, send) -> None:
+    """Answer at once, without a look at the body."""
+    if scope["type"] == "lifespan":
+        return await live(receive, send, lambda: None)
+    return await send_answer(Answer(status=200, body=b"hello"), send)
+
+
+@pytest.fixture
+def bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 0.3)
+    monkeypatch.setattr(connections, "HANDSHAKE_S", 0.3)
+    monkeypatch.setattr(connections, "MOST_WAITING", 4)
+
+
+@contextlib.contextmanager
+def connected(url: str) -> Iterator[socket.socket]:
+    parts = urlsplit(url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as peer:
+        yield peer
+
+
+def read_all(peer: socket.socket) -> bytes:
+    """Read until the server hangs up."""
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := peer.recv(65536):
+            data += piece
+    return data
+
+
+def trickle(peer: socket.socket, piece: bytes) -> bytes:
+    """Send a piece again and again until the server hangs up; give what it said."""
+    peer.settimeout(0.02)
+    said = b""
+    for _ in range(3000):
+        with contextlib.suppress(TimeoutError):
+            try:
+                peer.sendall(piece)
+                if not (got := peer.recv(65536)):
+                    return said
+                said += got
+            except (BrokenPipeError, ConnectionResetError):
+                return said
+    raise AssertionError("it was never cut off")
+
+
+def test_who_sends_nothing_is_cut_off(bounds):
+    with listening(app) as url, connected(url) as peer:
+        assert read_all(peer) == b""
+
+
+def test_a_head_that_is_not_whole_in_time_is_told_so_and_cut_off(bounds):
+    with listening(app) as url, connected(url) as peer:
+        peer.sendall(GET[:-2])
+        assert read_all(peer).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_byte_now_and_then_is_no_sign_of_life(bounds):
+    with listening(app) as url, connected(url) as peer:
+        peer.sendall(GET[:-2])
+        assert trickle(peer, b"a: b\r\n").startswith(b"HTTP/1.1 408 ")
+    with listening(app) as url, connected(url) as peer:  # and again after a request that was served
+        peer.sendall(GET)
+        assert peer.recv(65536).startswith(b"HTTP/1.1 200 ")
+        trickle(peer, b"G")
+
+
+def test_a_body_that_nobody_reads_is_not_taken_for_ever(bounds):
+    with listening(app) as url, connected(url) as peer:
+        peer.sendall(b"POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 1000000000\r\n\r\n")
+        assert trickle(peer, b"x").startswith(b"HTTP/1.1 200 ")
+
+
+def test_of_too_many_that_wait_the_oldest_goes_and_a_request_is_served(bounds, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connections, "HEAD_S", 60.0)
+    with listening(app) as url, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(connected(url)) for _ in range(12)]
+        for peer in silent:
+            peer.sendall(b"GET")
+        for peer in silent[:8]:
+            read_all(peer)
+        with connected(url) as asking:
+            asking.sendall(GET)
+            assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
+        silent[-1].sendall(GET[3:])
+        assert silent[-1].recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_request_that_is_served_may_take_longer(bounds):
+    goes_on = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def slow(scope, receive, send) -> None:
+        if scope["type"] == "http":
+            loops.append(asyncio.get_running_loop())
+            await goes_on.wait()
+        await app(scope, receive, send)
+
+    with listening(slow) as url, connected(url) as asking:
+        asking.sendall(GET)
+        for _ in range(2):
+            with connected(url) as silent:
+                read_all(silent)  # so long
+        loops[0].call_soon_threadsafe(goes_on.set)
+        assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    folder = tmp_path_factory.mktemp("certificate")
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl here")
+    made = Tls(cert=folder / "cert.pem", key=folder / "key.pem")
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    subprocess.run([*command, "-keyout", made.key, "-out", made.cert], check=True, capture_output=True)
+    return made
+
+
+def test_a_handshake_that_never_ends_is_cut_off_and_others_are_served(bounds, certificate: Tls):
+    with listening(app, tls=certificate) as url, connected(url) as silent, connected(url) as other:
+        assert url.startswith("https:")
+        context = ssl.create_default_context(cafile=str(certificate.cert))
+        with context.wrap_socket(other, server_hostname="localhost") as asking:
+            asking.sendall(GET)
+            assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
+        assert read_all(silent) == b""
