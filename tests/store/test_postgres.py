@@ -301,6 +301,9 @@ def test_a_password_is_neither_shown_nor_handed_on_nor_part_of_the_place():
     again = database_address(address.shown)
     assert again is not None and again.dsn == address.dsn, "who opens it again in this process need not say it"
     assert "s%40crt" not in repr(address)
+    spaced = database_address("postgresql://db.example/team?options=-c%20geqo%3Doff&password=a+b%20c")
+    assert spaced is not None and spaced.url == "postgresql://db.example/team?options=-c%20geqo%3Doff", "as libpq reads it"
+    assert spaced.dsn.endswith("&password=a%2Bb%20c")
 
 
 @pytest.mark.parametrize(

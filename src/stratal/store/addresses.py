@@ -24,7 +24,7 @@ class Address(Record, frozen=True, kw_only=True):
         """What another process opens the store with. Its password comes from its settings, from PGPASSWORD or from ~/.pgpass."""
         if self.blobs is None:
             return self.url
-        return f"{self.url}{'&' if '?' in self.url else '?'}{urlencode({'blobs': self.blobs}, safe='/:')}"
+        return f"{self.url}{'&' if '?' in self.url else '?'}{urlencode({'blobs': self.blobs}, safe='/:', quote_via=quote)}"
 
     @property
     def dsn(self) -> str:
@@ -45,7 +45,9 @@ def database_address(said: str, settings_store: str | None = None) -> Address | 
     try:
         parts = urlsplit(said)
         port = parts.port
-        options = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+        options = (
+            dict(parse_qsl(parts.query.replace("+", "%2B"), strict_parsing=True)) if parts.query else {}
+        )  # libpq knows no + for a space
     except ValueError as error:
         raise Misuse(f"{_without_password(said)} is not the URL of a database: {error}", hint=_HINT) from error
     database = unquote(parts.path.lstrip("/"))
@@ -56,7 +58,7 @@ def database_address(said: str, settings_store: str | None = None) -> Address | 
     user = f"{quote(unquote(parts.username), safe='')}@" if parts.username else ""
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
-    query = f"?{urlencode(sorted(options.items()), safe='/:')}" if options else ""
+    query = f"?{urlencode(sorted(options.items()), safe='/:', quote_via=quote)}" if options else ""
     url = f"postgresql://{user}{host}{f':{port}' if port else ''}/{quote(database, safe='')}{query}"
     if password:
         _passwords[url] = password

@@ -40,6 +40,8 @@ GATE = 0x5374726174616C
 CHANNEL = "stratal_events"
 # Seconds: for a server that restarts under a process that knew it; for the writers before one; for one that froze in a transaction.
 AWAY_S, QUEUE_S, FROZEN_S = 15.0, 30, 60
+# The oldest server that is known to work, as it numbers itself.
+OLDEST = 120000
 # Idle readers kept open per process, and statements kept prepared per connection: more than the rooms have. Guesses.
 MOST_IDLE, MOST_PREPARED = 8, 500
 
@@ -50,7 +52,8 @@ _SETTINGS: LiteralString = (
     # whoever froze or lost its network inside a transaction must not hold the gate for hours
     f"set idle_in_transaction_session_timeout = '{FROZEN_S}s';"
     "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 4;"
-    "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'"
+    "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off';"
+    "select pg_backend_pid()"
 )
 # A server whose machine or network vanished says nothing any more: so long a connection may take, be silent, and acknowledge nothing.
 _LIFE = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4, "tcp_user_timeout": 30_000}
@@ -76,6 +79,15 @@ _ARRAYS: tuple[tuple[type, str, int, int, Callable[[Any], bytes]], ...] = (
 )
 
 _HINT = "write postgresql://USER@HOST/DATABASE"
+# What a server or libpq says when somebody connects, and what helps.
+_HINTS = (
+    ("password authentication failed", "set PGPASSWORD or ~/.pgpass, or write it into the URL in STRATAL_STORE"),
+    ("no password supplied", "set PGPASSWORD or ~/.pgpass, or write it into the URL in STRATAL_STORE"),
+    ("does not exist", "see that the database and the user are there: createdb --encoding UTF8 --template template0 NAME"),
+    ("no pg_hba.conf entry", "the server lets nobody in from here, or not so: see its pg_hba.conf, and ?sslmode="),
+    ("certificate", "say whose certificates you trust, and the name in them: ?sslmode=verify-full&sslrootcert=FILE"),
+    ("does not support SSL", "let the server speak TLS, or say ?sslmode=prefer where the network is yours"),
+)
 
 Connection = psycopg.Connection[Row]
 
@@ -229,7 +241,7 @@ class PostgresDatabase(Database):
                 made = psycopg.connect(**self._dialled(), autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=1)
                 made.prepared_max = MOST_PREPARED
                 _adapt(made)
-                made.execute(_SETTINGS, prepare=False)
+                self._check(made, _last_value(made.execute(_SETTINGS, prepare=False)))
                 break
             except psycopg.OperationalError as error:
                 now_s = time.monotonic()
@@ -241,6 +253,23 @@ class PostgresDatabase(Database):
                 raise Misuse(f"{self.name} is no address of a database: {_first_line(error)}", hint=_HINT) from error
         self._was_there, self._away_since_s = True, None
         return made
+
+    def _check(self, made: Connection, backend: int) -> None:
+        """Refuse servers that are too old, and poolers that give each transaction another connection. Raises Misuse."""
+        if (version := made.info.server_version) < OLDEST:
+            made.close()
+            raise Misuse(f"{self.name} is a PostgreSQL {version // 10000}", hint=f"the store needs {OLDEST // 10000} or newer")
+        if backend == made.info.backend_pid:
+            return  # nothing stands between: a pooler makes its numbers up
+        with psycopg.connect(**self._dialled(), autocommit=True, cursor_factory=psycopg.RawCursor) as other:
+            # While `made` is open, what it was served by serves nobody else, unless that changes by the transaction.
+            is_shared = _last_value(other.execute("select pg_backend_pid()", prepare=False)) == backend
+        if is_shared:
+            made.close()
+            raise Misuse(
+                f"a pooler before {self.name} gives each transaction another connection",
+                hint="let it pool sessions (PgBouncer: pool_mode = session), or name the server itself: see docs/postgres.md",
+            )
 
     def engine(self) -> Engine:
         """Give an engine of one connection, for migrations. Texts of its tables compare by their bytes, as SQLite's do."""
@@ -319,6 +348,13 @@ def _commit(connection: Connection, *, has_told: bool) -> None:
         ) from error
     except psycopg.Error as error:
         raise _ours(error) from error
+
+
+def _last_value(cursor: psycopg.Cursor[Row]) -> int:
+    """Give the number that the last of several statements gives."""
+    while cursor.nextset():
+        pass
+    return int((cursor.fetchone() or (0,))[0])
 
 
 def _is_open(connection: Connection) -> bool:
@@ -435,6 +471,9 @@ def _errors() -> Iterator[None]:
 
 def _ours(error: psycopg.Error, what: str = "the database cannot be used") -> StratalError:
     said = _first_line(error)
+    for sign, hint in _HINTS:
+        if isinstance(error, psycopg.OperationalError) and sign in str(error):
+            return StoreDown(f"{what}: {said}", hint=hint)
     if isinstance(error, server.SerializationFailure | server.DeadlockDetected):
         return Conflict(f"somebody else changed the same rows: {said}", hint="try again; nothing has changed")
     if isinstance(error, psycopg.IntegrityError):

@@ -9,6 +9,7 @@ import itertools
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import tempfile
 from pathlib import Path
@@ -39,6 +40,7 @@ class PostgresServer:
     def __init__(self, programs: Path | None = None) -> None:
         self.programs = programs or find_programs()
         self.folder = Path(tempfile.mkdtemp(prefix="stratal-pg-"))
+        self.port, self._more = 5432, ""
         self._numbers = itertools.count(1)
         if os.geteuid() == 0:
             shutil.chown(self.folder, self._user())
@@ -55,7 +57,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        self._control("start", "-w", "-l", str(self.folder / "log"), "-o", f"{_OPTIONS} -k {self.folder}")
+        self._control("start", "-w", "-l", str(self.folder / "log"), "-o", f"{_OPTIONS} -k {self.folder} {self._more}")
 
     def stop(self, mode: str = "fast") -> None:
         """Stop it. mode: fast, or immediate, which is a crash."""
@@ -66,9 +68,28 @@ class PostgresServer:
         self.stop("immediate")
         self.start()
 
+    def listen(self, *, cert: Path | None = None, key: Path | None = None) -> None:
+        """Listen on a port of loopback, too, from now on: for who knows a password (scram), with a certificate by TLS alone.
+
+        Raises StoreDown if its programs know no TLS."""
+        self.stop()
+        hba = f"local all all trust\nhost{'ssl' if cert else ''} all all 127.0.0.1/32 scram-sha-256\n"
+        (self.folder / "data/pg_hba.conf").write_text(hba)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._more = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c password_encryption=scram-sha-256"
+        if cert is not None and key is not None:
+            for path in (cert, key):
+                shutil.copy(path, self.folder / path.name)
+                (self.folder / path.name).chmod(0o600)
+                if os.geteuid() == 0:
+                    shutil.chown(self.folder / path.name, self._user())
+            self._more += f" -c ssl=on -c ssl_cert_file={self.folder / cert.name} -c ssl_key_file={self.folder / key.name}"
+        self.start()
+
     def url(self, database: str) -> str:
         """Give a store's URL of a database."""
-        return f"postgresql://stratal@/{database}?host={self.folder}"
+        return f"postgresql://stratal@/{database}?host={self.folder}{'' if self.port == 5432 else f'&port={self.port}'}"
 
     def make_database(self, *, template: str = "template0") -> str:
         """Make a database that is a copy of another one, and give its name."""
