@@ -1,6 +1,6 @@
 """Rights on MLflow's wire: a row for each of its routes, and a request to each that is right but for who sends it."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -82,52 +82,80 @@ def routes() -> dict[str, Any]:
     return {f"{route.verb} {route.path}": route for route in ROUTES}
 
 
+class Things(NamedTuple):
+    """An experiment's number, a run, a logged model, and the name of the experiment and of a registered model."""
+
+    name: str
+    experiment: str
+    run: str
+    logged: str
+
+
+# None of these is there.
+NOWHERE = Things("nowhere", "999", "0" * 31 + "1", "m-" + "0" * 31 + "1")
+
+
+def made(http: httpx.Client, name: str) -> Things:
+    """Make things of this name, with a file in the run and a version of the model."""
+
+    def make(verb: str, path: str, **said: object) -> Any:
+        answer = http.request(verb, f"/api/2.0/mlflow/{path}", json=said)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    experiment = make("POST", "experiments/create", name=name)["experiment_id"]
+    run = make("POST", "runs/create", experiment_id=experiment)["run"]["info"]["run_id"]
+    assert http.put(f"/api/2.0/mlflow-artifacts/artifacts/{experiment}/{run}/artifacts/m/a.txt", content=b"1").status_code == 200
+    make("POST", "registered-models/create", name=name)
+    make("POST", "model-versions/create", name=name, source=f"runs:/{run}/m")
+    make("POST", "registered-models/alias", name=name, alias="best", version="1")
+    logged = make("POST", "logged-models", experiment_id=experiment, name="m", source_run_id=run)["model"]["info"]["model_id"]
+    return Things(name, experiment, run, logged)
+
+
 class Scene:
-    """An experiment, a run, a registered and a logged model, all called `team`, made by the admin of everything."""
+    """Things called `team`, made by the admin of everything."""
 
     def __init__(self, chief: httpx.Client) -> None:
         self._chief = chief
+        self.team = made(chief, "team")
 
-        def made(verb: str, path: str, **said: object) -> Any:
-            answer = chief.request(verb, f"/api/2.0/mlflow/{path}", json=said)
-            assert answer.status_code == 200, answer.text
-            return answer.json()
-
-        self.experiment = made("POST", "experiments/create", name="team")["experiment_id"]
-        self.run = made("POST", "runs/create", experiment_id=self.experiment)["run"]["info"]["run_id"]
-        made("POST", "registered-models/create", name="team")
-        logged = made("POST", "logged-models", experiment_id=self.experiment, name="m", source_run_id=self.run)
-        self.logged = logged["model"]["info"]["model_id"]
-        self._said: dict[str, object] = {
-            "experiment_id": self.experiment, "experiment_ids": [self.experiment], "experiment_name": "team", "run_id": self.run,
-            "run_uuid": self.run, "run_ids": [self.run], "metric_key": "a", "key": "k", "value": "1", "timestamp": "1", "step": "0",
-            "name": "team", "version": "1", "alias": "best", "stage": "Staging", "source": f"runs:/{self.run}/m", "tag_key": "k",
-            "source_run_id": self.run, "max_results": "10", "archive_existing_versions": False,
-        }  # fmt: skip
-        self._of: dict[str, dict[str, object]] = {
-            "2.0/mlflow/experiments/create": {"name": "fresh"},
-            "2.0/mlflow/experiments/update": {"new_name": "team"},
-            "2.0/mlflow/registered-models/create": {"name": "fresh"},
-            "2.0/mlflow/registered-models/rename": {"new_name": "renamed"},
-            "2.0/mlflow/logged-models": {"name": "m2"},
-            "2.0/mlflow-artifacts/artifacts": {"path": f"{self.experiment}/{self.run}/artifacts"},
-            "/get-artifact": {"path": "a.txt"},
-            "/model-versions/get-artifact": {"path": "a.txt"},
-        }
-
-    def ask(self, route: str, http: httpx.Client) -> httpx.Response:
-        """Send a request that is right but for who sends it; what it asks for need not be there."""
+    def ask(self, route: str, http: httpx.Client, of: Things | None = None, **changed: object) -> httpx.Response:
+        """Send a request about things that is right but for who sends it; what it asks for need not be there."""
+        of = of or self.team
         verb, _, path = route.partition(" ")
         fields = routes()[route].request.__struct_fields__
-        said = {name: value for name, value in self._said.items() if name in fields} | self._of.get(path, {})
+        said = {name: value for name, value in _said(of).items() if name in fields} | _said_at(of).get(path, {}) | changed
         place = path if path.startswith("/") else f"/api/{path}"
-        place = place.replace("{model_id}", self.logged).replace("{tag_key*}", "k")
+        place = place.replace("{model_id}", of.logged).replace("{tag_key*}", "k")
         if "{path*}" in place:
-            place = place.replace("{path*}", f"{self.experiment}/{self.run}/artifacts/a.txt")
+            place = place.replace("{path*}", f"{of.experiment}/{of.run}/artifacts/a.txt")
             return http.request(verb, place, content=b"data" if verb == "PUT" else None)
         if verb == "GET":
             return http.get(place, params=said)  # type: ignore[arg-type]  # texts and lists of them
         answer = http.request(verb, place, json=said)
         if path.endswith("registered-models/rename") and answer.status_code == 200:  # the next one finds it under its name
-            self._chief.post(place, json={"name": said["new_name"], "new_name": "team"})
+            self._chief.post(place, json={"name": said["new_name"], "new_name": of.name})
         return answer
+
+
+def _said(of: Things) -> dict[str, object]:
+    return {
+        "experiment_id": of.experiment, "experiment_ids": [of.experiment], "experiment_name": of.name, "run_id": of.run,
+        "run_uuid": of.run, "run_ids": [of.run], "metric_key": "a", "key": "k", "value": "1", "timestamp": "1", "step": "0",
+        "name": of.name, "version": "1", "alias": "best", "stage": "Staging", "source": f"runs:/{of.run}/m", "tag_key": "k",
+        "source_run_id": of.run, "max_results": "10", "archive_existing_versions": False,
+    }  # fmt: skip
+
+
+def _said_at(of: Things) -> dict[str, dict[str, object]]:
+    return {
+        "2.0/mlflow/experiments/create": {"name": "fresh"},
+        "2.0/mlflow/experiments/update": {"new_name": of.name},
+        "2.0/mlflow/registered-models/create": {"name": "fresh"},
+        "2.0/mlflow/registered-models/rename": {"new_name": "renamed"},
+        "2.0/mlflow/logged-models": {"name": "m2"},
+        "2.0/mlflow-artifacts/artifacts": {"path": f"{of.experiment}/{of.run}/artifacts"},
+        "/get-artifact": {"path": "a.txt"},
+        "/model-versions/get-artifact": {"path": "a.txt"},
+    }

@@ -54,9 +54,9 @@ def routes() -> dict[str, type[msgspec.Struct]]:
     return {f"{room.name}/{name}": arguments_of(room, operation) for room in ROOMS for name, operation in room.operations.items()}
 
 
-def ask(path: str, takes: type[msgspec.Struct], run: str, http: httpx.Client) -> httpx.Response:
+def ask(path: str, takes: type[msgspec.Struct], run: str, http: httpx.Client, name: str = "team") -> httpx.Response:
     """Call an operation about the model, experiment or study `team`, or about a run of it; what it asks for need not be there."""
-    said = {"name": "team", "experiment": "team", "run": run, "step_run": run, "origin": run}
+    said = {"name": name, "experiment": name, "run": run, "step_run": run, "origin": run}
     return http.post(f"/api/v1/{path}", json=_made(inspect.type_info(takes), said))
 
 

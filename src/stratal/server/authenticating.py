@@ -114,6 +114,11 @@ class AccessGuard:
                 admitted, needs, on, f"{admitted.name} is not {needs.name.lower()} on {on}", _grant_hint(admitted, needs, on)
             )
 
+    def may(self, tx: Transaction, sender: Identity, needs: Role, on: str) -> bool:
+        """Tell whether `check` would let the sender."""
+        admitted, held = self._standing(tx, sender)
+        return admitted.scope.lets(needs, on) and holds(held, admitted.name, needs.name, on)
+
     def visible(self, tx: Transaction, sender: Identity, kind: str) -> frozenset[str] | None:
         """Give the names of the experiments or models that the sender may view; None: all."""
         admitted, held = self._standing(tx, sender)

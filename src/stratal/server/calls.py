@@ -10,7 +10,7 @@ from stratal.core.errors import Misuse
 from stratal.core.ids import to_bytes
 from stratal.core.people import EVERYTHING, Identity, Role, acting_as
 from stratal.server.asgi import Failed, refusal
-from stratal.server.guards import Guard
+from stratal.server.guards import Guard, check_seen
 from stratal.server.rooms import Arguments, Item, Room
 from stratal.store.admitting import admitting
 from stratal.store.callers import Caller, called_by
@@ -63,13 +63,16 @@ class Call:
         needs = self.operation.needs
         named = [(needs, on) for on in self.room.objects_of(self.operation, arguments)]
         on_runs: Role = needs if self.room.on_runs is None else min(needs, self.room.on_runs)
-        for run in self.room.runs_of(self.operation, arguments):
-            if (found := find_run(tx, to_bytes(run))) is not None:
-                named.append((on_runs, f"experiment:{found.experiment}"))
-        if not any(role == needs for role, _ in named):
-            named.append((needs, EVERYTHING))
+        found = [find_run(tx, to_bytes(run)) for run in self.room.runs_of(self.operation, arguments)]
+        # A run that is not there is as one that may not be seen; but an operation that says where runs belong may be what makes it.
+        absent = [] if self.operation.name in self.room.experiments else [EVERYTHING]
+        of_runs = [(on_runs, on) for run in found for on in (absent if run is None else [f"experiment:{run.experiment}"])]
+        if not any(role == needs for role, _ in (*named, *of_runs)):
+            (of_runs if found else named).append((needs, EVERYTHING))
         for role, on in dict.fromkeys(named):
             self._guard.check(tx, sender, role, on)
+        for role, on in dict.fromkeys(of_runs):
+            check_seen(self._guard, tx, sender, role, on)
 
     def _visible(self, tx: Transaction, sender: Identity, items: Any, kind: str, name_of: Callable[[Item], str]) -> list[Item]:
         names = self._guard.visible(tx, sender, "experiment" if kind == "run" else kind)

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from stratal.core.errors import Forbidden
 from stratal.core.people import Identity, Role
+from stratal.store.admitting import Unseen
 from stratal.store.arriving import everybody
 from stratal.store.database import Transaction
 from stratal.store.shipments import USER
@@ -37,6 +38,10 @@ class Guard(Protocol):
         """Raise Forbidden unless the sender holds the role on an object: '*', 'experiment:NAME' or 'model:NAME'.
 
         '*' is everything: who holds roles on some experiments only does not hold it. Who lists asks `visible` instead."""
+        ...
+
+    def may(self, tx: Transaction, sender: Identity, needs: Role, on: str) -> bool:
+        """Tell whether `check` would let the sender; no refusal is noted. Raises Unauthenticated."""
         ...
 
     def visible(self, tx: Transaction, sender: Identity, kind: str) -> frozenset[str] | None:
@@ -75,6 +80,14 @@ class OpenGuard:
     def check(self, tx: Transaction, sender: Identity, needs: Role, on: str) -> None:
         """Let everybody."""
 
+    def may(self, tx: Transaction, sender: Identity, needs: Role, on: str) -> bool:
+        """Tell what `check` would say."""
+        try:
+            self.check(tx, sender, needs, on)
+        except Forbidden:
+            return False
+        return True
+
     def visible(self, tx: Transaction, sender: Identity, kind: str) -> frozenset[str] | None:
         """Show all."""
         return None
@@ -88,6 +101,16 @@ class OpenGuard:
 
     def turned_away(self, why: str) -> None:
         """Keep no note: there is nobody to read it."""
+
+
+def check_seen(guard: Guard, tx: Transaction, sender: Identity, needs: Role, on: str) -> None:
+    """Ask for a role on what the sender did not name themselves. Raises Unseen where they may not even view it, else Forbidden."""
+    try:
+        guard.check(tx, sender, needs, on)
+    except Forbidden:
+        if guard.may(tx, sender, Role.VIEWER, on):
+            raise
+        raise Unseen(sender.name) from None
 
 
 def is_this_machine(host: str) -> bool:

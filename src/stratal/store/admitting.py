@@ -10,8 +10,21 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from stratal.core.errors import Forbidden
+
 if TYPE_CHECKING:  # a process that only logs never imports SQLAlchemy
     from stratal.store.database import Transaction
+
+
+class Unseen(Forbidden):
+    """Something that is not there, or may not be viewed: to who may not view it, both are the same, in words, too."""
+
+    def __init__(self, who: str) -> None:
+        super().__init__(
+            f"what was asked for is not there, or {who} may not view it",
+            hint=f"an admin can give a role on it: stratal grant add {who} viewer experiment:NAME, or model:NAME",
+        )
+
 
 # Raises Forbidden, or gives the names of the experiments whose runs may be seen; None: of all.
 Admit = Callable[["Transaction"], frozenset[str] | None]

@@ -18,7 +18,7 @@ from stratal.interop.mlflow.service.errors import BAD_REQUEST, BUSY, MlflowError
 from stratal.interop.mlflow.service.files import Opened, SaveFile
 from stratal.interop.mlflow.service.info import VERSION
 from stratal.server.asgi import Answer, Failed, Request, Send
-from stratal.server.guards import Guard
+from stratal.server.guards import Guard, check_seen
 from stratal.server.mlflow.codec import read_body, read_query, write
 from stratal.server.mlflow.failures import failed
 from stratal.server.mlflow.streaming import drop_old, give, take
@@ -68,8 +68,8 @@ class GuardedRights:
         self._guard, self._sender = guard, sender
 
     def check(self, tx: Transaction, needs: Role, on: str) -> None:
-        """Raise Forbidden unless the sender holds the role."""
-        self._guard.check(tx, self._sender, needs, on)
+        """Raise Forbidden unless the sender holds the role; Unseen if they may not even view it."""
+        check_seen(self._guard, tx, self._sender, needs, on)
 
     def visible(self, tx: Transaction, kind: str) -> frozenset[str] | None:
         """Give the names that the sender may view; None: all."""

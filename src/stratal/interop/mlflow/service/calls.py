@@ -12,11 +12,12 @@ from typing import Generic, Protocol, TypeVar
 
 from stratal.core.errors import NotFound, StratalError
 from stratal.core.ids import is_id
-from stratal.core.people import Role
+from stratal.core.people import EVERYTHING, Role
 from stratal.core.records import Record
 from stratal.interop.mlflow.service.errors import MISSING, MlflowError, required
 from stratal.interop.mlflow.service.seen import Seen
 from stratal.interop.mlflow.service.store.experiments import number
+from stratal.store.admitting import Unseen
 from stratal.store.database import Transaction
 from stratal.store.names import join_runs
 from stratal.store.relays import hear
@@ -56,7 +57,7 @@ class Rights(Protocol):
     """What the caller may do, as the surface that it came through knows."""
 
     def check(self, tx: Transaction, needs: Role, on: str) -> None:
-        """Raise Forbidden unless the caller holds the role on '*', 'experiment:NAME' or 'model:NAME'."""
+        """Raise Forbidden unless the caller holds the role on '*', 'experiment:NAME' or 'model:NAME'; Unseen if they may not view it."""
         ...
 
     def visible(self, tx: Transaction, kind: str) -> frozenset[str] | None:
@@ -124,6 +125,17 @@ class Call:
         """Raise Forbidden unless the caller holds the role there."""
         self._rights.check(self.tx, needs, on)
 
+    @contextlib.contextmanager
+    def finding(self) -> Iterator[None]:
+        """Look for what a request names. Raises Unseen for what is not there, to who may not view everything: they are told the same
+        of what they may not view."""
+        try:
+            yield
+        except MlflowError as error:
+            if error.code == MISSING:
+                self.check(Role.VIEWER, EVERYTHING)
+            raise
+
     def visible(self, kind: str) -> frozenset[str] | None:
         """Give the names of the experiments or models that the caller may view; None: all."""
         return self._rights.visible(self.tx, kind)
@@ -179,7 +191,7 @@ def perform(service: Service, verb: Verb[R, A], request: R, *, rights: Rights, n
     """Open the store as the verb needs it, check the caller's rights, and run it. Raises MlflowError, or an error of the store."""
     try:
         return _once(service, verb, request, rights, needs, on)
-    except (MlflowError, NotFound) as error:
+    except (MlflowError, NotFound, Unseen) as error:
         if verb.opens is Opens.READ or (isinstance(error, MlflowError) and error.code != MISSING):
             raise
         if not service.store.settle():  # it may stand in a journal only
@@ -199,7 +211,9 @@ def _once(service: Service, verb: Verb[R, A], request: R, rights: Rights, needs:
 def _try(service: Service, verb: Verb[R, A], request: R, rights: Rights, needs: Role, on: On[R]) -> A:
     with _open(service.store, verb.opens, request) as tx:
         call = Call(service, tx, rights)
-        for thing in on(call, request):
+        with call.finding():
+            things = list(on(call, request))
+        for thing in things:
             call.check(needs, thing)
         answer = verb.function(call, request)
     if call.refusal is not None:

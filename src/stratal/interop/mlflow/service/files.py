@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from stratal.core.errors import Misuse
+from stratal.core.people import EVERYTHING
 from stratal.interop.mlflow.service.calls import Answer, Call, Empty, OfRun, Request, commands, logs, reads
 from stratal.interop.mlflow.service.errors import ABSENT, MlflowError, invalid, missing, required
 from stratal.interop.mlflow.service.experiments import PROXY, location_of, numbered
@@ -173,9 +174,9 @@ def no_presigned(_call: Call, _request: AtPath) -> Empty:
 
 
 def at_path(call: Call, request: AtPath) -> Iterable[str]:
-    """Rights are asked on what keeps the file; where nothing can be, there is nothing to ask for."""
+    """Rights are asked on what keeps the file; where nothing can be, on everything, as for what one may not view."""
     home = _find(call, request.path or "")
-    return [home.on] if home else []
+    return [home.on if home else EVERYTHING]
 
 
 def at_version(call: Call, request: VersionFile) -> Iterable[str]:

@@ -1,5 +1,6 @@
 """Links from runs to the logged models that they brought forth."""
 
+from stratal.core.people import Role
 from stratal.core.records import Record
 from stratal.interop.mlflow.service.calls import Call, Empty, OfRun, commands
 from stratal.interop.mlflow.service.errors import invalid, missing
@@ -31,8 +32,10 @@ def log_outputs(call: Call, request: LogOutputs) -> Empty:
     known = {id for id, _ in rows.linked_models(call.tx, head.bytes, rows.OUTPUT)}
     for model in request.models or ():
         id = model.model_id or ""
-        if rows.find_logged(call.tx, id) is None:
-            raise missing(f"Logged model with ID '{id[:60]}' not found.")
+        with call.finding():
+            if (logged := rows.find_logged(call.tx, id)) is None:
+                raise missing(f"Logged model with ID '{id[:60]}' not found.")
+        call.check(Role.VIEWER, f"experiment:{logged.experiment}")
         if id not in known:
             rows.say(call.tx, head.no, rows.OUTPUT, id, {"step": model.step})
             add_edge(call.tx, head.no, EdgeFact(verb="produced", target=f"mlflow-model:{id}", role="model"), at_ns=call.tx.now_ns)

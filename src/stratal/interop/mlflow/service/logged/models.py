@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from stratal.core.ids import new_id
+from stratal.core.people import Role
 from stratal.core.records import number_to_json
 from stratal.interop.mlflow.service import experiments
 from stratal.interop.mlflow.service.calls import Answer, Call, Empty, Request, commands, reads
@@ -99,8 +100,10 @@ def create(call: Call, request: CreateLogged) -> OneLogged:
         "params": _params(request.params), "tags": _tags(request.tags),
     }  # fmt: skip
     if run:
-        if (record := find_record(call.tx, run)) is None:
-            raise missing(f"Run with id={run[:60]} not found")
+        with call.finding():
+            if (record := find_record(call.tx, run)) is None:
+                raise missing(f"Run with id={run[:60]} not found")
+        call.check(Role.VIEWER, f"experiment:{record.experiment}")
         if record.experiment != row.name:
             raise invalid(f"The run {run} is not in experiment {row.id}")
         no = record.no

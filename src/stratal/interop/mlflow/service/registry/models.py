@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from stratal.core.people import Role
 from stratal.core.records import to_json
 from stratal.interop.mlflow.service.calls import Answer, Call, Empty, Request, commands, reads
 from stratal.interop.mlflow.service.errors import MlflowError, exists, invalid, missing, required
@@ -10,6 +11,7 @@ from stratal.interop.mlflow.service.registry.naming import check_alias, check_na
 from stratal.interop.mlflow.service.registry.records import ModelVersion, RegisteredModel, to_model, to_version
 from stratal.interop.mlflow.service.store import registered as rows
 from stratal.interop.mlflow.service.store.registered import Head, VersionRow
+from stratal.interop.registering import clean_name
 from stratal.registry import Stage
 from stratal.registry.stages import Verb
 from stratal.registry.store import adding, logs, moving
@@ -70,6 +72,7 @@ def create(call: Call, request: CreateModel) -> OneModel:
     if rows.find_head(call.tx, name) is not None:
         raise exists(f"Registered Model (name={name}) already exists.")
     model = name_in_registry(call.tx, name)
+    call.check(Role.CONTRIBUTOR, f"model:{model}")  # it may be another name than the one that was said
     adding.ensure_model(call.tx, model)
     rows.show(call.tx, Head(model, name, "", 0, None, 0), name=name, description=request.description or "")
     for key, value in tags:
@@ -229,4 +232,4 @@ def at_new(call: Call, request: CreateModel) -> Iterable[str]:
     """Rights are asked on the model that will be."""
     name = check_name(request.name)
     head = rows.find_head(call.tx, name)
-    return [f"model:{name_in_registry(call.tx, name) if head is None else head.model}"]
+    return [f"model:{clean_name(name) if head is None else head.model}"]

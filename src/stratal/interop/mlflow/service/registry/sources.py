@@ -38,18 +38,34 @@ class Source(NamedTuple):
     logged_model: str = ""
     said_run: str = ""
 
+    @property
+    def on(self) -> str:
+        """What must be viewed by who takes them."""
+        return f"model:{self.model}" if self.model else f"experiment:{self.experiment}"
 
-def find_source(tx: Transaction, blobs: Blobs, source: str, *, run: str, logged_model: str) -> Source:
-    """Give the files that a client means. Raises MlflowError for other places, and outside of the run that is given."""
+
+def find_source(tx: Transaction, blobs: Blobs, source: str) -> Source:
+    """Give the files that a client means. Raises MlflowError for other places."""
     if any(part in (".", "..") for part in unquote(source).split("/")) or "\0" in source or "%00" in source:
         raise invalid(f"Invalid model version source: {source[:300]!r}: a source holds no '.' or '..'")
     found = _find(tx, blobs, source)
     if found is not None:
-        return _checked(found, source, run, logged_model)
+        return found
     raise invalid(
         f"Invalid model version source: {source[:300]!r}: this store does not keep its files. A version is made of artifacts of a run, of a"
         " logged model or of another version: runs:/ID/PATH, models:/ID, models:/NAME/VERSION"
     )
+
+
+def check_source(found: Source, source: str, *, run: str, logged_model: str) -> None:
+    """Raise MlflowError for files that are not where the client says, and where there are none."""
+    if not found.model and ((run and run != found.said_run) or (logged_model and logged_model != found.logged_model)):
+        raise invalid(
+            f"Invalid model version source: {source[:300]!r} is not inside of {run or logged_model}: name the run (run_id) or logged model"
+            " (model_id) that the source belongs to, or none"
+        )
+    if not found.files:
+        raise invalid(f"Unable to find artifacts at {source[:300]!r}: there are no files. Log the model first, then register it")
 
 
 def files_of_version(tx: Transaction, blobs: Blobs, model: str, number: int) -> tuple[ModelFile, ...]:
@@ -111,14 +127,3 @@ def _of_version(tx: Transaction, blobs: Blobs, model: str, number: int) -> Sourc
     manifest = decode_manifest(blobs.read(row.digest))
     run = row.run if row.source else row.home
     return Source(row.home, row.path, manifest.files, "", model=model, logged_model=row.logged_model, said_run=run)
-
-
-def _checked(found: Source, source: str, run: str, logged_model: str) -> Source:
-    if not found.model and ((run and run != found.said_run) or (logged_model and logged_model != found.logged_model)):
-        raise invalid(
-            f"Invalid model version source: {source[:300]!r} is not inside of {run or logged_model}: name the run (run_id) or logged model"
-            " (model_id) that the source belongs to, or none"
-        )
-    if not found.files:
-        raise invalid(f"Unable to find artifacts at {source[:300]!r}: there are no files. Log the model first, then register it")
-    return found

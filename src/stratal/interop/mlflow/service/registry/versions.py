@@ -20,7 +20,7 @@ from stratal.interop.mlflow.service.registry.models import (
 )
 from stratal.interop.mlflow.service.registry.naming import need_head
 from stratal.interop.mlflow.service.registry.records import STAGES, ModelVersion, to_version
-from stratal.interop.mlflow.service.registry.sources import find_source
+from stratal.interop.mlflow.service.registry.sources import check_source, find_source
 from stratal.interop.mlflow.service.store import registered as rows
 from stratal.interop.mlflow.service.store.registered import Head
 from stratal.registry import Stage
@@ -83,8 +83,10 @@ def create(call: Call, request: CreateVersion) -> OneVersion:
     tags = [check_tag(tag.key, tag.value) for tag in request.tags or ()]
     check_is_no_prompt(tags)
     blobs = call.store.blobs
-    source = find_source(call.tx, blobs, request.source, run=request.run_id or "", logged_model=request.model_id or "")
-    call.check(Role.VIEWER, f"model:{source.model}" if source.model else f"experiment:{source.experiment}")
+    with call.finding():
+        source = find_source(call.tx, blobs, request.source)
+    call.check(Role.VIEWER, source.on)
+    check_source(source, request.source, run=request.run_id or "", logged_model=request.model_id or "")
     if lost := [file.path for file in source.files if not blobs.renew(file.digest)]:
         raise invalid(f"Files of {request.source[:300]} have not arrived here yet: {', '.join(lost[:5])}. Try again when they have")
     identity = {"mlflow model version": f"{head.model}/{new_id(call.store.clock)}"}
