@@ -6,10 +6,9 @@ import cloudpickle
 import numpy as np
 import pytest
 import torch
-from sqlalchemy import select
 
 from stratal.core.errors import Misuse
-from stratal.store.tables import run as run_table
+from stratal.tracking.finding import runs
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
@@ -72,8 +71,7 @@ def read_run(store, run):
 
 
 def newest_run(store):
-    with open_store(store).query() as tx:
-        return read_run(store, tx.value(select(run_table.c.id).order_by(run_table.c.no.desc())).hex())
+    return runs(order_by="started desc", limit=1, store=open_store(store))[0]
 
 
 def train(store, *, size=16, epochs=2, checkpoint=None, resume=None, stop_after=None, loss_fn=loss_of, **more):
@@ -138,12 +136,12 @@ def test_ranks_of_another_launcher_join_by_its_variables(tmp_path):
     assert np.abs(np.subtract(losses, plain_losses(16, 2))).max() <= 1e-12
 
 
-def test_a_job_is_part_of_the_run_that_is_active_where_it_was_started(tmp_path):
-    with run("outer", store=open_store(tmp_path)) as outer:
-        _, alone, _ = train(tmp_path, epochs=1)
-        _, on_ranks, _ = job.run(train_on, tmp_path, {"epochs": 1}, workers=2)
-    assert read_run(tmp_path, alone).parent == outer.id
-    assert read_run(tmp_path, on_ranks).parent == outer.id
+def test_a_job_is_part_of_the_run_that_is_active_where_it_was_started(place):
+    with run("outer", store=open_store(place)) as outer:
+        _, alone, _ = train(place, epochs=1)
+        _, on_ranks, _ = job.run(train_on, place, {"epochs": 1}, workers=2)
+    assert read_run(place, alone).parent == outer.id
+    assert read_run(place, on_ranks).parent == outer.id
 
 
 def test_ranks_that_built_different_weights_start_from_rank_0(tmp_path):
@@ -193,12 +191,12 @@ def test_randomness_in_a_step_is_the_same_in_every_process(tmp_path):
     assert first == again
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_resumed_job_gives_the_losses_of_an_unbroken_one_bit_for_bit(tmp_path, workers):
+@pytest.mark.parametrize(("place", "workers"), [("here", 1), ("here", 2), ("over http", 2), ("postgresql", 2)], indirect=["place"])
+def test_a_resumed_job_gives_the_losses_of_an_unbroken_one_bit_for_bit(place, workers):
     options = {"epochs": 3, "loss_fn": noisy_loss_of}
-    unbroken, _, weights = job.run(train_on, tmp_path, options, workers=workers)
-    _, run, _ = job.run(train_on, tmp_path, {**options, "checkpoint": "3 steps", "stop_after": 8}, workers=workers)
-    rest, same_run, resumed_weights = job.run(train_on, tmp_path, {**options, "resume": run}, workers=workers)
+    unbroken, _, weights = job.run(train_on, place, options, workers=workers)
+    _, run, _ = job.run(train_on, place, {**options, "checkpoint": "3 steps", "stop_after": 8}, workers=workers)
+    rest, same_run, resumed_weights = job.run(train_on, place, {**options, "resume": run}, workers=workers)
     assert same_run == run
     assert rest == unbroken[6:]
     assert all(map(np.array_equal, weights, resumed_weights))
@@ -213,10 +211,10 @@ def test_a_job_resumes_on_another_number_of_ranks(tmp_path, before, after):
     assert np.abs(np.subtract(rest, plain)).max() <= 1e-6
 
 
-def test_a_resume_shows_each_step_once(tmp_path):
-    _, run, _ = train(tmp_path, checkpoint="3 steps", stop_after=5)
-    train(tmp_path, resume=run)
-    series = read_run(tmp_path, run).series("loss")
+def test_a_resume_shows_each_step_once(place):
+    _, run, _ = train(place, checkpoint="3 steps", stop_after=5)
+    train(place, resume=run)
+    series = read_run(place, run).series("loss")
     assert series.steps.tolist() == list(range(8))
     assert np.abs(np.subtract(series.values, plain_losses(16, 2))).max() <= 1e-12
 
@@ -253,9 +251,9 @@ def test_loops_over_single_epochs_resume_as_one_loop_over_all(tmp_path):
     assert series.steps.tolist() == [4, 8, 12]
 
 
-def test_a_job_is_a_run_that_says_how_it_ran(tmp_path):
-    _, run, _ = job.run(train_on, tmp_path, {"name": "first", "params": {"lr": 0.02}}, workers=2)
-    found = read_run(tmp_path, run)
+def test_a_job_is_a_run_that_says_how_it_ran(place):
+    _, run, _ = job.run(train_on, place, {"name": "first", "params": {"lr": 0.02}}, workers=2)
+    found = read_run(place, run)
     assert (found.kind, found.status, found.params["lr"]) == ("job", "finished", 0.02)
     (generation,) = found.statements("generation")
     assert generation.body["mesh"] == "dp=2"
@@ -277,10 +275,10 @@ def test_another_rank_than_0_holds_no_run_and_may_log(tmp_path):
     job.run(program, workers=2)
 
 
-def test_a_failed_program_leaves_a_failed_run(tmp_path):
-    with pytest.raises(ZeroDivisionError), job(store=str(tmp_path)):
+def test_a_failed_program_leaves_a_failed_run(place):
+    with pytest.raises(ZeroDivisionError), job(store=str(place)):
         _ = 1 / 0
-    assert newest_run(tmp_path).status == "failed"
+    assert newest_run(place).status == "failed"
 
 
 def test_a_job_that_asks_for_more_workers_than_there_are_is_refused(tmp_path):
@@ -322,11 +320,11 @@ def test_wrong_calls_say_what_is_wrong(tmp_path):
             next(it.batches(make_data(), size=0))
 
 
-def test_a_resume_with_another_seed_is_refused_and_leaves_the_run_alone(tmp_path):
-    _, run, _ = train(tmp_path, checkpoint="3 steps")
-    with pytest.raises(Misuse, match="was made with seed 5, this job has 6"), job(store=str(tmp_path), seed=6, resume=run):
+def test_a_resume_with_another_seed_is_refused_and_leaves_the_run_alone(place):
+    _, run, _ = train(place, checkpoint="3 steps")
+    with pytest.raises(Misuse, match="was made with seed 5, this job has 6"), job(store=str(place), seed=6, resume=run):
         pass
-    assert read_run(tmp_path, run).status == "finished"
+    assert read_run(place, run).status == "finished"
 
 
 def test_a_resume_with_other_data_is_refused(tmp_path):

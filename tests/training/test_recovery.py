@@ -1,6 +1,7 @@
 """Ranks that die in the middle, checkpoints that are torn: the job ends with the numbers of an unbroken one."""
 
 import os
+import shutil
 import signal
 import sys
 
@@ -8,10 +9,9 @@ import cloudpickle
 import numpy as np
 import pytest
 import torch
-from sqlalchemy import select
 
-from stratal.core.errors import Conflict, Damaged
-from stratal.store.tables import run as run_table
+from stratal.core.errors import Conflict, Damaged, NotFound
+from stratal.tracking.finding import runs
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
 from stratal.training import CheckpointStore, JobFailed, job
@@ -60,9 +60,8 @@ def read_run(store, run):
 
 
 def only_run(store):
-    with open_store(store).query() as tx:
-        ((id,),) = tx.rows(select(run_table.c.id))
-    return read_run(store, id.hex())
+    (found,) = runs(store=open_store(store))
+    return found
 
 
 @pytest.fixture(autouse=True)
@@ -78,10 +77,10 @@ def unbroken(tmp_path_factory):
     return loss, read_run(store, run).series("loss")
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_rank_costs_the_steps_since_the_checkpoint_and_nothing_else(tmp_path, unbroken, rank):
-    loss, run = launch(tmp_path, at_step=die_once(tmp_path, rank, 11))
-    found = read_run(tmp_path, run)
+@pytest.mark.parametrize(("place", "rank"), [("here", 0), ("here", 1), ("over http", 0), ("postgresql", 1)], indirect=["place"])
+def test_a_killed_rank_costs_the_steps_since_the_checkpoint_and_nothing_else(place, tmp_path, unbroken, rank):
+    loss, run = launch(place, at_step=die_once(tmp_path, rank, 11))
+    found = read_run(place, run)
     series = found.series("loss")
     assert loss == unbroken[0]
     assert series.steps.tolist() == list(range(24))
@@ -112,11 +111,11 @@ def test_more_deaths_than_restarts_fail_the_job_and_its_run(tmp_path):
     assert only_run(tmp_path).status == "failed"
 
 
-def test_a_death_before_the_first_checkpoint_fails_the_job_and_its_run(tmp_path):
+def test_a_death_before_the_first_checkpoint_fails_the_job_and_its_run(place, tmp_path):
     with pytest.raises(JobFailed) as caught:
-        launch(tmp_path, at_step=die_once(tmp_path, 0, 2))
+        launch(place, at_step=die_once(tmp_path, 0, 2))
     assert "no checkpoint to go back to" in caught.value.hint
-    found = only_run(tmp_path)
+    found = only_run(place)
     assert (found.status, found.error) == ("failed", "rank 0 was killed by signal 9 (SIGKILL)")
 
 
@@ -130,32 +129,32 @@ def test_an_exception_on_another_rank_ends_the_run_as_failed(tmp_path):
     assert only_run(tmp_path).status == "failed"
 
 
-def test_only_the_last_checkpoints_are_kept_on_disk_and_in_the_store(tmp_path):
-    _, run = train(tmp_path, keep=2)
-    store = open_store(tmp_path)
+def test_only_the_last_checkpoints_are_kept_on_disk_and_in_the_store(place):
+    _, run = train(place, keep=2)
+    store = open_store(place)
     kept = CheckpointStore(store).checkpoints(run=run)
     assert [checkpoint.step for checkpoint in kept] == [24, 20]
     files = [path for path in checkpoint_files(store, run).folder.glob("*/*") if path.is_file()]
     assert sorted(path.parent.name + path.name for path in files) == sorted(checkpoint.digest for checkpoint in kept)
 
 
-@pytest.mark.parametrize("left", [0, 1, 1000])
-def test_a_torn_checkpoint_is_refused_and_the_one_before_it_used(tmp_path, left):
+@pytest.mark.parametrize(("place", "left"), [("here", 0), ("here", 1), ("here", 1000), ("over http", 1)], indirect=["place"])
+def test_a_torn_checkpoint_is_refused_and_the_one_before_it_used(place, tmp_path, left):
     expected, _ = train(tmp_path / "unbroken")
-    run = stopped_run(tmp_path, 17)
-    store = open_store(tmp_path)
+    run = stopped_run(place, 17)
+    store = open_store(place)
     files, (last, before) = checkpoint_files(store, run), CheckpointStore(store).checkpoints(run=run)
     tear(files.path(last.digest), left)
     with pytest.raises(Damaged):
         files.read(last.digest)
 
-    loss, _ = train(tmp_path, resume=run)
+    loss, _ = train(place, resume=run)
 
     assert loss == expected
-    (refused,) = read_run(tmp_path, run).statements("checkpoint refused")
+    (refused,) = read_run(place, run).statements("checkpoint refused")
     assert refused.body["step"] == last.step == 16
-    assert [stated.body["from_step"] for stated in read_run(tmp_path, run).statements("generation")] == [0, before.step]
-    assert read_run(tmp_path, run).series("loss").steps.tolist() == list(range(24))
+    assert [stated.body["from_step"] for stated in read_run(place, run).statements("generation")] == [0, before.step]
+    assert read_run(place, run).series("loss").steps.tolist() == list(range(24))
 
 
 def test_a_checkpoint_with_one_flipped_bit_is_refused(tmp_path):
@@ -180,9 +179,28 @@ def test_a_file_without_a_row_is_not_a_checkpoint(tmp_path):
     assert last_whole(store, run)[0] == made
 
 
-def test_a_run_that_a_living_process_holds_is_not_taken_over(tmp_path):
-    with job(store=str(tmp_path)) as it, pytest.raises(Conflict, match="is held by"), job(store=str(tmp_path), resume=it.run_id):
+def test_a_run_that_a_living_process_holds_is_not_taken_over(place):
+    with job(store=str(place)) as it, pytest.raises(Conflict, match="is held by"), job(store=str(place), resume=it.run_id):
         pass
+
+
+@pytest.mark.parametrize("place", ["over http"], indirect=True)
+def test_a_job_resumes_on_another_machine_only_where_its_checkpoints_were_brought(place, tmp_path, monkeypatch):
+    expected, _ = train(tmp_path / "unbroken")
+    run = stopped_run(place, 9)
+    first = open_store(place)
+    there = checkpoint_files(first, run).folder
+    first.uploader.finish()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "elsewhere"))
+    with pytest.raises(NotFound, match="are not on this machine; the last is of step 8") as caught:
+        train(place, resume=run)
+    before = read_run(place, run)
+    assert (before.status, len(before.series("loss").steps)) == ("stopped", 9)
+
+    shutil.copytree(there, caught.value.hint.split()[-2])
+
+    assert train(place, resume=run) == (expected, run)
+    assert [stated.body["from_step"] for stated in read_run(place, run).statements("generation")] == [0, 8]
 
 
 def stopped_run(store, step):

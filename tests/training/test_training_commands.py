@@ -8,8 +8,8 @@ import typer
 from typer.testing import CliRunner
 
 from stratal.cli.training import register
-from stratal.tracking.opening import open_store
 
+here_and_there = pytest.mark.parametrize("place", ["here", "over http"], indirect=True)
 app = typer.Typer()
 register(app)
 
@@ -30,14 +30,13 @@ with job(experiment="toy", checkpoint="2 steps", params={"lr": float(sys.argv[2]
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("STRATAL_STORE", str(tmp_path / "store"))
-    open_store(tmp_path / "store").database.close()
+def here(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("STRATAL_STORE", place)
     return tmp_path
 
 
 @pytest.mark.slow
+@here_and_there
 def test_a_script_is_trained_on_ranks_and_its_checkpoints_are_listed(here):
     (here / "train.py").write_text(SCRIPT)
     trained = CliRunner().invoke(app, ["train", "train.py", "--workers", "2", "--", "run.txt", "0.1"])
@@ -52,6 +51,7 @@ def test_a_script_is_trained_on_ranks_and_its_checkpoints_are_listed(here):
     assert checkpoint["digest"][:12] in shown.output
 
 
+@pytest.mark.parametrize("place", ["here"], indirect=True)
 def test_a_failing_script_shows_its_traceback_once_and_its_exit_code(here):
     (here / "train.py").write_text(
         textwrap.dedent("""
@@ -69,9 +69,10 @@ def test_a_failing_script_shows_its_traceback_once_and_its_exit_code(here):
     assert CliRunner().invoke(app, ["train", "train.py", "--", "deep"]).exit_code == 5
 
 
+@here_and_there
 def test_a_run_without_checkpoints_says_so(here):
     from stratal.tracking.runs import run
 
-    with run("toy", store=open_store(here / "store")) as made:
+    with run("toy") as made:
         pass
     assert "no checkpoint" in CliRunner().invoke(app, ["checkpoints", made.id]).output

@@ -110,6 +110,7 @@ class Recording:
 
     @classmethod
     def _take_over(cls, store: Store, id: str, seed: int) -> "Recording":
+        _need_files(store, id)
         found, state, refused = last_whole(store, id)
         if found is not None and found.seed != seed:
             raise Misuse(f"the checkpoint was made with seed {found.seed}, this job has {seed}", hint=f"resume with seed={found.seed}")
@@ -156,7 +157,7 @@ def opened_store(store: "Store | Path | str | None") -> Store:
 
 def checkpoint_files(store: Store, run: str) -> DiskBlobs:
     """Give the files of a run's checkpoints: synced to the disk whatever the store's durability, and apart from its blobs, so
-    that old ones are dropped at once and not when garbage is collected."""
+    that old ones are dropped at once and not when garbage is collected. They lie on rank 0's machine, wherever the store is."""
     return DiskBlobs(store.folder / "checkpoints" / run, power=True)
 
 
@@ -191,6 +192,16 @@ def end_lost(opened: OpenedJob, status: str, reason: str) -> None:
     store = open_store(opened.store)
     if get_run(opened.run, store=store).record.status == "running":
         take_over_run(store, opened.run, from_step=None).finish(status, error=reason[:2000])
+
+
+def _need_files(store: Store, run: str) -> None:
+    """Refuse to begin anew where checkpoints were made on another machine: what was logged would be hidden. Raises NotFound."""
+    made, folder = CheckpointStore(store).checkpoints(run=run), checkpoint_files(store, run).folder
+    if made and not any(folder.glob("??/*")):
+        raise NotFound(
+            f"the checkpoints of run {short(run)} are not on this machine; the last is of step {made[0].step}",
+            hint=f"resume it where its rank 0 ran, or copy the folder checkpoints/{run} of its store or spool there to {folder} here",
+        )
 
 
 def _sweep(folder: Path, kept: set[str]) -> None:
