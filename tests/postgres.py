@@ -44,9 +44,13 @@ ON_BOTH = {
     "test_takeovers",
     "test_our_failures",
     "test_ingest",
+    "test_naming_blobs",
+    "test_proofs",
 }
 SQLITE_ONLY = {
     "test_any_calls_through_any_relays_in_any_order_give_a_set",  # makes a folder per example
+    "test_without_the_gate_a_file_is_had_by_its_digest_when",
+    "test_every_surface_that_acts_for_a_sender_says_so_to_the_gate",
     "test_spawned_processes_join_a_living_run_without_a_new_epoch",  # the fork server keeps the state folder of the first test
     "test_a_process_that_only_logs_settles_what_it_filled",
     "test_an_interrupt_right_after_a_statement_leaves_no_transaction_and_no_gate",

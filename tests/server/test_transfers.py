@@ -13,6 +13,7 @@ from stratal.server.serving import serving
 from stratal.server.transfers import Transfers
 from stratal.store.access.accounts import AccessStore
 from stratal.store.bucket import BucketBlobs
+from stratal.store.proofs import is_proved
 from stratal.tracking.opening import open_store
 
 TRANSFERS = "/api/v1/transfers"
@@ -153,6 +154,29 @@ def test_who_may_write_nothing_begins_nothing(place, stage):
         token = {"authorization": f"Bearer {accounts.create_token(person=name).secret}"}
         statuses[name] = httpx.post(f"{stage[1]}{TRANSFERS}", json=asked, headers=token).status_code
     assert statuses == {"nobody": 401, "ada": 201, "vera": 403}
+    handler.close()
+    guard.close()
+
+
+def test_whoever_finishes_a_transfer_has_sent_the_file_and_whoever_begins_one_has_not(place, stage):
+    accounts, guard, data = AccessStore(place), AccessGuard(place), os.urandom(15_000)
+    digest = place.blobs.put(data)
+    accounts.add_person(name="eve")
+    accounts.grant(person="eve", role="contributor", on="experiment:mine")
+    handler = stage[0].handler = Transfers(place, guard=guard)
+    token = {"authorization": f"Bearer {accounts.create_token(person='eve').secret}"}
+    with httpx.Client(base_url=stage[1], headers=token, timeout=30) as client:
+
+        def has_sent() -> bool:
+            with place.glance() as tx:
+                return is_proved(tx, digest, "eve")
+
+        begun = _begin(client, data)
+        assert client.post(f"{TRANSFERS}/{begun['id']}/finish").status_code == 409 and not has_sent()
+        _send(data[:-1] + b"?", begun["missing"])
+        assert client.post(f"{TRANSFERS}/{begun['id']}/finish").status_code == 422 and not has_sent()
+        _send(data, client.get(f"{TRANSFERS}/{begun['id']}").json()["missing"])
+        assert client.post(f"{TRANSFERS}/{begun['id']}/finish").status_code == 200 and has_sent()
     handler.close()
     guard.close()
 

@@ -166,6 +166,50 @@ def test_what_is_received_and_is_not_the_blob_is_thrown_away(place: Blobs):
     assert place.read(digest) == data
 
 
+def test_what_one_owner_has_begun_no_other_goes_on_with_or_learns_of(place: Blobs, reopen: Callable[[], Blobs]):
+    data = os.urandom(50_000)
+    digest = sha256(data).hexdigest()
+    with place.receive(digest, len(data), 0, owner="ann") as coming:
+        coming.write(data[:-1])
+    for owner in ("eve", ""):
+        assert place.received_bytes(digest, owner=owner) == 0
+        with pytest.raises(OtherOffset) as told, place.receive(digest, len(data), len(data) - 1, owner=owner):
+            pass
+        assert told.value.offset == 0
+    with reopen().receive(digest, len(data), place.received_bytes(digest, owner="ann"), owner="ann") as coming:
+        coming.write(data[coming.offset :])
+        coming.publish()
+    assert place.read(digest) == data and place.received_bytes(digest, owner="ann") == 0
+
+
+def test_an_owner_sends_all_of_a_blob_that_is_there_and_it_stays_one(place: Blobs):
+    for data in (os.urandom(50_000), b"", b"small"):
+        digest = place.put(data)
+        for sent, is_right in ((data[:-1] + b"?", False), (data, True)):
+            with place.receive(digest, len(sent), 0, owner="eve") as coming:
+                assert not coming.is_there and coming.offset == 0
+                coming.write(sent)
+                if is_right:
+                    coming.publish()
+                    continue
+                with pytest.raises(Damaged):
+                    coming.publish()
+        assert place.read(digest) == data and [each.digest for each in place.entries()].count(digest) == 1
+    assert list(place.leftovers(older_than_ns=FAR_NS)) == []
+
+
+def test_two_owners_send_the_same_blob_at_once(place: Blobs):
+    data = os.urandom(50_000)
+    digest = sha256(data).hexdigest()
+    with place.receive(digest, len(data), 0, owner="ann") as one, place.receive(digest, len(data), 0, owner="bob") as other:
+        for start in range(0, len(data), 5_000):
+            one.write(data[start : start + 5_000])
+            other.write(data[start : start + 5_000])
+        one.publish()
+        other.publish()
+    assert place.read(digest) == data and list(place.leftovers(older_than_ns=FAR_NS)) == []
+
+
 def test_halves_are_leftovers_once_they_are_old(place: Blobs):
     data = os.urandom(30_000)
     with place.receive(sha256(data).hexdigest(), len(data), 0) as coming:

@@ -25,7 +25,7 @@ from stratal.data.versions import (
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.operations import operation
 from stratal.store.store import Store
-from stratal.store.uses import blob_use, drop_uses
+from stratal.store.uses import blob_use, check_named, drop_uses
 from stratal.tracking.refs import parse_selector
 from stratal.tracking.store.lineage import edges_at
 
@@ -104,9 +104,13 @@ class DatasetStore:
         """Register a content under the next number; the same content under the same name gives the version it already is,
         and brings it back if it was deleted.
 
-        content, profile: blobs, which the version keeps from being collected. Raises NotFound if they are not there.
+        content, profile: blobs, which the version keeps from being collected. Raises NotFound if they are not there, Refused where a
+        server asks and the caller may neither read them nor has sent them.
         """
         check_dataset_name(name)
+        with self._store.glance() as tx:
+            for blob in (content, profile):
+                check_named(tx, blob)
         for blob in (content, profile):
             self._store.blobs.path(blob)
         with self._store.command() as tx:

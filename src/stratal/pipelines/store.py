@@ -21,7 +21,7 @@ from stratal.store import leases
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.operations import operation
 from stratal.store.store import Store
-from stratal.store.uses import blob_use
+from stratal.store.uses import blob_use, may_name
 from stratal.tracking.facts import Start
 from stratal.tracking.store import runs
 from stratal.tracking.values import Scalar
@@ -259,7 +259,9 @@ def _keep(tx: Transaction, result: Result) -> None:
 
 
 def _find(tx: Transaction, run: str, pipeline: str, path: str, key: str) -> Found:
-    results = tuple(_result(row) for row in tx.rows(_RESULTS, of_key=key))
+    found = [_result(row) for row in tx.rows(_RESULTS, of_key=key)]
+    # Of what others made whose files may not be read, the step is run: to know a key is not to have the result.
+    results = tuple(result for result in found if all(may_name(tx, digest) for digest in blobs_in(result.output)))
     before = None if results else tx.row(_BEFORE, of_pipeline=pipeline, of_path=path, not_run=run)
     if before is None:
         return Found(results=results)

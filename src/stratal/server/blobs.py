@@ -7,10 +7,10 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from stratal.core.errors import Forbidden, Misuse, NotFound
-from stratal.core.people import EVERYTHING, Identity, Role
+from stratal.core.errors import Misuse, NotFound
+from stratal.core.people import Identity
 from stratal.server.asgi import Answer, Failed, Request, Send, refusal
 from stratal.server.guards import Guard
 from stratal.server.surfaces import Routes, Surface
@@ -29,7 +29,6 @@ _PIECE = 1 << 20
 # Reads that go out at once, each with a connection and a file; and threads that read a piece at a time.
 MOST_READS, THREADS = 64, 4
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
-_HOLDER = re.compile(r"(run|model):(.+)", re.DOTALL)
 _HEADERS = (
     ("content-type", "application/octet-stream"),
     ("content-disposition", "attachment"),
@@ -86,26 +85,36 @@ class BlobReads(Surface):
             raise NotFound(f"blob {digest[:12]}… cannot be read", hint="it was collected a moment ago") from error
 
 
-def may_read(tx: Transaction, guard: Guard, sender: Identity, digest: Digest) -> bool:
-    """Tell whether somebody may view anything that holds a blob: a run, a version of a model, or what only who sees all may view."""
-    experiments, models = guard.visible(tx, sender, "experiment"), guard.visible(tx, sender, "model")
-    others = False
-    for holder in holders_of(tx, digest):
-        kind, name = found.groups() if (found := _HOLDER.fullmatch(holder)) else ("", "")
-        if kind == "run":
-            run = find_run(tx, bytes.fromhex(name))
-            if run is not None and (experiments is None or run.experiment in experiments):
+class Sight(NamedTuple):
+    """The experiments and models that somebody may view; None: all."""
+
+    experiments: frozenset[str] | None
+    models: frozenset[str] | None
+
+    def reaches(self, tx: Transaction, digest: Digest) -> bool:
+        """Tell whether anything that may be viewed holds a blob: a run, or a version of a model. The rest, and what nothing holds yet, is
+        for who sees all. What a capture holds is, too: who may view its run need not have had the files that it names."""
+        if self.experiments is None and self.models is None:
+            return True
+        for holder in holders_of(tx, digest):
+            kind, _, name = holder.partition(":")
+            if kind == "run":
+                run = find_run(tx, bytes.fromhex(name))
+                if run is not None and (self.experiments is None or run.experiment in self.experiments):
+                    return True
+            elif kind == "model" and (self.models is None or name.rpartition("@")[0] in self.models):
                 return True
-        elif kind == "model":
-            if models is None or name.rpartition("@")[0] in models:
-                return True
-        else:
-            others = True
-    try:
-        guard.check(tx, sender, Role.VIEWER, EVERYTHING)
-    except Forbidden:
         return False
-    return others or (experiments is None and models is None)  # what nothing holds yet: only who sees all may
+
+
+def sight_of(tx: Transaction, guard: Guard, sender: Identity) -> Sight:
+    """Say what somebody may view now."""
+    return Sight(guard.visible(tx, sender, "experiment"), guard.visible(tx, sender, "model"))
+
+
+def may_read(tx: Transaction, guard: Guard, sender: Identity, digest: Digest) -> bool:
+    """Tell whether somebody may read a blob."""
+    return sight_of(tx, guard, sender).reaches(tx, digest)
 
 
 def _range_of(text: str, size: int) -> tuple[int, int]:

@@ -8,9 +8,10 @@ import msgspec
 
 from stratal.core.errors import Misuse
 from stratal.core.ids import to_bytes
-from stratal.core.people import EVERYTHING, Identity, Role, acting_as
+from stratal.core.people import EVERYTHING, Identity, Role
 from stratal.server.asgi import Failed, refusal
 from stratal.server.guards import Guard, check_seen
+from stratal.server.linking import working_for
 from stratal.server.rooms import Arguments, Item, Room
 from stratal.store.admitting import admitting
 from stratal.store.callers import Caller, called_by
@@ -45,7 +46,7 @@ class Call:
             self._check(tx, arguments, sender)
             return self._guard.visible(tx, sender, "experiment") if self.operation.is_scoped else None
 
-        with acting_as(sender), called_by(caller), admitting(admit, lambda tx, on: self._guard.created(tx, sender, on)):
+        with working_for(self._guard, sender), called_by(caller), admitting(admit, lambda tx, on: self._guard.created(tx, sender, on)):
             with self._store.glance():  # before anything is done, and again in each transaction of the operation
                 pass
             try:

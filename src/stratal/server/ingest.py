@@ -19,6 +19,7 @@ from stratal.core.errors import Misuse
 from stratal.core.people import Identity
 from stratal.server.asgi import Answer, Request, Send, json_answer, refusal
 from stratal.server.guards import Guard
+from stratal.server.linking import is_theirs, note_sent, working_for
 from stratal.server.surfaces import Routes, Surface
 from stratal.store.arriving import Arrivals
 from stratal.store.database import Transaction
@@ -119,7 +120,8 @@ class Ingest(Surface):
                 data = _unpack(body, size)
                 if digest_of_shipment(name, offset, ranges, request.headers.get(USER, ""), data) != request.headers.get(DIGEST):
                     raise refusal(400, "digest", "the shipment is not what its digest says", "it was spoilt on the way: send it again")
-                return self._arrivals.accept(name, offset, data, damage, sender)
+                with working_for(self._guard, sender):
+                    return self._arrivals.accept(name, offset, data, damage, sender)
 
             return json_answer(200, Accepted(offset=await self.in_thread(apply)))
 
@@ -152,16 +154,20 @@ class Ingest(Surface):
         blobs, digest = self._store.blobs, match[1]
 
         def look() -> Answer:
-            if blobs.renew(digest):  # young until the facts that name it have come, too
+            if self._is_there_for(sender, digest):
                 return Answer(status=200, headers=((SIZE, str(blobs.size_bytes(digest))),))
-            return Answer(status=404, headers=((OFFSET, str(blobs.received_bytes(digest))),))
+            return Answer(status=404, headers=((OFFSET, str(blobs.received_bytes(digest, owner=_owner(sender)))),))
 
         return await self._with_blobs(look)
 
     async def _blob(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
         await self._read(lambda tx: self._guard.may_write(tx, sender, set()), sender)
         size = request.number(SIZE, MOST_BLOB_BYTES)
-        coming = self._store.blobs.receive(match[1], size, request.number(OFFSET, size))
+        offset, digest = request.number(OFFSET, size), match[1]
+        owner = _owner(sender)
+        if owner != "" and await self._with_blobs(partial(self._is_there_for, sender, digest)):
+            return json_answer(200, Accepted(offset=size))
+        coming = self._store.blobs.receive(digest, size, offset, owner=owner)
         stack = ExitStack()
         receiving = await self._with_blobs(partial(stack.enter_context, coming))  # it may wait for a collection of garbage
         try:
@@ -171,9 +177,14 @@ class Ingest(Surface):
                 await self._with_blobs(partial(receiving.write, piece))
             if receiving.offset == size:
                 await self._with_blobs(receiving.publish)
+                await self._with_blobs(partial(note_sent, self._store, sender, digest))
             return json_answer(200, Accepted(offset=receiving.offset))
         finally:
             await self._with_blobs(stack.close)  # keeps what came of it, which may be a request to an object store
+
+    def _is_there_for(self, sender: Identity, digest: str) -> bool:
+        """Tell whether a blob is here that the sender may read or has sent; it is young then until facts that name it have come, too."""
+        return self._store.blobs.renew(digest) and is_theirs(self._store, self._guard, sender, digest)
 
     async def _small_body(self, request: Request) -> bytes:
         return await request.body(1 << 20, self._limits.piece_s, self._limits.shipment_s)
@@ -187,6 +198,11 @@ class Ingest(Surface):
 
     async def _with_blobs(self, call: Callable[[], T]) -> T:
         return await self.in_thread(call, self._blob_threads)
+
+
+def _owner(sender: Identity) -> str:
+    """Say whose a part of a blob is: what somebody else has begun to send is nothing that a checked sender has sent."""
+    return sender.name if sender.is_authenticated else ""
 
 
 def _unpack(body: bytes, size: int) -> bytes:

@@ -11,10 +11,11 @@ from typing import TypeVar
 
 import msgspec
 
-from stratal.core.people import Identity, acting_as
+from stratal.core.people import Identity
 from stratal.core.records import Record
 from stratal.server.asgi import Answer, Failed, Request, Send, json_answer, refusal
 from stratal.server.guards import Guard
+from stratal.server.linking import note_sent, working_for
 from stratal.server.surfaces import Routes, Surface
 from stratal.store.store import Store
 from stratal.store.transferring import Transfer, begin_transfer, finish_transfer, read_transfer
@@ -67,7 +68,12 @@ class Transfers(Surface):
         return _told(200, await self._as_writer(sender, partial(read_transfer, self._store.blobs, match[1], sender=sender.name)))
 
     async def _finish(self, _request: Request, sender: Identity, match: re.Match[str]) -> Answer:
-        digest = await self._as_writer(sender, partial(finish_transfer, self._store.blobs, match[1], sender=sender.name))
+        def finish() -> str:
+            digest = finish_transfer(self._store.blobs, match[1], sender=sender.name)
+            note_sent(self._store, sender, digest)
+            return digest
+
+        digest = await self._as_writer(sender, finish)
         return json_answer(200, {"digest": digest}, headers=_UNCACHED)
 
     async def _as_writer(self, sender: Identity, act: Callable[[], T]) -> T:
@@ -78,7 +84,7 @@ class Transfers(Surface):
                 self._guard.may_write(tx, sender, set())
             return act()
 
-        with acting_as(sender):
+        with working_for(self._guard, sender):
             return await self.in_thread(call)
 
 

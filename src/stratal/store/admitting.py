@@ -2,7 +2,8 @@
 
 A server runs an operation inside `admitting`. Each transaction that the operation opens by its store is then asked about, inside
 of itself: whether the sender may do this, and, for operations that are scoped, which experiments the sender may see. A command tells
-at its end what it has made, so that its maker may be given rights on it.
+at its end what it has made, so that its maker may be given rights on it. Inside `linking` a transaction also
+knows whether the sender may read a blob that is named, and links none that is not proved (proofs.py).
 """
 
 from collections.abc import Callable, Iterator
@@ -30,8 +31,11 @@ class Unseen(Forbidden):
 Admit = Callable[["Transaction"], frozenset[str] | None]
 # Is told of an experiment or a model that a command has made: 'experiment:NAME', 'model:NAME'.
 Created = Callable[["Transaction", str], None]
+# Tells whether whoever is worked for may read a blob now.
+MayRead = Callable[["Transaction", str], bool]
 
 _admit: ContextVar[tuple[Admit, Created] | None] = ContextVar("stratal_admit", default=None)
+_may_read: ContextVar[MayRead | None] = ContextVar("stratal_may_read", default=None)
 
 
 @contextmanager
@@ -44,8 +48,19 @@ def admitting(admit: Admit, created: Created) -> Iterator[None]:
         _admit.reset(token)
 
 
+@contextmanager
+def linking(may_read: MayRead | None) -> Iterator[None]:
+    """Let transactions inside the block link only blobs that may be read, or of which all bytes were sent. None: any."""
+    token = _may_read.set(may_read)
+    try:
+        yield
+    finally:
+        _may_read.reset(token)
+
+
 def admitted(tx: "Transaction") -> "Transaction":
     """Give a transaction that was asked about, and knows what may be seen. Raises Forbidden."""
+    tx.may_read = _may_read.get()
     asked = _admit.get()
     if asked is not None:
         tx.sees, tx.made = asked[0](tx), []

@@ -20,6 +20,7 @@ from sqlalchemy import bindparam, select, update
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Forbidden, Misuse, NotFound
 from stratal.core.people import Identity
+from stratal.store.admitting import admitted
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.frames import FACT, NAMED, POINTS, SIZE, Frame, Scan, check_metric_names, read_fact, read_names, salt_of, scan
 from stratal.store.journal import Tail
@@ -71,7 +72,8 @@ class Arrivals:
         segment, OtherOffset, OtherBytes, Forbidden; then nothing has changed.
         """
         tail = _tail_of(name, offset, data, damage)
-        with self._settler.transaction(sender) as tx:
+        with self._settler.transaction(sender) as opened:
+            tx = admitted(opened)
             self._open(tx, tail.writer, sender)
             runs = {frame.run for frame in tail.read.frames}
             self._may_write(tx, sender, runs)

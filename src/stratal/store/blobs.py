@@ -4,7 +4,8 @@ Laws, each tested on every place: 1 put(b), then read gives b, or Damaged; never
 never sees a partial blob, whatever dies. 4 a digest that is no digest is refused before any name is made of it. 5 a blob that was put
 or renewed is young, and no collection takes it, however old its bytes are. 6 whoever saves what is being collected has it, or writes it
 anew. 7 a range is cut where the blob ends. 8 each blob is listed once, with its size and the time since which it is young. 9 what is
-received in pieces goes on where it broke off, and is published whole and verified, or not at all.
+received in pieces goes on where it broke off, and is published whole and verified, or not at all. 10 what one owner has begun to send,
+no other one goes on with, or learns of; an owner sends all of a blob, also of one that is there.
 That a blob is needed, uses.py knows, and no place.
 """
 
@@ -113,12 +114,14 @@ class Blobs(ABC):
         """Give the size. Raises NotFound if it is not there."""
 
     @abstractmethod
-    def receive(self, digest: str, size: int, offset: int) -> AbstractContextManager[Receiving]:
-        """Go on receiving a blob at `offset`. Raises OtherOffset if something else is here, Conflict if somebody sends it now."""
+    def receive(self, digest: str, size: int, offset: int, *, owner: str = "") -> AbstractContextManager[Receiving]:
+        """Go on receiving a blob at `offset`. Raises OtherOffset if something else is here, Conflict if somebody sends it now.
+
+        owner: who sends it, where that must be all of it; '': nobody asks, and what is there need not come again."""
 
     @abstractmethod
-    def received_bytes(self, digest: str) -> int:
-        """Give how much of a blob is here that is not whole yet."""
+    def received_bytes(self, digest: str, *, owner: str = "") -> int:
+        """Give how much of a blob is here, of an owner, that is not whole yet."""
 
     @abstractmethod
     def drop_old_parts(self) -> int:
@@ -178,6 +181,11 @@ def check_range(start: int, size: int) -> None:
 def digest_of(data: bytes) -> Digest:
     """Give the sha256 of bytes, as 64 hex digits."""
     return Digest(sha256(data).hexdigest())
+
+
+def part_of(digest: str, owner: str) -> str:
+    """Name what is there of a blob that an owner sends."""
+    return f"{digest}-{digest_of(owner.encode())[:32]}" if owner else digest
 
 
 def digest_of_file(path: Path) -> Digest:

@@ -33,9 +33,9 @@ from stratal.store.blobs import (
     open_source,
 )
 from stratal.store.cache import Cache
-from stratal.store.copies import WHOLE, YOUNG, Copies, Copy, folder_of, offset_of, part_name, understand
+from stratal.store.copies import WHOLE, YOUNG, Copies, Copy, chain_of, folder_of, offset_of, part_name, understand
 from stratal.store.objects import Objects
-from stratal.store.uploads import ReceivingParts
+from stratal.store.uploads import ReceivingAside, ReceivingParts, aside
 
 # Bytes of a part: 16 of them are a gigabyte, and so much is sent again at most after a break. One is held in memory at a time.
 PART = 64 << 20
@@ -46,7 +46,7 @@ _TRIES = 5
 _DAY_NS = 86400 * 10**9
 _EVER_NS = 2**62
 _OWNER = "owner"
-# Where transfers lie until they are verified (transferring.py).
+# Where transfers lie until they are verified (transferring.py), and what one owner must send all of (uploads.py).
 _ASIDE = ("incoming", "checked")
 
 
@@ -147,11 +147,15 @@ class BucketBlobs(Blobs):
     def size_bytes(self, digest: str) -> int:
         return self._readable(digest).size_bytes
 
-    def receive(self, digest: str, size: int, offset: int) -> AbstractContextManager[Receiving]:
+    def receive(self, digest: str, size: int, offset: int, *, owner: str = "") -> AbstractContextManager[Receiving]:
         check_digest(digest)
+        if owner:
+            return ReceivingAside.begin_of(self, digest, size, offset, owner)
         return ReceivingParts.begin(self, digest, size, offset)
 
-    def received_bytes(self, digest: str) -> int:
+    def received_bytes(self, digest: str, *, owner: str = "") -> int:
+        if owner:
+            return sum(part.size_bytes for part in chain_of(self.objects.below(aside(check_digest(digest), owner))))
         copies = self.copies(check_digest(digest))
         return 0 if copies.live() else sum(part.size_bytes for part in copies.free().chain())
 

@@ -1,8 +1,8 @@
 """Collecting garbage: blobs that nobody needs, what dead processes left half-written, dead journals, and events of long ago.
 
-Laws (tested): 1 a blob that a row of uses names, or a kept fact, is never collected. 2 a blob that was put or renewed within the grace
-period is never collected, whoever settles its fact when. 3 a writer that saves the very content that is being collected has it, or
-writes it anew. 4 whatever dies in the middle, nothing that is needed is gone, and the next collection finishes.
+Laws (tested): 1 a blob that a row of uses names, a claim, or a kept fact, is never collected. 2 a blob that was put or renewed within
+the grace period is never collected, whoever settles its fact when. 3 a writer that saves the very content that is being collected has
+it, or writes it anew. 4 whatever dies in the middle, nothing that is needed is gone, and the next collection finishes.
 """
 
 import contextlib
@@ -17,6 +17,7 @@ from stratal.core.records import Record, to_json
 from stratal.store.blobs import Digest, Leftover
 from stratal.store.disk import unlink_unless_held
 from stratal.store.events import count_old_events, drop_old_events
+from stratal.store.proofs import drop_old_proofs
 from stratal.store.store import Store
 from stratal.store.tables import blob_use
 from stratal.store.uses import kept_blobs, used_blobs
@@ -75,6 +76,7 @@ def collect(store: Store, *, grace_s: float, events_s: float, events_kept: int =
     if not dry_run:
         with store.command() as tx:
             drop_old_events(tx, before_ns=events_ns, keep=events_kept)
+            drop_old_proofs(tx)
             tx.emit("collected", "store", to_json({"blobs": len(done.blobs), "size_bytes": done.size_bytes, "events": events}))
     return done
 

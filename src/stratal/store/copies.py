@@ -130,6 +130,11 @@ def understand(objects: Iterable[Object]) -> dict[str, Copies]:
     return found
 
 
+def chain_of(objects: Iterable[Object]) -> list[Object]:
+    """Give parts in one folder that follow on each other from the start."""
+    return Copy(0, parts=[each for each in objects if _PART.fullmatch(each.name.rpartition("/")[2])]).chain()
+
+
 def _place(copy: Copy, name: str, found: Object) -> None:
     if name == WHOLE:
         copy.whole = found

@@ -154,11 +154,11 @@ class DiskBlobs(Blobs):
     def size_bytes(self, digest: str) -> int:
         return self.path(digest).stat().st_size
 
-    def receive(self, digest: str, size: int, offset: int) -> AbstractContextManager[Receiving]:
-        return receive_blob(self, digest, size, offset)
+    def receive(self, digest: str, size: int, offset: int, *, owner: str = "") -> AbstractContextManager[Receiving]:
+        return receive_blob(self, digest, size, offset, owner)
 
-    def received_bytes(self, digest: str) -> int:
-        return received_bytes(self, digest)
+    def received_bytes(self, digest: str, *, owner: str = "") -> int:
+        return received_bytes(self, digest, owner)
 
     def drop_old_parts(self) -> int:
         return drop_old_parts(self)

@@ -1,7 +1,8 @@
 """Receiving blobs into a folder: in pieces, resumed where the last try broke off, published only if every byte is right.
 
 Laws (tested): 1 a blob is published whole and verified, or not at all. 2 what was received before a break need not come
-again. 3 bytes that are not the blob are thrown away, all of them. 4 one sender per blob at a time; others are told to wait.
+again. 3 bytes that are not the blob are thrown away, all of them. 4 one sender per part at a time; others are told to wait. 5 each
+owner has a part of their own, and sends all of the blob, also if it is here.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stratal.core.errors import Conflict, Damaged, StoreDown
-from stratal.store.blobs import Digest, Receiving, check_digest, digest_of_file
+from stratal.store.blobs import Digest, Receiving, check_digest, digest_of_file, part_of
 from stratal.store.journal import give_back, try_lock
 from stratal.store.shipments import OtherOffset
 
@@ -33,8 +34,8 @@ class Place(Protocol):
 class ReceivingOnDisk:
     """A blob on its way into a folder."""
 
-    def __init__(self, blobs: Place, digest: str, fd: int, offset: int) -> None:
-        self._blobs, self._digest, self._fd = blobs, digest, fd
+    def __init__(self, blobs: Place, digest: str, part: Path, fd: int, offset: int) -> None:
+        self._blobs, self._digest, self._part, self._fd = blobs, digest, part, fd
         self.offset = offset
         self.is_there = fd < 0
 
@@ -50,21 +51,22 @@ class ReceivingOnDisk:
             ) from error
 
     def publish(self) -> None:
-        part = _part(self._blobs, self._digest)
-        if digest_of_file(part) != self._digest:
-            part.unlink()
+        if digest_of_file(self._part) != self._digest:
+            self._part.unlink()
             raise Damaged(f"blob {self._digest[:12]}… did not arrive whole", hint="send it again from the start")
-        self._blobs.adopt(part, Digest(self._digest))
+        if self._blobs.renew(self._digest):  # another owner's, of the same bytes
+            self._part.unlink()
+        else:
+            self._blobs.adopt(self._part, Digest(self._digest))
 
 
 @contextlib.contextmanager
-def receive_blob(blobs: Place, digest: str, size: int, offset: int) -> Iterator[Receiving]:
+def receive_blob(blobs: Place, digest: str, size: int, offset: int, owner: str) -> Iterator[Receiving]:
     """Go on receiving a blob at `offset`. Raises OtherOffset if something else is here, Conflict if somebody sends it now."""
-    check_digest(digest)
-    if blobs.renew(digest):  # young until the facts that name it have come, too
-        yield ReceivingOnDisk(blobs, digest, -1, size)
+    part = _part(blobs, check_digest(digest), owner)
+    if not owner and blobs.renew(digest):  # young until the facts that name it have come, too
+        yield ReceivingOnDisk(blobs, digest, part, -1, size)
         return
-    part = _part(blobs, digest)
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -73,9 +75,9 @@ def receive_blob(blobs: Place, digest: str, size: int, offset: int) -> Iterator[
     try:
         if not try_lock(fd):
             raise Conflict(f"blob {digest[:12]}… is being sent by somebody else", hint="come again in a moment")
-        if blobs.renew(digest):  # somebody published it in between, and this part is an empty new one
+        if not owner and blobs.renew(digest):  # somebody published it in between, and this part is an empty new one
             part.unlink(missing_ok=True)
-            yield ReceivingOnDisk(blobs, digest, -1, size)
+            yield ReceivingOnDisk(blobs, digest, part, -1, size)
             return
         if not part.exists() or part.stat().st_ino != os.fstat(fd).st_ino:
             raise Conflict(f"blob {digest[:12]}… was thrown away a moment ago", hint="send it again from the start")
@@ -85,15 +87,15 @@ def receive_blob(blobs: Place, digest: str, size: int, offset: int) -> Iterator[
             here = 0
         if here != offset:
             raise OtherOffset(f"blob {digest[:12]}… is at {here} here", here)
-        yield ReceivingOnDisk(blobs, digest, fd, here)
+        yield ReceivingOnDisk(blobs, digest, part, fd, here)
     finally:
         give_back(fd)
 
 
-def received_bytes(blobs: Place, digest: str) -> int:
-    """Give how much of a blob is here that is not whole yet."""
+def received_bytes(blobs: Place, digest: str, owner: str) -> int:
+    """Give how much of a blob is here, of an owner, that is not whole yet."""
     with contextlib.suppress(FileNotFoundError):
-        return _part(blobs, digest).stat().st_size
+        return _part(blobs, check_digest(digest), owner).stat().st_size
     return 0
 
 
@@ -108,5 +110,5 @@ def drop_old_parts(blobs: Place) -> int:
     return dropped
 
 
-def _part(blobs: Place, digest: str) -> Path:
-    return blobs.folder / "incoming" / f"{digest}.part"
+def _part(blobs: Place, digest: str, owner: str) -> Path:
+    return blobs.folder / "incoming" / f"{part_of(digest, owner)}.part"

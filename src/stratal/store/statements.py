@@ -98,6 +98,8 @@ class Transaction:
     sees: frozenset[str] | None = None
     # What it has made until now, 'experiment:NAME' or 'model:NAME', where a server asks; None: nobody wants to know.
     made: list[str] | None = None
+    # Whether who it works for may read a blob, where a server asks; None: what is named need not be proved (proofs.py).
+    may_read: "Callable[[Transaction, str], bool] | None" = None
 
     def __init__(self, driver: Driver, *, now_ns: int, actor: Identity, is_write: bool) -> None:
         self._driver = driver

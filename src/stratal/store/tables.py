@@ -276,3 +276,23 @@ blob_use = Table(
     UniqueConstraint("holder", "digest"),
     sqlite_with_rowid=False,
 )
+
+blob_proof = Table(  # who has shown to have all bytes of a blob; kept for a while, until facts that name it have come
+    "blob_proof",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("sender", Text, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+blob_claim = Table(  # uses that facts name, which count as soon as their sender has shown to have the bytes
+    "blob_claim",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("sender", Text, primary_key=True),
+    Column("holder", Text, primary_key=True),
+    Column("at_ns", BigInteger, nullable=False),
+    Index(None, "holder"),
+    sqlite_with_rowid=False,
+)

@@ -1,4 +1,7 @@
-"""Receiving a blob into an object store: part by part, each durable there before it counts, published when the whole is verified."""
+"""Receiving a blob into an object store: part by part, each durable there before it counts, published when the whole is verified.
+
+Where somebody must send all of it, what they send lies aside, and is copied into its place when it is verified.
+"""
 
 import contextlib
 import threading
@@ -6,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Protocol
 
-from stratal.core.errors import Conflict, StoreDown
-from stratal.store.blobs import Receiving, damaged, digest_of
-from stratal.store.copies import WHOLE, YOUNG, Copies, folder_of, offset_of, part_name
+from stratal.core.errors import Conflict, NotFound, StoreDown
+from stratal.store.blobs import Receiving, damaged, digest_of, part_of
+from stratal.store.copies import WHOLE, YOUNG, Copies, chain_of, folder_of, offset_of, part_name
 from stratal.store.objects import Object, Objects
 from stratal.store.shipments import OtherOffset
 
@@ -39,8 +42,9 @@ class Parts(Protocol):
 class ReceivingParts:
     """A blob on its way into an object store. What is written counts in `offset`; less than a part of it waits in memory."""
 
-    def __init__(self, place: Parts, digest: str, copy: int, chain: list[Object]) -> None:
+    def __init__(self, place: Parts, digest: str, copy: int, chain: list[Object], *, folder: str = "") -> None:
         self._place, self._digest, self._copy = place, digest, copy
+        self._folder = folder or f"{folder_of(digest)}/{copy}"
         self._names = [part.name.rpartition("/")[2] for part in chain]
         self._stored = sum(part.size_bytes for part in chain)
         self._waiting = bytearray()
@@ -59,14 +63,19 @@ class ReceivingParts:
                 yield there
                 return
             place.claim()
-            receiving = cls(place, digest, *_resumed(place, digest, size, offset))
-            try:
+            with cls(place, digest, *_resumed(place, digest, size, offset)).keeping() as receiving:
                 yield receiving
-            except BaseException:
-                with contextlib.suppress(StoreDown):
-                    receiving._flush()
-                raise
-            receiving._flush()  # a sender whose connection broke goes on at the last byte that came
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator["ReceivingParts"]:
+        """Keep what has come when the block ends: a sender whose connection broke goes on at the last byte."""
+        try:
+            yield self
+        except BaseException:
+            with contextlib.suppress(StoreDown):
+                self._flush()
+            raise
+        self._flush()
 
     def write(self, piece: bytes) -> None:
         self._waiting += piece
@@ -78,13 +87,22 @@ class ReceivingParts:
 
     def publish(self) -> None:
         if self._hash is not None and not self._names and self._hash.hexdigest() == self._digest:
-            self._place.objects.put(f"{folder_of(self._digest)}/{self._copy}/{WHOLE}", bytes(self._waiting))
+            self._put_whole(bytes(self._waiting))
             self._waiting.clear()
             return
         self._flush()
         if self._measured() != self._digest:
-            self._place.discard(self._digest, self._copy)
+            self._discard()
             raise damaged(self._digest)
+        self._publish()
+
+    def _put_whole(self, data: bytes) -> None:
+        self._place.objects.put(f"{self._folder}/{WHOLE}", data)
+
+    def _discard(self) -> None:
+        self._place.discard(self._digest, self._copy)
+
+    def _publish(self) -> None:
         if not self._place.publish(self._digest, self._copy, self._stored, self._names):
             raise Conflict(f"blob {self._digest[:12]}… was collected while it came", hint="send it again from the start")
 
@@ -94,7 +112,7 @@ class ReceivingParts:
 
     def _store(self, data: bytes) -> None:
         name = part_name(self._stored, digest_of(data))
-        self._place.objects.put(f"{folder_of(self._digest)}/{self._copy}/{name}", data)
+        self._place.objects.put(f"{self._folder}/{name}", data)
         del self._waiting[: len(data)]
         self._names.append(name)
         self._stored += len(data)
@@ -105,8 +123,56 @@ class ReceivingParts:
         found, ends = sha256(), [offset_of(name) for name in self._names[1:]] + [self._stored]
         for name, end in zip(self._names, ends, strict=True):
             size = end - offset_of(name)
-            found.update(self._place.objects.read_range(f"{folder_of(self._digest)}/{self._copy}/{name}", 0, size))
+            found.update(self._place.objects.read_range(f"{self._folder}/{name}", 0, size))
         return found.hexdigest()
+
+
+class ReceivingAside(ReceivingParts):
+    """A blob of which one owner sends all bytes, whatever is there of it already."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def begin_of(cls, place: Parts, digest: str, size: int, offset: int, owner: str) -> Iterator[Receiving]:
+        """Go on at `offset` with what this owner has sent. Raises as `begin`."""
+        name = part_of(digest, owner)
+        with _one_sender(place.name, name):
+            place.claim()
+            receiving = cls(place, digest, -1, chain_of(place.objects.below(folder := aside(digest, owner))), folder=folder)
+            if receiving.offset > size or (offset == 0 and receiving.offset):
+                receiving._discard()
+                receiving = cls(place, digest, -1, [], folder=folder)
+            if receiving.offset != offset:
+                raise OtherOffset(f"blob {digest[:12]}… is at {receiving.offset} here", receiving.offset)
+            with receiving.keeping():
+                yield receiving
+
+    def publish(self) -> None:
+        try:
+            super().publish()
+        except NotFound:  # a part of it was taken by a collection
+            self._discard()
+            raise Conflict(f"blob {self._digest[:12]}… was thrown away a moment ago", hint="send it again from the start") from None
+
+    def _put_whole(self, data: bytes) -> None:
+        if not self._place.renew(self._digest):
+            self._place.objects.put(f"{folder_of(self._digest)}/{self._place.copies(self._digest).free().number}/{WHOLE}", data)
+
+    def _discard(self) -> None:
+        for found in self._place.objects.below(self._folder):
+            self._place.objects.delete(found.name)
+
+    def _publish(self) -> None:
+        if not self._place.renew(self._digest):
+            self._copy = self._place.copies(self._digest).free().number
+            for name in self._names:
+                self._place.objects.copy(f"{self._folder}/{name}", f"{folder_of(self._digest)}/{self._copy}/{name}")
+            super()._publish()
+        self._discard()
+
+
+def aside(digest: str, owner: str) -> str:
+    """Give the folder of what an owner has sent of a blob."""
+    return f"incoming/{part_of(digest, owner)}"
 
 
 def _resumed(place: Parts, digest: str, size: int, offset: int) -> tuple[int, list[Object]]:

@@ -1,13 +1,14 @@
 """Adding models, versions and aliases inside the caller's transaction."""
 
-from stratal.core.errors import Conflict
+from stratal.core.errors import Conflict, Refused
+from stratal.core.ids import short
 from stratal.core.records import to_json
 from stratal.registry.names import check_alias, folded
 from stratal.registry.stages import Stage, Verb
 from stratal.registry.store import logs, rows
 from stratal.registry.versions import Move, Version
 from stratal.store.database import Transaction
-from stratal.store.uses import blob_use
+from stratal.store.uses import blob_use, holds
 from stratal.tracking.flavors.manifest import Manifest
 
 
@@ -19,6 +20,19 @@ def register(tx: Transaction, name: str, digest: str, run: str, path: str, manif
     for blob in (digest, *(file.digest for file in manifest.files)):
         blob_use(tx, blob, version.ref)
     return version, found is None
+
+
+def check_run_holds(tx: Transaction, run: str, digest: str, manifest: Manifest) -> None:
+    """Where a server asks, raise Refused for a model of which its run does not hold each file: who may read more than whoever logged
+    it shall not give them what they only named."""
+    if tx.may_read is None:
+        return
+    for path, blob in (("manifest", digest), *((file.path, file.digest) for file in manifest.files)):
+        if not holds(tx, f"run:{run}", blob):
+            raise Refused(
+                f"run {short(run)} does not hold the {path} of this model: whoever logged it has not sent its bytes",
+                hint="log the model in that run: run.log_model(NAME, model)",
+            )
 
 
 def set_alias(tx: Transaction, name: str, alias: str, number: int, *, is_foreign: bool = False) -> Version:

@@ -4,13 +4,14 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
 from stratal.core.errors import Bug, StratalError
-from stratal.core.people import Identity, Role, acting_as
+from stratal.core.people import Identity, Role
 from stratal.interop.mlflow.service.calls import Answer as ServiceAnswer
 from stratal.interop.mlflow.service.calls import Request as Asked
 from stratal.interop.mlflow.service.calls import Service, perform
@@ -19,6 +20,7 @@ from stratal.interop.mlflow.service.files import Opened, SaveFile
 from stratal.interop.mlflow.service.info import VERSION
 from stratal.server.asgi import Answer, Failed, Request, Send
 from stratal.server.guards import Guard, check_seen
+from stratal.server.linking import note_sent, working_for
 from stratal.server.mlflow.codec import read_body, read_query, write
 from stratal.server.mlflow.failures import failed
 from stratal.server.mlflow.streaming import drop_old, give, take
@@ -97,7 +99,7 @@ class Mlflow(Surface):
         if request.path == "/version":
             return Answer(status=200, body=VERSION.encode(), headers=(("content-type", "text/plain"),))
         found = find("GET" if request.method == "HEAD" else request.method, _behind_prefix(request.path))
-        with acting_as(sender):
+        with working_for(self._guard, sender):
             if found.route.carries in (Carries.DOWNLOAD, Carries.UPLOAD):
                 return await self._carry(request, found, sender, send)
             return await self._call(request, found, sender)
@@ -163,6 +165,7 @@ class Mlflow(Surface):
         await self.in_thread(lambda: self._perform(found, asked, sender))  # before its bytes are taken
         pieces = request.pieces(self._limits.file_bytes, self._limits.piece_s, math.inf)
         digest, size = await take(self._store, pieces, self._with_files)
+        await self.in_thread(partial(note_sent, self._store, sender, digest))
         kept = SaveFile(digest=digest, size_bytes=size)
         await self.in_thread(lambda: self._perform(found, kept, sender))
         return Answer(status=200, body=b"{}", headers=JSON)

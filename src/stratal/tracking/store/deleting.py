@@ -5,7 +5,9 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Text, and_, bindparam, delete, literal, select
 
 from stratal.core.ids import RunId, short, to_bytes
+from stratal.store.blobs import Digest
 from stratal.store.database import Transaction, insert
+from stratal.store.proofs import claims_of, is_claimed
 from stratal.store.tables import blob_use, block, chunk, deletion, epoch, kept_fact, lost_run, metric, participant, run, tombstone
 from stratal.store.uses import drop_uses, holders_of, uses_of
 from stratal.tracking.store.seeing import seen
@@ -106,8 +108,8 @@ def purge_run(tx: Transaction, id: RunId, no: int) -> None:
     tx.run(_ROW, run_no=no)
     tx.run(_BURY, run=to_bytes(id), at_ns=tx.now_ns, actor=tx.actor.name)
     holder = f"run:{id}"
-    held = uses_of(tx, holder)
+    held = {*uses_of(tx, holder), *claims_of(tx, holder)}
     drop_uses(tx, holder)
     for digest in held:  # what a capture names is needed as long as somebody needs the capture
-        if not holders_of(tx, digest):
+        if not holders_of(tx, Digest(digest)) and not is_claimed(tx, digest):
             drop_uses(tx, f"capture:{digest}")

@@ -16,7 +16,7 @@ from stratal.store.frames import Fact
 from stratal.store.names import Names, RunRow
 from stratal.store.settling import PlacedFact
 from stratal.store.tables import key, metric, run
-from stratal.store.uses import blob_use
+from stratal.store.uses import use_or_claim
 from stratal.tracking.facts import (
     ALERT,
     ARTIFACT,
@@ -193,7 +193,7 @@ class TrunkFacts:
             _ARTIFACT, run=placed.run.no, path=body.path, digest=body.digest, size_bytes=body.size_bytes, epoch=fact.epoch,
             at_ns=fact.at_ns,
         )  # fmt: skip
-        blob_use(tx, body.digest, f"run:{placed.run.id.hex()}")
+        use_or_claim(tx, body.digest, f"run:{placed.run.id.hex()}", placed.sender)
 
     def _media(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
         body = _body(placed.fact.value, MediaFact)
@@ -206,7 +206,7 @@ class TrunkFacts:
         body = _body(placed.fact.value, EdgeFact)
         add_edge(tx, placed.run.no, body, at_ns=placed.fact.at_ns)
         if body.target.startswith("sha256:"):  # of a file that was used, its content is needed, too
-            blob_use(tx, body.target.removeprefix("sha256:"), f"run:{placed.run.id.hex()}")
+            use_or_claim(tx, body.target.removeprefix("sha256:"), f"run:{placed.run.id.hex()}", placed.sender)
 
     def _state(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         body = _body(placed.fact.value, StateFact)
@@ -235,14 +235,14 @@ class TrunkFacts:
             merge_doc(tx, placed.run.no, "capture", {"seeds": captured.seeds})
         for name, blob in (("begun_by", captured.begun_by), ("generators", captured.generators)):
             if blob is not None:
-                blob_use(tx, blob.digest, f"run:{placed.run.id.hex()}")
+                use_or_claim(tx, blob.digest, f"run:{placed.run.id.hex()}", placed.sender)
                 merge_doc(tx, placed.run.no, "capture", {name: blob.digest})
         if captured.thorough is None:
             return
         holder = f"capture:{captured.thorough.digest}"
-        blob_use(tx, captured.thorough.digest, f"run:{placed.run.id.hex()}")
+        use_or_claim(tx, captured.thorough.digest, f"run:{placed.run.id.hex()}", placed.sender)
         for digest in captured.holds:
-            blob_use(tx, digest, holder)
+            use_or_claim(tx, digest, holder, placed.sender)
         merge_doc(tx, placed.run.no, "capture", {"thorough": captured.thorough.digest})
 
 

@@ -19,6 +19,7 @@ from stratal.interop.mlflow.service.registry.versions import FOLDER, OfVersion
 from stratal.interop.mlflow.service.store.files import File, drop_file, files_below, find_file
 from stratal.interop.mlflow.service.store.logged import find_logged
 from stratal.interop.mlflow.service.store.runs import Head
+from stratal.store.uses import holds
 from stratal.tracking.facts import ARTIFACT, ArtifactFact, check_artifact_path
 
 _RUN = re.compile(r"(.*?)/?([0-9a-f]{32})/artifacts(?:/(.*))?")
@@ -239,6 +240,8 @@ def _opened(call: Call, home: _Home) -> Opened:
         if home.below(call):
             raise invalid(f"'{home.path[:200]}' is a folder: list it, and read its files")
         raise missing(f"No such artifact: '{home.path[:200]}'")
+    if home.run is not None and not holds(call.tx, f"run:{home.run.id}", file.digest):
+        raise missing(f"The bytes of '{home.path[:200]}' have not arrived here yet: whoever logged it has to send them")
     return Opened(name=file.path.rpartition("/")[2], digest=file.digest, size_bytes=file.size_bytes)
 
 

@@ -26,6 +26,8 @@ from stratal.interop.mlflow.service.store.registered import Head
 from stratal.registry import Stage
 from stratal.registry.store import adding, logs
 from stratal.registry.store import rows as registry
+from stratal.store.proofs import prove
+from stratal.store.uses import holds
 from stratal.tracking.facts import EdgeFact
 from stratal.tracking.flavors.manifest import Manifest
 from stratal.tracking.store.runs import find_record
@@ -87,11 +89,16 @@ def create(call: Call, request: CreateVersion) -> OneVersion:
         source = find_source(call.tx, blobs, request.source)
     call.check(Role.VIEWER, source.on)
     check_source(source, request.source, run=request.run_id or "", logged_model=request.model_id or "")
-    if lost := [file.path for file in source.files if not blobs.renew(file.digest)]:
+    # Of a run, only what it holds: who may read more than whoever logged it shall not give them what they only named.
+    held = [file for file in source.files if source.model or holds(call.tx, f"run:{source.run}", file.digest)]
+    if lost := [file.path for file in source.files if file not in held or not blobs.renew(file.digest)]:
         raise invalid(f"Files of {request.source[:300]} have not arrived here yet: {', '.join(lost[:5])}. Try again when they have")
     identity = {"mlflow model version": f"{head.model}/{new_id(call.store.clock)}"}
     manifest = Manifest(flavor=FLAVOR, files=source.files, versions=identity)
-    version, _ = adding.register(call.tx, head.model, blobs.put(manifest.encode()), source.run, source.path, manifest)
+    digest = blobs.put(manifest.encode())
+    if call.tx.may_read is not None:
+        prove(call.tx, digest, call.tx.actor.name)  # it was made here, of what the caller may read
+    version, _ = adding.register(call.tx, head.model, digest, source.run, source.path, manifest)
     rows.say_of_version(
         call.tx, head.model, version.number, description=request.description or "", source=request.source,
         run=request.run_id or source.said_run, run_link=request.run_link or "", logged_model=source.logged_model,

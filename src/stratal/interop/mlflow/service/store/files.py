@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, delete, exists, select
 
 from stratal.store.database import Transaction
-from stratal.store.tables import blob_use
+from stratal.store.tables import blob_claim, blob_use
 from stratal.tracking.tables import artifact
 
 _FILE = select(artifact.c.path, artifact.c.digest, artifact.c.size_bytes).where(artifact.c.run == bindparam("run_no"))
@@ -17,6 +17,11 @@ _DROP = delete(artifact).where(artifact.c.run == bindparam("run_no"), artifact.c
 _DROP_USE = delete(blob_use).where(
     blob_use.c.digest == bindparam("of_digest"),
     blob_use.c.holder == bindparam("of_holder"),
+    ~exists().where(artifact.c.run == bindparam("run_no"), artifact.c.digest == bindparam("of_digest")),
+)
+_DROP_CLAIM = delete(blob_claim).where(
+    blob_claim.c.digest == bindparam("of_digest"),
+    blob_claim.c.holder == bindparam("of_holder"),
     ~exists().where(artifact.c.run == bindparam("run_no"), artifact.c.digest == bindparam("of_digest")),
 )
 
@@ -45,4 +50,5 @@ def files_below(tx: Transaction, run: int, folder: str) -> list[File]:
 def drop_file(tx: Transaction, run: int, run_id: str, file: File) -> None:
     """Take an artifact of a run away; its bytes go when nobody needs them."""
     tx.run(_DROP, run_no=run, at_path=file.path)
-    tx.run(_DROP_USE, run_no=run, of_digest=file.digest, of_holder=f"run:{run_id}")
+    for statement in (_DROP_USE, _DROP_CLAIM):
+        tx.run(statement, run_no=run, of_digest=file.digest, of_holder=f"run:{run_id}")
