@@ -12,6 +12,7 @@ from stratal.store import examining, migrating
 from stratal.store.examining import Check, check_disk
 from stratal.store.journal import segments
 from stratal.store.migrating import open_database
+from stratal.store.proofs import claim
 from stratal.store.store import Store
 from stratal.store.upgrading import schema_of
 from stratal.testing.victims import Victims
@@ -49,7 +50,7 @@ def test_a_healthy_store_is_good_in_all(store):
     log_one(store, b"x")
     checks = found(store, deep=True)
     assert states(checks) == {}
-    assert set(checks) == {"schema", "disk", "clock", "database", "journals", "damage", "times", "files", "garbage", "runs"}
+    assert set(checks) == {"schema", "disk", "clock", "database", "journals", "damage", "times", "files", "sent", "garbage", "runs"}
 
 
 def test_missing_and_spoilt_files_are_found(store):
@@ -60,6 +61,16 @@ def test_missing_and_spoilt_files_are_found(store):
     path.write_bytes(b"spoiled"[:6])
     assert found(store)["files"].details == (f"missing {missing}",)
     assert found(store, deep=True)["files"].details == (f"missing {missing}", f"spoilt {spoilt}")
+
+
+def test_files_that_were_named_and_never_sent_are_told_after_a_day(store, monkeypatch):
+    with store.command() as tx:
+        claim(tx, "d" * 64, "run:00", "eve")
+    assert found(store)["sent"].state == "good", "they may be on their way"
+    later_ns = store.clock.now_ns() + 90_000 * SECOND_NS
+    monkeypatch.setattr(store.database.clock, "now_ns", lambda: later_ns)
+    check = found(store)["sent"]
+    assert (check.state, check.details) == ("note", (f"eve named {'d' * 64} in run:00",))
 
 
 def test_a_spoilt_database_is_found_and_not_touched(store):

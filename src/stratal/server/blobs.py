@@ -78,7 +78,8 @@ class BlobReads(Surface):
             raise Misuse(f"{digest[:80]!r} is not a digest", hint="a digest is 64 hex digits of sha256")
         with self._store.database.read(sender) as tx:
             if not may_read(tx, self._guard, sender, Digest(digest)):
-                raise NotFound(f"blob {digest[:12]}… is not in this store", hint="it was collected, or never uploaded here")
+                unseen = "it was never sent here or was collected, or nothing that you may view holds it"
+                raise NotFound(f"blob {digest[:12]}… is not in this store", hint=unseen)
         try:  # not `path`, which would keep a file of an object store in the cache for as long as this process lives
             return self._store.blobs.open(digest), self._store.blobs.size_bytes(digest)
         except OSError as error:

@@ -18,6 +18,7 @@ from stratal.store.blobs import Digest, digest_of_file, is_digest
 from stratal.store.collecting import collect
 from stratal.store.journal import living_writers, open_segments, segments
 from stratal.store.migrating import newest_version
+from stratal.store.proofs import old_claims
 from stratal.store.store import Store
 from stratal.store.tables import damage, event, segment
 from stratal.store.upgrading import DATABASE, check_here, schema_of
@@ -27,6 +28,8 @@ GOOD, NOTE, BAD = "good", "note", "bad"
 # Free space that is little: a database that is migrated is copied first. And clocks that are off by more confuse orders.
 _LITTLE_BYTES, _LITTLE_SHARE, _OFF_S = 1 << 30, 0.05, 60.0
 _SOME = 10
+# A fact and the file that it names come in one pass; after a day something is wrong, or somebody tries.
+_LATE_NS = 86_400 * SECOND_NS
 
 _DAMAGE = select(damage.c.segment, func.sum(damage.c.stop - damage.c.start)).group_by(damage.c.segment).order_by(damage.c.segment)
 _OFFSETS = select(segment.c.name, segment.c.offset)
@@ -66,6 +69,7 @@ def examine(store: Store, *, deep: bool = False) -> Iterator[Check]:
     yield _check_damage(store)
     yield _check_times(store)
     yield _check_needed(store, deep=deep)
+    yield _check_sent(store)
     yield _check_garbage(store)
 
 
@@ -85,6 +89,7 @@ def _examine_elsewhere(store: Store, *, deep: bool) -> Iterator[Check]:
         yield _check_damage(store)
         yield _check_times(store)
         yield _check_needed(store, deep=deep)
+        yield _check_sent(store)
         yield _check_garbage(store)
 
 
@@ -211,6 +216,18 @@ def _check_needed(store: Store, *, deep: bool) -> Check:
         )  # fmt: skip
     looked = "each as it was stored" if deep else "there; --deep reads them, too"
     return Check(name="files", state=GOOD, says=f"{len(needed):,} files that are needed: {looked}")
+
+
+def _check_sent(store: Store) -> Check:
+    with store.database.read(store.actor()) as tx:
+        waiting = old_claims(tx, before_ns=tx.now_ns - _LATE_NS)
+    if not waiting:
+        return Check(name="sent", state=GOOD, says="whoever named a file has sent it")
+    return Check(
+        name="sent", state=NOTE, says=f"{len(waiting):,} files that were named more than a day ago were not sent, and are not read there",
+        details=tuple(f"{sender} named {digest} in {holder}" for digest, holder, sender in waiting[:_SOME]),
+        hint="whoever named a file saves it once more, in any run; or purge those runs",
+    )  # fmt: skip
 
 
 def _check_garbage(store: Store) -> Check:

@@ -32,6 +32,11 @@ _ADD_USE = insert(tables.blob_use).on_conflict_do_nothing()
 _DIGESTS = select(tables.blob_claim.c.digest).where(tables.blob_claim.c.holder == bindparam("of_holder")).distinct()
 _IS_CLAIMED = select(tables.blob_claim.c.digest).where(tables.blob_claim.c.digest == bindparam("of_digest")).limit(1)
 _DROP = delete(tables.blob_claim).where(tables.blob_claim.c.holder == bindparam("of_holder"))
+_OLD = (
+    select(tables.blob_claim.c.digest, tables.blob_claim.c.holder, tables.blob_claim.c.sender)
+    .where(tables.blob_claim.c.at_ns < bindparam("before"))
+    .order_by(tables.blob_claim.c.sender, tables.blob_claim.c.holder, tables.blob_claim.c.digest)
+)
 _ALL = select(tables.blob_claim.c.digest).distinct()
 
 
@@ -75,6 +80,11 @@ def is_claimed(tx: Transaction, digest: str) -> bool:
 def claimed_blobs(tx: Transaction) -> set[str]:
     """Give all digests that are claimed."""
     return {str(digest) for (digest,) in tx.rows(_ALL)}
+
+
+def old_claims(tx: Transaction, *, before_ns: int) -> list[tuple[str, str, str]]:
+    """List (digest, holder, sender) of what has waited since before a time."""
+    return [(str(digest), str(holder), str(sender)) for digest, holder, sender in tx.rows(_OLD, before=before_ns)]
 
 
 def drop_claims(tx: Transaction, holder: str) -> None:
