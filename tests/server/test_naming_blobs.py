@@ -4,6 +4,8 @@ Each attack is made twice: against the gate, where it must fail, and without it,
 The other half are honest people, who share files and notice nothing. Excludes what a proof is, and transfers.
 """
 
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -77,8 +79,14 @@ class House:
         return self.far[-1]
 
     def ship(self, *facts: tuple[str, object], who: str = "eve") -> str:
-        """Send facts of eve's run, or of somebody's own."""
+        """Send facts of eve's run, or of a run of somebody's own."""
         id = self.run if who == "eve" else new_id()
+        answer = self.put(*self.segment(id, *facts), who)
+        assert answer.status_code == 200, answer.text
+        return id
+
+    def segment(self, id: str, *facts: tuple[str, object]) -> tuple[str, bytes]:
+        """Write facts of a run as a writer does, and give the segment's name and bytes."""
         folder = self.folder / new_id()
         folder.mkdir()
         writer = Writer(folder)
@@ -87,13 +95,13 @@ class House:
             writer.fact(to_bytes(id), 0, what, value)
         writer.close()
         [name] = segments(folder, [writer.id])
-        data = (folder / name).read_bytes()
+        return name, (folder / name).read_bytes()
+
+    def put(self, name: str, data: bytes, who: str) -> httpx.Response:
         digest = digest_of_shipment(name, 0, "", "", data)
         headers = {"stratal-offset": "0", "stratal-size": str(len(data)), "stratal-damage": "", "stratal-digest": digest}
         body = zstandard.compress(data)
-        answer = self.clients[who].put(f"/ingest/v1/segments/{name}", content=body, headers={**headers, "content-encoding": "zstd"})
-        assert answer.status_code == 200, answer.text
-        return id
+        return self.clients[who].put(f"/ingest/v1/segments/{name}", content=body, headers={**headers, "content-encoding": "zstd"})
 
     def send(self, data: bytes, who: str = "eve", *, digest: str = "", offset: int = 0, size: int | None = None) -> httpx.Response:
         headers = {"stratal-offset": str(offset), "stratal-size": str(len(data) if size is None else size)}
@@ -313,6 +321,28 @@ def test_a_server_that_dies_before_it_has_noted_who_sent_a_file_is_sent_it_again
     assert house.clients["bob"].head(f"/ingest/v1/blobs/{DIGEST}").headers["stratal-offset"] == "0"
     assert house.send(SECRET, "bob").json() == {"offset": len(SECRET)}
     assert f"run:{id}" in house.holders()
+
+
+@pytest.mark.parametrize("first", ["the file", "the fact"])
+def test_whatever_fails_between_a_file_and_its_fact_the_run_has_the_file_in_the_end(house: House, first: str):
+    """The n-th step of the database fails, before a commit or after one, and who was not answered tries again; until none failed."""
+    for fail_at in count(1):
+        data, id, points = b"%d of bob" % fail_at, new_id(), []
+        segment = house.segment(id, artifact("a", digest_of(data)))
+
+        def fail(point: str, points=points, fail_at=fail_at) -> None:
+            points.append(point)
+            if len(points) == fail_at:
+                raise StoreDown(f"killed {point}")
+
+        tries = [partial(house.send, data, "bob"), partial(house.put, *segment, "bob")]
+        house.store.database.fault = fail
+        for act in tries if first == "the file" else reversed(tries):
+            assert any(act().status_code == 200 for _ in range(2))
+        assert house.holders(digest_of(data)) == {f"run:{id}"}
+        if len(points) < fail_at:
+            break
+    assert fail_at > 6
 
 
 def test_our_client_sends_what_its_commands_name_though_others_have_sent_it(house: House):
