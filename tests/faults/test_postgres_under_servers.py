@@ -25,7 +25,7 @@ AWAY_S = 0.5
 @pytest.fixture(scope="module")
 def machines():
     stratal = ["testing.remote_workloads", "store.postgres", "store.migrating", "store.settling", "tracking.store.settling", "server.app"]
-    uvicorn = ["protocols.http.h11_impl", "lifespan.on", "loops.asyncio"]
+    uvicorn = ["protocols.http.httptools_impl", "lifespan.on", "loops.asyncio"]
     with Victims([f"stratal.{name}" for name in stratal] + [f"uvicorn.{name}" for name in uvicorn]) as running:
         yield running
 

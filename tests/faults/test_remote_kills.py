@@ -34,7 +34,7 @@ LONGEST_S = 0.5
 @pytest.fixture(scope="module")
 def remote_victims():
     stratal = ["testing.remote_workloads", "store.migrating", "store.settling", "tracking.store.settling"]
-    uvicorn = ["protocols.http.h11_impl", "lifespan.on", "loops.asyncio"]
+    uvicorn = ["protocols.http.httptools_impl", "lifespan.on", "loops.asyncio"]
     imports = [f"stratal.{name}" for name in stratal] + [f"uvicorn.{name}" for name in uvicorn]
     with Victims(imports) as running:
         yield running

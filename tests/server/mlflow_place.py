@@ -16,7 +16,7 @@ from stratal.tracking.reading import get_run
 
 # What a server imports, so that it need not when it is started for the tenth time.
 IMPORTS = [f"stratal.{name}" for name in ("testing.remote_workloads", "store.migrating", "tracking.store.settling")]
-IMPORTS += [f"uvicorn.{name}" for name in ("protocols.http.h11_impl", "lifespan.on", "loops.asyncio")]
+IMPORTS += [f"uvicorn.{name}" for name in ("protocols.http.httptools_impl", "lifespan.on", "loops.asyncio")]
 # The client's own settings: without them it waits for 2, 4, 8 ... seconds.
 RETRIES = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "9", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0", "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0.9"}
 SCRIPT = Path(__file__).parent / "mlflow_load.py"

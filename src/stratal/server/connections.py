@@ -7,8 +7,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Any
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from stratal.server.parsing import Protocol
 
 # Seconds from the beginning of a connection, or the end of an answer, until the next head is whole; nothing counts as a sign of life.
 HEAD_S = 20.0
@@ -21,8 +20,8 @@ MOST_WAITING = 512
 _waiting: "OrderedDict[BoundedProtocol, None]" = OrderedDict()
 
 
-class BoundedProtocol(H11Protocol):
-    """One connection, as uvicorn serves it by h11."""
+class BoundedProtocol(Protocol):
+    """One connection that waits only so long."""
 
     _ends: asyncio.TimerHandle | None = None
 
@@ -65,6 +64,6 @@ class BoundedProtocol(H11Protocol):
     def _close(self) -> None:
         """Close, and say why to who has begun a head."""
         self._wait_no_more()
-        if self.conn.our_state is h11.IDLE and self.conn.trailing_data[0]:
+        if self._is_head:
             self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
         self.transport.close()

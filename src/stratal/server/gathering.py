@@ -7,8 +7,6 @@ because the server was killed in between, raises: it repeats only calls that wer
 import asyncio
 from typing import Any
 
-from stratal.server.connections import BoundedProtocol
-
 
 class Gathering:
     """A transport that keeps what is written until the loop comes round. All else is the transport's."""
@@ -38,11 +36,3 @@ class Gathering:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
-
-
-class WholeAnswers(BoundedProtocol):
-    """One connection over such a transport."""
-
-    def connection_made(self, transport: Any) -> None:
-        """Begin."""
-        super().connection_made(Gathering(transport))

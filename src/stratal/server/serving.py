@@ -20,7 +20,6 @@ from stratal.server.app import SURFACES, Application
 from stratal.server.asgi import App, Receive, Scope, Send, live
 from stratal.server.authenticating import AccessGuard
 from stratal.server.doorway import Doorway
-from stratal.server.gathering import WholeAnswers
 from stratal.server.guards import Guard
 from stratal.server.ingest import Ingest, Limits
 from stratal.server.openid import Provider
@@ -177,7 +176,8 @@ def _server(app: App, tls: Tls | None = None) -> uvicorn.Server:
             server_header=False,
             lifespan="on",
             ws="none",
-            http=WholeAnswers,  # h11: whichever other parser is installed, bounds are those that were tested
+            http=connections.BoundedProtocol,  # whichever others are installed, bounds are those that were tested
+            loop="asyncio",
             timeout_graceful_shutdown=10,
             ssl_certfile=tls.cert if tls else None,
             ssl_keyfile=tls.key if tls else None,
