@@ -65,7 +65,7 @@ class Application:
         self._pool, self._metrics = Pool(), Metrics()
         made = [(prefixes, make(store, self._guard)) for prefixes, make in surfaces.items()]
         self.surfaces = {prefix: surface for prefixes, surface in made for prefix in prefixes}
-        self._prefixes = sorted(self.surfaces, key=len, reverse=True)
+        self._prefixes = [(prefix, f"{prefix}/") for prefix in sorted(self.surfaces, key=len, reverse=True)]
         self._rest = api(store, self._guard, self._pool, [self._health(), self._ready(), self._page_of_metrics()])
         self._edge = Edge(self._dispatch, self._metrics, self._name_of, self._guard.turned_away, hosts=hosts, origins=origins)
 
@@ -96,7 +96,7 @@ class Application:
         return await self._rest(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names of the same types
 
     def _prefix_of(self, path: str) -> str:
-        return next((prefix for prefix in self._prefixes if path == prefix or path.startswith(f"{prefix}/")), "")
+        return next((prefix for prefix, folder in self._prefixes if path.startswith(folder) or path == prefix), "")
 
     def _name_of(self, path: str) -> str:
         """Give the surface that a path is counted under: one of few."""

@@ -14,6 +14,7 @@ Scope: TypeAlias = MutableMapping[str, object]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+_HEADERS = "stratal.headers"
 
 
 class Answer(Record, frozen=True, kw_only=True):
@@ -45,8 +46,7 @@ class Request:
         self.method = str(scope["method"])
         self.path = str(scope["path"])
         self.query = bytes(scope.get("query_string") or b"").decode("latin-1")  # type: ignore[call-overload]  # ASGI says bytes
-        pairs: list[tuple[bytes, bytes]] = list(scope["headers"])  # type: ignore[call-overload]  # ASGI says pairs of bytes
-        self.headers: Mapping[str, str] = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
+        self.headers = headers_of(scope)
         self._receive = receive
 
     def number(self, header: str, most: int) -> int:
@@ -60,32 +60,52 @@ class Request:
 
     async def pieces(self, most: int, piece_s: float, whole_s: float) -> AsyncIterator[bytes]:
         """Give the body piece by piece. Raises Failed if it is over `most` bytes, or too slow; Gone if the sender leaves."""
-        got, loop = 0, asyncio.get_running_loop()
-        ends_s = loop.time() + whole_s
-        while True:
-            try:
-                message = await asyncio.wait_for(self._receive(), min(piece_s, max(0.0, ends_s - loop.time())))
-            except TimeoutError:
-                raise refusal(408, "slow", "the body did not come in time", "send it again") from None
-            if message["type"] == "http.disconnect":
-                raise Gone
-            piece = bytes(message.get("body") or b"")  # type: ignore[call-overload]  # ASGI says bytes
+        got, ends_s = 0, asyncio.get_running_loop().time() + whole_s
+        is_more = True
+        while is_more:
+            piece, is_more = await self._piece(most - got, piece_s, ends_s)
             got += len(piece)
-            if got > most:
-                raise refusal(413, "too-large", f"the body has more than {most} bytes", "send less at a time")
             if piece:
                 yield piece
-            if not message.get("more_body"):
-                return
 
     async def body(self, most: int, piece_s: float, whole_s: float) -> bytes:
         """Give the whole body; as `pieces`."""
-        return b"".join([piece async for piece in self.pieces(most, piece_s, whole_s)])
+        ends_s = asyncio.get_running_loop().time() + whole_s
+        pieces: list[bytes] = []
+        left, is_more = most, True
+        while is_more:
+            piece, is_more = await self._piece(left, piece_s, ends_s)
+            left -= len(piece)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _piece(self, most: int, piece_s: float, ends_s: float) -> tuple[bytes, bool]:
+        """Give the next piece of the body, and whether there are more."""
+        try:
+            async with asyncio.timeout_at(min(asyncio.get_running_loop().time() + piece_s, ends_s)):
+                message = await self._receive()
+        except TimeoutError:
+            raise refusal(408, "slow", "the body did not come in time", "send it again") from None
+        if message["type"] == "http.disconnect":
+            raise Gone
+        piece = bytes(message.get("body") or b"")  # type: ignore[call-overload]  # ASGI says bytes
+        if len(piece) > most:
+            raise refusal(413, "too-large", "the body has more bytes than are taken", "send less at a time")
+        return piece, bool(message.get("more_body"))
 
     async def left(self) -> None:
         """Wait until the sender has left. After the body."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+
+def headers_of(scope: Scope) -> Mapping[str, str]:
+    """Give the headers of a request by their names in lower case; read once, however many ask."""
+    found = scope.get(_HEADERS)
+    if not isinstance(found, dict):
+        pairs: list[tuple[bytes, bytes]] = list(scope["headers"])  # type: ignore[call-overload]  # ASGI says pairs of bytes
+        found = scope[_HEADERS] = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in pairs}
+    return found
 
 
 def json_answer(status: int, value: object, *, headers: tuple[tuple[str, str], ...] = ()) -> Answer:

@@ -39,6 +39,7 @@ def log_lines() -> None:
     """Write what the server logs to stderr from now on."""
     handler = logging.StreamHandler()
     handler.setFormatter(Lines())
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line says them
     ours = logging.getLogger("stratal")
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from stratal.server.asgi import refusal
+from stratal.server.threads import Threads
 
 T = TypeVar("T")
 
@@ -17,7 +17,7 @@ class Pool:
     """Runs calls of the store for the event loop."""
 
     def __init__(self, *, threads: int = THREADS, most_calls: int = MOST_CALLS) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stratal-api")
+        self._threads = Threads(threads, "stratal-api")
         self._most_calls, self.threads = most_calls, threads
         self.calls = 0  # in threads, and waiting for one
         self.refused = 0
@@ -32,14 +32,14 @@ class Pool:
         if self.calls >= self._most_calls:
             self.refused += 1
             raise refusal(429, "busy", "the server has all that it takes at a time", "come again in a moment", retry_after_s=RETRY_S)
+        future = self._threads.run(call)
         self.calls += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, call)
         future.add_done_callback(self._done)
         return await asyncio.shield(future)
 
     def close(self) -> None:
         """Wait for what runs, and take nothing more."""
-        self._pool.shutdown(wait=True)
+        self._threads.close()
 
     def _done(self, future: "asyncio.Future[T]") -> None:
         self.calls -= 1

@@ -3,24 +3,22 @@
 The event loop only moves bytes. Who asks is found out before a body is read.
 """
 
-import asyncio
 import logging
 import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import copy_context
 from typing import Generic, TypeVar
 
 import msgspec
 
-from stratal.core.errors import StoreDown, StratalError
+from stratal.core.errors import StratalError
 from stratal.core.people import Identity
 from stratal.server.asgi import Answer, Failed, Gone, Receive, Request, Scope, Send, live, refusal, send_answer
 from stratal.server.failures import broken, in_http
 from stratal.server.guards import Guard, OpenGuard
+from stratal.server.threads import Threads
 from stratal.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -59,7 +57,7 @@ class Surface(ABC):
 
     def __init__(self, store: Store, guard: Guard | None, *, name: str, threads: int, most_requests: float = math.inf) -> None:
         self._store, self._guard = store, guard or OpenGuard()
-        self._pools: list[ThreadPoolExecutor] = []
+        self._pools: list[Threads] = []
         self._threads = self.pool(name, threads)
         self._most_requests = most_requests
         self._requests = self._waiting_bytes = 0
@@ -84,7 +82,7 @@ class Surface(ABC):
     def close(self) -> None:
         """Wait for what is being done, and take nothing more."""
         for pool in self._pools:
-            pool.shutdown(wait=True)
+            pool.close()
 
     @abstractmethod
     async def handle(self, request: Request, send: Send) -> Answer | None:
@@ -134,15 +132,11 @@ class Surface(ABC):
         finally:
             self._waiting_bytes -= size
 
-    def pool(self, name: str, threads: int) -> ThreadPoolExecutor:
+    def pool(self, name: str, threads: int) -> Threads:
         """Make threads that end with this surface."""
-        self._pools.append(ThreadPoolExecutor(threads, thread_name_prefix=f"stratal-{name}"))
+        self._pools.append(Threads(threads, f"stratal-{name}"))
         return self._pools[-1]
 
-    async def in_thread(self, call: Callable[[], T], pool: ThreadPoolExecutor | None = None) -> T:
+    async def in_thread(self, call: Callable[[], T], pool: Threads | None = None) -> T:
         """Run a call in a thread, which knows what this task knows: who acts, and from where a request came."""
-        try:
-            future = asyncio.get_running_loop().run_in_executor(pool or self._threads, copy_context().run, call)
-        except RuntimeError as error:  # it was closed
-            raise StoreDown("the server is stopping", hint="come again in a moment") from error
-        return await future
+        return await (pool or self._threads).run(call)

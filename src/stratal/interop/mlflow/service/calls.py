@@ -17,6 +17,7 @@ from stratal.core.records import Record
 from stratal.interop.mlflow.service.errors import MISSING, MlflowError, required
 from stratal.interop.mlflow.service.seen import Seen
 from stratal.interop.mlflow.service.store.experiments import number
+from stratal.interop.mlflow.service.store.runs import Head
 from stratal.store.admitting import Unseen
 from stratal.store.database import Transaction
 from stratal.store.names import join_runs
@@ -102,6 +103,7 @@ class Call:
         self.store = service.store
         self.tx = tx
         self._rights = rights
+        self.heads: dict[str, Head] = {}  # of runs that it asked for, as they stood when it began
         self.refusal: StratalError | None = None
 
     def refuse(self, error: StratalError) -> None:

@@ -12,9 +12,12 @@ from stratal.store import relays
 
 def head_of(call: Call, id: str) -> Head:
     """Give the head of a run. Raises MlflowError if there is none."""
+    if (known := call.heads.get(id)) is not None:
+        return known
     head = rows.find_head(call.tx, id) if is_id(id) else None
     if head is None:
         raise missing(f"Run with id={id[:60]} not found")
+    call.heads[id] = head
     return head
 
 
