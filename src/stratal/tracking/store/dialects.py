@@ -6,7 +6,7 @@ All compare texts byte by byte and fold only A to Z, whatever the locale: a filt
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, Text, literal
+from sqlalchemy import BigInteger, Boolean, ColumnElement, Text, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -63,6 +63,14 @@ class _ListedTexts(FunctionElement[str]):
     name = "listed_texts"
 
 
+class _Latest(FunctionElement[int]):
+    """Arguments: numbers."""
+
+    type = BigInteger()
+    inherit_cache = True
+    name = "latest"
+
+
 class _Folded(FunctionElement[str]):
     """Argument: a text."""
 
@@ -94,6 +102,16 @@ def among(column: ColumnElement[int], numbers: ColumnElement[str]) -> ColumnElem
 def among_texts(column: ColumnElement[str], texts: Collection[str]) -> ColumnElement[bool]:
     """Tell whether a text is one of some, of any number."""
     return column.op("IN", is_comparison=True)(_ListedTexts(literal(to_json(sorted(texts)), Text())))
+
+
+def among_listed(column: ColumnElement[str], texts: ColumnElement[str]) -> ColumnElement[bool]:
+    """Tell whether a text is in a JSON list of texts; as `among`."""
+    return column.op("IN", is_comparison=True)(_ListedTexts(texts))
+
+
+def latest(*times: ColumnElement[int]) -> ColumnElement[int]:
+    """Give the highest of some numbers, none of which is NULL."""
+    return _Latest(*times)
 
 
 def matches(text: ColumnElement[str], pattern: str, *, has_case: bool) -> ColumnElement[bool]:
@@ -158,6 +176,16 @@ def _(element: _ListedTexts, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(_ListedTexts, "postgresql")
 def _(element: _ListedTexts, compiler: SQLCompiler, **kw: Any) -> str:
     return f"(SELECT json_array_elements_text(({compiler.process(element.clauses, **kw)})::json))"
+
+
+@compiles(_Latest, "sqlite")
+def _(element: _Latest, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"max({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(_Latest, "postgresql")
+def _(element: _Latest, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"greatest({compiler.process(element.clauses, **kw)})"
 
 
 @compiles(_Folded, "sqlite")

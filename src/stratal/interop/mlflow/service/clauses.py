@@ -105,13 +105,18 @@ def in_order(things: Sequence[T], order: Sequence[tuple[str, bool]], value: Call
 
 def page(things: Sequence[T], *, max_results: int, most: int, token: str | None) -> tuple[list[T], str | None]:
     """Give one page and the token of the next, None behind the last. Raises MlflowError for a size or token that cannot be."""
+    start, max_results = page_at(token, max_results, most)
+    end = start + max_results
+    return list(things[start:end]), write_token(end) if end < len(things) else None
+
+
+def page_at(token: str | None, max_results: int, most: int) -> tuple[int, int]:
+    """Give where a page begins, and how much it holds at most. Raises MlflowError for a size or token that cannot be."""
     if not 1 <= max_results <= most:
         raise invalid(
             f"Invalid value for request parameter max_results. It must be at least 1 and at most {most}, but got value {max_results}"
         )
-    start = read_token(token) if token else 0
-    end = start + max_results
-    return list(things[start:end]), write_token(end) if end < len(things) else None
+    return read_token(token) if token else 0, max_results
 
 
 def _clause(text: str, at: int, words: Words) -> tuple[Clause, int]:

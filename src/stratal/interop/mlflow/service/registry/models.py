@@ -170,13 +170,13 @@ def get_by_alias(call: Call, request: OfAlias) -> OneVersion:
     if not request.alias:
         raise required("alias")
     if request.alias.lower() == "latest":
-        number = max((row.number for row in rows.newest_by_stage(call.tx, head.model)), default=None)
+        number = max((row.number for row in rows.newest_by_stage(call.tx, [head.model])[head.model]), default=None)
     else:
         number = registry.find_alias(call.tx, head.model, request.alias)
     row = None if number is None else rows.find_version(call.tx, head.model, number)
     if row is None:
         raise invalid(f"Registered model alias {request.alias[:300]} not found.")
-    return OneVersion(model_version=to_version(head.name, row, rows.words(call.tx, head.model, [row.number])))
+    return OneVersion(model_version=to_version(head.name, row, rows.words(call.tx, [head.model], [row.number])))
 
 
 def need_version(call: Call, head: Head, version: str | int | None) -> VersionRow:
@@ -194,8 +194,8 @@ def need_version(call: Call, head: Head, version: str | int | None) -> VersionRo
 
 def shown(call: Call, head: Head) -> RegisteredModel:
     """Give a model as clients see it."""
-    latest = rows.newest_by_stage(call.tx, head.model)
-    return to_model(head, latest, rows.words(call.tx, head.model, [0, *(row.number for row in latest)]))
+    latest = rows.newest_by_stage(call.tx, [head.model])[head.model]
+    return to_model(head, latest, rows.words(call.tx, [head.model], [0, *(row.number for row in latest)]))
 
 
 def archive(call: Call, model: str, row: VersionRow) -> None:

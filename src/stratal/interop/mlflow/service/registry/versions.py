@@ -146,8 +146,8 @@ def latest(call: Call, request: LatestVersions) -> SomeVersions:
     """Give the newest version of each stage that is asked for, or of all."""
     head = need_head(call.tx, request.name)
     wanted = {to_stage(stage) for stage in request.stages or STAGES.values()}
-    found = [row for row in rows.newest_by_stage(call.tx, head.model) if row.stage in wanted]
-    words = rows.words(call.tx, head.model, [row.number for row in found])
+    found = [row for row in rows.newest_by_stage(call.tx, [head.model])[head.model] if row.stage in wanted]
+    words = rows.words(call.tx, [head.model], [row.number for row in found])
     return SomeVersions(model_versions=[to_version(head.name, row, words) for row in sorted(found, key=lambda each: each.number)])
 
 
@@ -190,7 +190,7 @@ def to_stage(text: str | None) -> Stage:
 def shown(call: Call, head: Head, number: int) -> OneVersion:
     """Give a version as clients see it."""
     row = need_version(call, head, number)
-    return OneVersion(model_version=to_version(head.name, row, rows.words(call.tx, head.model, [row.number])))
+    return OneVersion(model_version=to_version(head.name, row, rows.words(call.tx, [head.model], [row.number])))
 
 
 def at_model(call: Call, request: OfModel) -> Iterable[str]:

@@ -1,29 +1,33 @@
 """Rows of registered models: what clients call them and say of them, beside the registry's own rows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, case, delete, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, exists, or_, select, update
 
+from stratal.core.records import to_json
 from stratal.interop.tables import mlflow_model as shown
 from stratal.interop.tables import mlflow_tag as tag
 from stratal.interop.tables import mlflow_version as said
 from stratal.registry import Stage
 from stratal.registry.tables import alias, audit, model, standing, version
 from stratal.store.database import Row, Transaction, insert
+from stratal.tracking.store.dialects import among, among_listed
 
 # A name that a client gave comes before the registry's own, which may since have been taken by another model.
-_NAMED = case((shown.c.model.is_(None), model.c.name), else_=shown.c.name)
+NAMED = case((shown.c.model.is_(None), model.c.name), else_=shown.c.name)
 # Each change of a model is an entry of the log: its last one says when the model has changed.
-_CHANGED = select(audit.c.at_ns).where(audit.c.model == model.c.name).order_by(audit.c.seq.desc()).limit(1).scalar_subquery()
+CHANGED = select(audit.c.at_ns).where(audit.c.model == model.c.name).order_by(audit.c.seq.desc()).limit(1).scalar_subquery()
 _HEAD = (
-    select(model.c.name, _NAMED, model.c.owner, model.c.at_ns, shown.c.description, shown.c.updated_ns, _CHANGED)
+    select(model.c.name, NAMED, model.c.owner, model.c.at_ns, shown.c.description, shown.c.updated_ns, CHANGED)
     .join_from(model, shown, shown.c.model == model.c.name, isouter=True)
     .where(or_(shown.c.model.is_(None), shown.c.name.is_not(None)))
-    .order_by(shown.c.model.is_(None))
 )
-_FIND_HEAD = _HEAD.where(or_(shown.c.name == bindparam("wanted"), and_(shown.c.model.is_(None), model.c.name == bindparam("wanted"))))
-_VERSION = (
+_FIND_HEAD = _HEAD.where(
+    or_(shown.c.name == bindparam("wanted"), and_(shown.c.model.is_(None), model.c.name == bindparam("wanted")))
+).order_by(shown.c.model.is_(None))
+_HEADS_OF = _HEAD.where(among_listed(model.c.name, bindparam("models")))
+SELECT_VERSIONS = (
     select(
         version.c.model, version.c.number, version.c.run, version.c.path, version.c.author, version.c.at_ns, version.c.digest,
         standing.c.stage, standing.c.since_ns, said.c.description, said.c.source, said.c.run, said.c.run_link, said.c.logged_model,
@@ -33,17 +37,29 @@ _VERSION = (
     .join(said, and_(said.c.model == version.c.model, said.c.number == version.c.number), isouter=True)
     .where(or_(said.c.is_deleted.is_(None), said.c.is_deleted == 0))
 )  # fmt: skip
-_ONE_VERSION = _VERSION.where(version.c.model == bindparam("of_model"), version.c.number == bindparam("of_number"))
-_VERSIONS_OF = _VERSION.where(version.c.model == bindparam("of_model")).order_by(version.c.number.desc())
+_ONE_VERSION = SELECT_VERSIONS.where(version.c.model == bindparam("of_model"), version.c.number == bindparam("of_number"))
+_VERSIONS_OF = SELECT_VERSIONS.where(version.c.model == bindparam("of_model")).order_by(version.c.number.desc())
 # Slots of a stage rise with the numbers, and there is an index of them: nothing is sorted, however many versions there are.
-_NEWEST = _VERSION.where(standing.c.model == bindparam("of_model"), standing.c.stage == bindparam("of_stage")).order_by(
-    standing.c.slot.desc()
-).limit(1)  # fmt: skip
-_TAGS = select(tag.c.model, tag.c.number, tag.c.key, tag.c.value).order_by(tag.c.key)
-_TAGS_OF = _TAGS.where(tag.c.model == bindparam("of_model"))
-_TAGS_AT = _TAGS_OF.where(tag.c.number == bindparam("of_number"))
-_ALIASES = select(alias.c.model, alias.c.number, alias.c.alias).order_by(alias.c.alias)
-_ALIASES_OF = _ALIASES.where(alias.c.model == bindparam("of_model"))
+_its = standing.alias("its_standing")
+_gone = exists().where(said.c.model == _its.c.model, said.c.number == _its.c.number, said.c.is_deleted == 1)
+_slot = (
+    select(_its.c.slot)
+    .where(_its.c.model == model.c.name, _its.c.stage == bindparam("of_stage"), ~_gone)
+    .order_by(_its.c.slot.desc())
+    .limit(1)
+)
+_last = select(model.c.name, _slot.scalar_subquery().label("slot")).where(among_listed(model.c.name, bindparam("models"))).subquery()
+_NEWEST = SELECT_VERSIONS.join(_last, and_(standing.c.model == _last.c.name, standing.c.slot == _last.c.slot)).where(
+    standing.c.stage == bindparam("of_stage")
+)
+_TAGS = (
+    select(tag.c.model, tag.c.number, tag.c.key, tag.c.value)
+    .where(among_listed(tag.c.model, bindparam("models")), among(tag.c.number, bindparam("numbers")))
+    .order_by(tag.c.key)
+)
+_ALIASES = (
+    select(alias.c.model, alias.c.number, alias.c.alias).where(among_listed(alias.c.model, bindparam("models"))).order_by(alias.c.alias)
+)
 _SHOW = (
     insert(shown)
     .values(model=bindparam("model"), name=bindparam("name"), description=bindparam("description"), updated_ns=bindparam("updated_ns"))
@@ -113,12 +129,10 @@ def find_head(tx: Transaction, name: str) -> Head | None:
     return None if row is None else _head(row)
 
 
-def heads(tx: Transaction) -> list[Head]:
-    """List all models that clients see, by name."""
-    found: dict[str, Head] = {}
-    for row in tx.rows(_HEAD):
-        found.setdefault(row[1], _head(row))
-    return [found[name] for name in sorted(found)]
+def heads_of(tx: Transaction, models: Sequence[str]) -> list[Head]:
+    """Give models by their names in the registry, in that order."""
+    found = {row[0]: _head(row) for row in tx.rows(_HEADS_OF, models=to_json(list(models)))}
+    return [found[name] for name in models]
 
 
 def show(tx: Transaction, head: Head, *, name: str | None, description: str | None = None) -> None:
@@ -130,23 +144,21 @@ def show(tx: Transaction, head: Head, *, name: str | None, description: str | No
 def find_version(tx: Transaction, model: str, number: int) -> VersionRow | None:
     """Give a version that is not deleted."""
     row = tx.row(_ONE_VERSION, of_model=model, of_number=number) if abs(number) < 2**31 else None
-    return None if row is None else _version_row(row)
+    return None if row is None else to_version_row(row)
 
 
 def versions_of(tx: Transaction, model: str) -> list[VersionRow]:
     """List a model's versions, the newest first."""
-    return [_version_row(row) for row in tx.rows(_VERSIONS_OF, of_model=model)]
+    return [to_version_row(row) for row in tx.rows(_VERSIONS_OF, of_model=model)]
 
 
-def all_versions(tx: Transaction) -> list[VersionRow]:
-    """List the versions of all models."""
-    return [_version_row(row) for row in tx.rows(_VERSION)]
-
-
-def newest_by_stage(tx: Transaction, model: str) -> list[VersionRow]:
-    """List the newest version of each stage that has one."""
-    found = [tx.row(_NEWEST, of_model=model, of_stage=stage.value) for stage in Stage]
-    return [_version_row(row) for row in found if row is not None]
+def newest_by_stage(tx: Transaction, models: Collection[str]) -> dict[str, list[VersionRow]]:
+    """Give of each of these models the newest version of each stage that has one."""
+    found: dict[str, list[VersionRow]] = {name: [] for name in models}
+    for stage in Stage if models else ():
+        for row in tx.rows(_NEWEST, models=to_json(list(models)), of_stage=stage.value):
+            found[row[0]].append(to_version_row(row))
+    return found
 
 
 def say_of_version(
@@ -164,20 +176,16 @@ def touch_version(tx: Transaction, model: str, number: int) -> None:
     tx.run(_TOUCH_VERSION, of_model=model, of_number=number, at=tx.now_ns)
 
 
-def words(tx: Transaction, model: str | None = None, numbers: Iterable[int] | None = None) -> Words:
-    """Give tags and aliases of a model and its versions. model None: of all. numbers: tags of these versions only."""
-    if model is None:
-        found = tx.rows(_TAGS)
-    elif numbers is None:
-        found = tx.rows(_TAGS_OF, of_model=model)
-    else:
-        found = [row for number in numbers for row in tx.rows(_TAGS_AT, of_model=model, of_number=number)]
+def words(tx: Transaction, models: Collection[str], numbers: Iterable[int]) -> Words:
+    """Give the tags of versions (0: of models themselves), and all aliases, of some models."""
+    named = to_json(list(models))
+    found = tx.rows(_TAGS, models=named, numbers=to_json(sorted(set(numbers))))
     tags: dict[tuple[str, int], dict[str, str]] = {}
     for of, number, key, value in found:
         tags.setdefault((of, number), {})[key] = value
     aliases: dict[tuple[str, int], list[str]] = {}
     of_model: dict[str, dict[str, int]] = {}
-    for of, number, word in tx.rows(_ALIASES) if model is None else tx.rows(_ALIASES_OF, of_model=model):
+    for of, number, word in tx.rows(_ALIASES, models=named):
         aliases.setdefault((of, number), []).append(word)
         of_model.setdefault(of, {})[word] = number
     return Words(tags, aliases, of_model)
@@ -197,7 +205,7 @@ def _head(row: Row) -> Head:
     return Head(of, name, owner, at_ns, description, max(at_ns, updated_ns or 0, changed_ns or 0))
 
 
-def _version_row(row: Row) -> VersionRow:
+def to_version_row(row: Row) -> VersionRow:
     of, number, home, path, author, at_ns, digest, stage, since_ns, description, source, run, link, logged, updated_ns = row
     return VersionRow(
         of, number, home, path, author, at_ns, digest, Stage(stage), description or "", source or "", run or "", link or "", logged or "",
