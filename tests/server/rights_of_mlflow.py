@@ -38,10 +38,11 @@ _ROWS: dict[str, dict[str, str]] = {
     "2.0/mlflow/artifacts/list": {"GET": V},
     "2.0/mlflow-artifacts/artifacts": {"GET": V},
     "2.0/mlflow-artifacts/artifacts/{path*}": {"GET": V, "PUT": C, "DELETE": C},
-    "2.0/mlflow-artifacts/mpu/create/{path*}": {"POST": "anybody"},  # they answer that this is not done here
-    "2.0/mlflow-artifacts/mpu/complete/{path*}": {"POST": "anybody"},
-    "2.0/mlflow-artifacts/mpu/abort/{path*}": {"POST": "anybody"},
-    "2.0/mlflow-artifacts/presigned/{path*}": {"GET": "anybody"},
+    "2.0/mlflow-artifacts/mpu/create/{path*}": {"POST": C},
+    "2.0/mlflow-artifacts/mpu/complete/{path*}": {"POST": C},
+    "2.0/mlflow-artifacts/mpu/abort/{path*}": {"POST": C},
+    "2.0/mlflow-artifacts/mpu/parts/{upload_id}/{part}": {"PUT": "anybody"},  # an upload is its beginner's, and there is none of others
+    "2.0/mlflow-artifacts/presigned/{path*}": {"GET": V},
     "/get-artifact": {"GET": V},
     "/model-versions/get-artifact": {"GET": V},
     "3.0/mlflow/server-info": {"GET": "anybody"},

@@ -135,14 +135,6 @@ def test_files_of_our_users_are_read_by_clients(wire, store):
     assert names(wire.read("artifacts/list", run_id=run.id, path="plots")) == {"plots/roc.svg": 6}
 
 
-def test_several_parts_and_links_that_are_signed_are_said_not_to_be_there(wire):
-    for path in ("mpu/create", "mpu/complete", "mpu/abort"):
-        answer = wire.http.post(f"/api/2.0/mlflow-artifacts/{path}/1/x", json={"path": "x", "num_parts": 3})
-        assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
-        assert "Multipart upload is not supported for the current artifact repository" in answer.json()["message"]
-    assert wire.http.get("/api/2.0/mlflow-artifacts/presigned/1/x").status_code == 501
-
-
 def test_nothing_is_saved_into_a_deleted_run(wire, place):
     run, at = place
     wire.ok("runs/delete", run_id=run)

@@ -220,6 +220,8 @@ def test_histories_of_several_runs_come_together_whole_or_evenly_taken(wire):
     few = wire.read("metrics/get-history-bulk-interval", run_ids=ids, metric_key="m", max_results=11)["metrics"]
     steps = [p["step"] for p in few if p["run_id"] == ids[0]]
     assert (len(few), steps[0], steps[-1], max(b - a for a, b in itertools.pairwise(steps))) == (22, 0, 999, 100)
+    last = wire.read("metrics/get-history-bulk-interval", run_ids=ids, metric_key="m", max_results=1)["metrics"]
+    assert [(p["run_id"], p["step"]) for p in last] == [(id, 999) for id in ids]
     some = wire.read("metrics/get-history-bulk-interval", run_ids=ids[0], metric_key="m", start_step=5, end_step=7)["metrics"]
     assert [p["step"] for p in some] == [5, 6, 7]
     for wrong in (

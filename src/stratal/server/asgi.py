@@ -45,6 +45,7 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.method = str(scope["method"])
         self.path = str(scope["path"])
+        self.scheme = str(scope.get("scheme", "http"))
         self.query = bytes(scope.get("query_string") or b"").decode("latin-1")  # type: ignore[call-overload]  # ASGI says bytes
         self.headers = headers_of(scope)
         self._receive = receive

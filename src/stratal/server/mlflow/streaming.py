@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -10,14 +11,18 @@ from typing import BinaryIO, Protocol, TypeVar
 from urllib.parse import quote
 
 from stratal.core.errors import StoreDown
-from stratal.server.asgi import Send
+from stratal.interop.mlflow.service.files import Opened
+from stratal.server.asgi import Send, refusal
 from stratal.store.store import Store
 
 T = TypeVar("T")
 _PIECE = 1 << 20
+# Bytes of a range that are in memory at once: few requests of an object store, and little for many readers.
+RANGE_PIECE = 4 << 20
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 # What a process that was killed left behind is dropped when it is so old.
 _OLD_S = 86400.0
-_PREFIX = ".coming-"
+COMING = ".coming-"
 # Nothing of a stranger's file may act as a page of this server.
 _SAFE = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"sandbox"), (b"content-type", b"application/octet-stream"))
 
@@ -40,13 +45,47 @@ async def take(store: Store, pieces: AsyncIterator[bytes], in_thread: InThread) 
         return await in_thread(lambda: coming.put(store)), size
 
 
+async def take_part(store: Store, pieces: AsyncIterator[bytes], keep: Callable[[bytes | Path], T], in_thread: InThread) -> T:
+    """Give the pieces of a body to who keeps them, as bytes or as a file that is there until then."""
+    with _aside(store.folder) as coming:
+        async for piece in pieces:
+            coming.held.append(piece)
+            if coming.is_full():
+                await in_thread(coming.flush)
+        return await in_thread(lambda: keep(coming.whole()))
+
+
+async def give_range(send: Send, opened: Opened, part: range, read: Callable[[int, int], bytes], in_thread: InThread) -> None:
+    """Send some bytes of a file. read: gives so many bytes from a place on."""
+    said = b"bytes %d-%d/%d" % (part.start, part.stop - 1, opened.size_bytes)
+    headers = [*_SAFE, (b"content-range", said), (b"content-length", b"%d" % len(part)), (b"accept-ranges", b"bytes")]
+    await send({"type": "http.response.start", "status": 206, "headers": headers})
+    for at in range(part.start, part.stop, RANGE_PIECE):
+        size = min(RANGE_PIECE, part.stop - at)
+        piece = await in_thread(lambda at=at, size=size: read(at, size))  # type: ignore[misc]  # mypy sees no type of defaults
+        if len(piece) != size:
+            raise StoreDown("the file is shorter than it was", hint="ask for it again")
+        await send({"type": "http.response.body", "body": piece, "more_body": at + size < part.stop})
+
+
+def range_of(header: str, size: int) -> range | None:
+    """Read which bytes of a file are asked for; None for all of it, or for several ranges. Raises Failed for those behind its end."""
+    found = _RANGE.fullmatch(header.strip())
+    if found is None or not (found[1] or found[2]):
+        return None
+    start, stop = (int(found[1]), int(found[2] or size - 1) + 1) if found[1] else (max(0, size - int(found[2])), size)
+    if start >= size or stop <= start:
+        raise refusal(416, "range", f"the file has {size} bytes, and none of those that are asked for: {header[:60]}")
+    return range(start, min(stop, size))
+
+
 async def give(send: Send, path: Path, name: str, in_thread: InThread, *, is_head: bool) -> None:
     """Send a file of ours as one to be kept, not shown."""
     file = await in_thread(lambda: path.open("rb"))
     try:
         size = os.fstat(file.fileno()).st_size
         shown = f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode("ascii")
-        headers = [*_SAFE, (b"content-disposition", shown), (b"content-length", b"%d" % size)]
+        headers = [*_SAFE, (b"content-disposition", shown), (b"content-length", b"%d" % size), (b"accept-ranges", b"bytes")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         left = 0 if is_head else size
         while left > 0 and (piece := await in_thread(lambda: file.read(_PIECE))):
@@ -60,7 +99,7 @@ async def give(send: Send, path: Path, name: str, in_thread: InThread, *, is_hea
 
 def drop_old(folder: Path) -> None:
     """Delete what processes that were killed have left of files on their way in."""
-    for left in folder.glob(f"{_PREFIX}*"):
+    for left in folder.glob(f"{COMING}*"):
         with contextlib.suppress(FileNotFoundError):
             if left.stat().st_mtime < time.time() - _OLD_S:
                 left.unlink()
@@ -81,7 +120,7 @@ class _Coming:
     def flush(self) -> None:
         try:
             if self._file is None:
-                fd, name = tempfile.mkstemp(prefix=_PREFIX, dir=self._folder)
+                fd, name = tempfile.mkstemp(prefix=COMING, dir=self._folder)
                 self.path, self._file = Path(name), os.fdopen(fd, "wb")
             self._file.writelines(self.held)
             self._file.flush()
@@ -90,11 +129,15 @@ class _Coming:
         self.held.clear()
 
     def put(self, store: Store) -> str:
+        data = self.whole()
+        return store.blobs.put(data) if isinstance(data, bytes) else store.blobs.put_file(data)
+
+    def whole(self) -> bytes | Path:
         if self._file is None:
-            return store.blobs.put(b"".join(self.held))
+            return b"".join(self.held)
         self.flush()
         assert self.path is not None
-        return store.blobs.put_file(self.path)
+        return self.path
 
     def close(self) -> None:
         if self._file is not None:

@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -16,16 +15,18 @@ from stratal.interop.mlflow.service.calls import Answer as ServiceAnswer
 from stratal.interop.mlflow.service.calls import Request as Asked
 from stratal.interop.mlflow.service.calls import Service, perform
 from stratal.interop.mlflow.service.errors import BAD_REQUEST, BUSY, MlflowError, missing
-from stratal.interop.mlflow.service.files import Opened, SaveFile
+from stratal.interop.mlflow.service.files import Opened, SaveFile, at_path, save
 from stratal.interop.mlflow.service.info import VERSION
 from stratal.server.asgi import Answer, Failed, Request, Send
 from stratal.server.guards import Guard, check_seen
 from stratal.server.linking import note_sent, working_for
 from stratal.server.mlflow.codec import read_body, read_query, write
 from stratal.server.mlflow.failures import failed
-from stratal.server.mlflow.streaming import drop_old, give, take
+from stratal.server.mlflow.parts import AbortUpload, CompleteUpload, CreateUpload, Multipart, signed
+from stratal.server.mlflow.streaming import RANGE_PIECE, drop_old, give, give_range, range_of, take, take_part
 from stratal.server.mlflow.table import Carries, Found, Unknown, find
 from stratal.server.surfaces import Surface
+from stratal.store.asides import MOST_PART_BYTES, keep_part
 from stratal.store.database import Transaction
 from stratal.store.store import Store
 
@@ -39,6 +40,7 @@ PREFIXES = (
     "/ajax-api/2.0/mlflow-artifacts", "/get-artifact", "/model-versions/get-artifact", "/version",
 )  # fmt: skip
 JSON = (("content-type", "application/json"),)
+_IN_PARTS = frozenset((Carries.CREATE, Carries.COMPLETE, Carries.ABORT, Carries.SIGNED))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,8 @@ class Limits:
     body_bytes: int = 32 << 20
     # Bytes of one file.
     file_bytes: int = 1 << 40
+    # Bytes of one part of a file; a part passes through memory where blobs lie in an object store.
+    part_bytes: int = MOST_PART_BYTES
     # Bytes of bodies that may be in memory.
     waiting_bytes: int = 256 << 20
     # Requests that may be under way at once; each holds a connection.
@@ -91,6 +95,7 @@ class Mlflow(Surface):
         self._service = Service(store, is_relay=True)
         self._file_threads = self.pool("mlflow-files", self._limits.file_threads)
         self._files = 0
+        self._multipart = Multipart(store, self._save)
         drop_old(store.folder)
 
     async def handle(self, request: Request, send: Send) -> Answer | None:
@@ -100,7 +105,7 @@ class Mlflow(Surface):
             return Answer(status=200, body=VERSION.encode(), headers=(("content-type", "text/plain"),))
         found = find("GET" if request.method == "HEAD" else request.method, _behind_prefix(request.path))
         with working_for(self._guard, sender):
-            if found.route.carries in (Carries.DOWNLOAD, Carries.UPLOAD):
+            if found.route.carries in (Carries.DOWNLOAD, Carries.UPLOAD, Carries.PART):
                 return await self._carry(request, found, sender, send)
             return await self._call(request, found, sender)
 
@@ -129,10 +134,14 @@ class Mlflow(Surface):
         size = request.number("content-length", self._limits.body_bytes) if "content-length" in request.headers else 0
         with self.holding(size, self._limits.waiting_bytes):
             body = await request.body(self._limits.body_bytes, self._limits.piece_s, self._limits.body_s)
-            return Answer(status=200, body=await self.in_thread(lambda: self._json(request, found, sender, body)), headers=JSON)
+            threads = self._file_threads if found.route.carries in _IN_PARTS else None
+            said = await self.in_thread(lambda: self._json(request, found, sender, body), threads)
+            return Answer(status=200, body=said, headers=JSON)
 
     def _json(self, request: Request, found: Found, sender: Identity, body: bytes) -> bytes:
         route = found.route
+        if route.carries in _IN_PARTS:
+            return write(self._in_parts(request, found, sender, body))
         if route.carries is Carries.NOTHING or request.method in ("GET", "HEAD"):
             asked = read_query(request.query, route.request)
         else:
@@ -146,19 +155,22 @@ class Mlflow(Surface):
         try:
             if found.route.carries is Carries.UPLOAD:
                 return await self._take(request, found, sender)
+            if found.route.carries is Carries.PART:
+                return await self._take_part(request, found, sender)
             await self._give(request, found, sender, send)
             return None
         finally:
             self._files -= 1
 
     async def _give(self, request: Request, found: Found, sender: Identity, send: Send) -> None:
-        def open_() -> tuple[Path, str]:
-            opened = self._perform(found, read_query(request.query, found.route.request), sender)
-            assert isinstance(opened, Opened)
-            return self._store.blobs.path(opened.digest), opened.name
-
-        path, name = await self._with_files(open_)
-        await give(send, path, name, self._with_files, is_head=request.method == "HEAD")
+        opened = await self.in_thread(lambda: self._open(request, found, sender))
+        blobs, asked = self._store.blobs, range_of(request.headers.get("range", ""), opened.size_bytes)
+        if asked is not None and request.method != "HEAD":
+            with self.holding(RANGE_PIECE, self._limits.waiting_bytes):
+                await give_range(send, opened, asked, partial(blobs.read_range, opened.digest), self._with_files)
+            return
+        path = await self._with_files(lambda: blobs.path(opened.digest))
+        await give(send, path, opened.name, self._with_files, is_head=request.method == "HEAD")
 
     async def _take(self, request: Request, found: Found, sender: Identity) -> Answer:
         asked = SaveFile()
@@ -169,6 +181,35 @@ class Mlflow(Surface):
         kept = SaveFile(digest=digest, size_bytes=size)
         await self.in_thread(lambda: self._perform(found, kept, sender))
         return Answer(status=200, body=b"{}", headers=JSON)
+
+    async def _take_part(self, request: Request, found: Found, sender: Identity) -> Answer:
+        id, blobs = found.fields["upload_id"], self._store.blobs
+        number = await self._with_files(lambda: self._multipart.find(id, found.fields["part"], sender))
+        pieces = request.pieces(self._limits.part_bytes, self._limits.piece_s, math.inf)
+        etag = await take_part(self._store, pieces, lambda data: keep_part(blobs, id, number, data), self._with_files)
+        return Answer(status=200, headers=(("etag", f'"{etag}"'),))
+
+    def _in_parts(self, request: Request, found: Found, sender: Identity, body: bytes) -> ServiceAnswer:
+        if found.route.carries is Carries.SIGNED:
+            return signed(request, self._open(request, found, sender), found.fields["path"])
+        self._perform(found, SaveFile(), sender)  # rights, before anything is read of what was sent
+        path, kind = found.fields["path"], request.headers.get("content-type", "")
+        match found.route.carries:
+            case Carries.CREATE:
+                return self._multipart.create(request, path, read_body(body, kind, CreateUpload), sender)
+            case Carries.COMPLETE:
+                return self._multipart.complete(path, read_body(body, kind, CompleteUpload), sender)
+            case _:
+                return self._multipart.abort(path, read_body(body, kind, AbortUpload), sender)
+
+    def _open(self, request: Request, found: Found, sender: Identity) -> Opened:
+        opened = self._perform(found, read_query(request.query, found.route.request), sender)
+        assert isinstance(opened, Opened)
+        return opened
+
+    def _save(self, asked: SaveFile, sender: Identity) -> ServiceAnswer:
+        rights = GuardedRights(self._guard, sender)
+        return perform(self._service, save, asked, rights=rights, needs=Role.CONTRIBUTOR, on=at_path)
 
     def _perform(self, found: Found, asked: Asked, sender: Identity) -> ServiceAnswer:
         route = found.route

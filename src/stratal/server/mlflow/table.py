@@ -31,6 +31,11 @@ class Carries(Enum):
     NOTHING = "no body; an answer in JSON"
     UPLOAD = "a file in"
     DOWNLOAD = "a file out"
+    CREATE = "JSON: a file in parts begins"
+    PART = "a part of a file in"
+    COMPLETE = "JSON: a file in parts is whole"
+    ABORT = "JSON: a file in parts is given up"
+    SIGNED = "JSON: where a file is read"
 
 
 class Route(NamedTuple):
@@ -98,10 +103,11 @@ FILES = (
     route("PUT", f"{_PROXY}/artifacts/{{path*}}", files.SaveFile, files.save, C, files.at_path, Carries.UPLOAD),
     route("DELETE", f"{_PROXY}/artifacts/{{path*}}", files.AtPath, files.delete, C, files.at_path, Carries.NOTHING),
     *(
-        route("POST", f"{_PROXY}/mpu/{verb}/{{path*}}", files.AtPath, files.no_multipart, C, anything, Carries.NOTHING)
-        for verb in ("create", "complete", "abort")
+        route("POST", f"{_PROXY}/mpu/{verb.name.lower()}/{{path*}}", files.SaveFile, files.may_save, C, files.at_path, verb)
+        for verb in (Carries.CREATE, Carries.COMPLETE, Carries.ABORT)
     ),
-    route("GET", f"{_PROXY}/presigned/{{path*}}", files.AtPath, files.no_presigned, V, anything),
+    route("PUT", f"{_PROXY}/mpu/parts/{{upload_id}}/{{part}}", files.SaveFile, files.save, C, anything, Carries.PART),
+    route("GET", f"{_PROXY}/presigned/{{path*}}", files.AtPath, files.open_file, V, files.at_path, Carries.SIGNED),
     route("GET", "/get-artifact", files.ListArtifacts, files.open_artifact, V, at_run, Carries.DOWNLOAD),
     route("GET", "/model-versions/get-artifact", files.VersionFile, files.open_of_version, V, files.at_version, Carries.DOWNLOAD),
 )
@@ -154,6 +160,7 @@ ROUTES: tuple[Route, ...] = (*MODELS, *LOGGED, *EXPERIMENTS, *INFO, *RUNS, *SEAR
 _ABSENT = {
     "traces": "traces", "assessments": "traces", "prompts": "prompts", "gateway": "the gateway", "gateway-proxy": "the gateway",
     "scorers": "scorers", "datasets": "evaluation datasets", "webhooks": "MLflow's webhooks", "workspaces": "workspaces",
+    "upload-artifact": "uploads of MLflow's own pages", "get-trace-artifact": "traces",
     "issues": "issues", "jobs": "jobs", "labeling-sessions": "labeling sessions", "mcp": "MCP servers", "genai": "GenAI evaluation",
 }  # fmt: skip
 

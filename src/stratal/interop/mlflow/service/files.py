@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from stratal.core.errors import Misuse
 from stratal.core.people import EVERYTHING
 from stratal.interop.mlflow.service.calls import Answer, Call, Empty, OfRun, Request, commands, logs, reads
-from stratal.interop.mlflow.service.errors import ABSENT, MlflowError, invalid, missing, required
+from stratal.interop.mlflow.service.errors import invalid, missing, required
 from stratal.interop.mlflow.service.experiments import PROXY, location_of, numbered
 from stratal.interop.mlflow.service.heads import head_of, hear, writable
 from stratal.interop.mlflow.service.registry.naming import need_head
@@ -27,7 +27,6 @@ _LOGGED = re.compile(r"(?:.*?/)?models/(m-[0-9a-f]{32})/artifacts(?:/(.*))?")
 _VERSION = re.compile(FOLDER + r"/(.+?)/([0-9]{1,10})(?:/(.*))?")
 # What a run keeps of logged models; the same of an import only looks alike, and stays listed.
 _KEPT = re.compile(r"models/[^/]*-(m-[0-9a-f]{32})/")
-NO_MULTIPART = "Multipart upload is not supported for the current artifact repository"
 
 
 class ListArtifacts(OfRun, frozen=True, kw_only=True):
@@ -148,6 +147,16 @@ def save(call: Call, request: SaveFile) -> Empty:
     return Empty()
 
 
+@logs
+def may_save(call: Call, request: SaveFile) -> Empty:
+    """Say whether files may be saved in a folder behind the proxy."""
+    home = _need(call, request.path or "")
+    if home.run is None:
+        raise invalid("The files of a model version never change.")
+    writable(home.run)
+    return Empty()
+
+
 @commands
 def delete(call: Call, request: AtPath) -> Empty:
     """Take a file, or all of a folder, away; what is not there is fine."""
@@ -160,18 +169,6 @@ def delete(call: Call, request: AtPath) -> Empty:
         drop_file(call.tx, head.no, head.id, file)
     call.tx.emit("run", head.id)
     return Empty()
-
-
-@reads
-def no_multipart(_call: Call, _request: AtPath) -> Empty:
-    """Say that files come in one piece: clients then send them so."""
-    raise MlflowError(ABSENT, NO_MULTIPART)
-
-
-@reads
-def no_presigned(_call: Call, _request: AtPath) -> Empty:
-    """Say that files are read through this server."""
-    raise MlflowError(ABSENT, "Presigned downloads are not supported for the current artifact repository")
 
 
 def at_path(call: Call, request: AtPath) -> Iterable[str]:

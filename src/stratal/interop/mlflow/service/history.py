@@ -81,7 +81,8 @@ def get_sampled(call: Call, request: GetSampled) -> History:
         points = _unique(_points(call, id, key))
         if start is not None and end is not None:
             points = points.take((points.steps >= start) & (points.steps <= end))
-        chosen = np.unique(np.linspace(0, max(points.n - 1, 0), min(most, points.n)).round().astype(np.intp))
+        first = 0 if most > 1 else points.n - 1  # of one, it is the last
+        chosen = np.unique(np.linspace(max(first, 0), max(points.n - 1, 0), min(most, points.n)).round().astype(np.intp))
         found += _metrics(key, points.take(chosen), id)
     return History(metrics=found)
 

@@ -21,5 +21,6 @@ class ServerInfo(Answer, frozen=True, kw_only=True):
 
 @reads
 def about(_call: Call, _request: AboutServer) -> ServerInfo:
-    """Say what there is. Files go through this server in one piece."""
+    """Say what there is. Files can be sent and read in parts, but clients are not told to: they repeat a file that is sent whole, and
+    give up a part that was lost."""
     return ServerInfo(store_type="SqlStore", workspaces_enabled=False, multipart_uploads_enabled=False, multipart_downloads_enabled=False)
