@@ -21,6 +21,8 @@ from stratal.testing.workloads import acknowledged_steps
 
 LONGEST_S = 120
 BATCH = 20
+# Seconds between two bursts of 40 points: more of them would prove no more.
+PAUSE_S = 0.05
 _MLFLOW = "/api/2.0/mlflow"
 
 
@@ -35,7 +37,17 @@ class Crowd:
     """Machines that log, each with a run with files, one without and a shipper; clients that command, one of MLflow, and some that carry
     files by its protocol. `url` is all that they know."""
 
-    def __init__(self, victims: Victims, folder: Path, url: str, *, machines: int = 2, commanders: int = 3, carriers: int = 0) -> None:
+    def __init__(
+        self,
+        victims: Victims,
+        folder: Path,
+        url: str,
+        *,
+        machines: int = 2,
+        commanders: int = 3,
+        carriers: int = 0,
+        has_batches: bool = True,
+    ) -> None:
         self.url = url
         self.answers: Counter[tuple[str, int]] = Counter()  # by who asked; 0: no answer
         self.wrong: list[str] = []
@@ -49,7 +61,8 @@ class Crowd:
         self._told: dict[str, tuple[Path, bool]] = {}  # of runs: where each burst is noted, and whether it has files
         self._running: list[Victim] = []
         self._has_ended = threading.Event()
-        self._threads = [threading.Thread(target=each) for each in (self._batch, self._look)]
+        self._threads = [threading.Thread(target=each) for each in ((self._batch, self._look) if has_batches else (self._look,))]
+        self._has_batches = has_batches
         self._threads += [threading.Thread(target=self._command, args=(number,)) for number in range(commanders)]
         self._threads += [threading.Thread(target=self._carry, args=(number,)) for number in range(carriers)]
         self.run = ""
@@ -61,7 +74,7 @@ class Crowd:
             for has_files in (True, False):
                 id = new_id()
                 told, self._told[id] = str(self._folder / f"told-{id}"), (self._folder / f"told-{id}", has_files)
-                self._running.append(self._victims.start(f"{work}:log_bursts_until_killed", str(spool), told, id, has_files))
+                self._running.append(self._victims.start(f"{work}:log_bursts_until_killed", str(spool), told, id, has_files, PAUSE_S))
             self._running.append(self._victims.start(f"{work}:ship_until_killed", str(spool), self.url))
         for thread in self._threads:
             thread.start()
@@ -82,7 +95,7 @@ class Crowd:
         """Wait until each kind of client has got on. arrived: how many shipments are there."""
 
         def now() -> list[int]:
-            return [arrived(), sum(self.commands.values()), self.batches]
+            return [arrived(), sum(self.commands.values()), *([self.batches] if self._has_batches else [])]
 
         before = now()
         wait_until(lambda: all(got >= had + rounds for got, had in zip(now(), before, strict=True)), f"progress from {before}")
@@ -111,7 +124,8 @@ class Crowd:
             check_run(store, id, bursts, has_files=has_files)
             rows += bursts
         self._check_commands()
-        self._check_batches()
+        if self._has_batches:
+            self._check_batches()
         self._check_files()
         return (
             f"{rows} acknowledged bursts of 40 points, {sum(self.commands.values())} of {len(self.commands)} commands, "

@@ -1,12 +1,13 @@
 """A bad network: a loopback proxy for HTTP that cuts, doubles, reorders, delays and spoils what passes, by a script or by dice."""
 
 import contextlib
+import itertools
 import random
 import socket
 import socketserver
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import urlsplit
 
 # What the proxy may do with a request. "pass" is a good network.
@@ -24,10 +25,11 @@ Script = Callable[[], str]
 class BadNetwork:
     """What a proxy does and did. Set `script` to change it; `seen` counts the requests by fault."""
 
-    def __init__(self, target: str, script: Script, dice: random.Random) -> None:
+    def __init__(self, targets: Sequence[str], script: Script, dice: random.Random) -> None:
         self.script = script
         self.seen: dict[str, int] = {}
-        self._place = (urlsplit(target).hostname or "", urlsplit(target).port or 0)
+        self._targets = len(targets)
+        self._places = itertools.cycle([(urlsplit(target).hostname or "", urlsplit(target).port or 0) for target in targets])
         self._dice = dice
         self._kept: list[bytes] = []
         self._lock = threading.Lock()
@@ -75,6 +77,13 @@ class BadNetwork:
         # Nobody knows where a spoilt answer ends, or one that the server ended by hanging up.
         return fault != "flip answer" and _length(answer) is not None
 
+    def _connected(self, wait_s: float) -> socket.socket:
+        """Connect to the next target that is there."""
+        for _ in range(self._targets - 1):
+            with contextlib.suppress(ConnectionRefusedError):
+                return socket.create_connection(next(self._places), timeout=wait_s)
+        return socket.create_connection(next(self._places), timeout=wait_s)
+
     def _be_away(self, client: socket.socket, request: bytes, how: str) -> bool:
         while how == "stall" and self.script() == how:
             threading.Event().wait(0.05)
@@ -87,7 +96,7 @@ class BadNetwork:
 
     def _forward(self, request: bytes, wait_s: float = 30) -> bytes:
         """Send bytes on a connection of their own, and give the answer; b'' if there is none in time. wait_s 0: hang up at once."""
-        with contextlib.suppress(OSError), socket.create_connection(self._place, timeout=wait_s or 30) as server:
+        with contextlib.suppress(OSError), self._connected(wait_s or 30) as server:
             server.sendall(request)
             return _read_message(server, has_body=not request.startswith(b"HEAD ")) if wait_s else b""
         return b""
@@ -95,8 +104,8 @@ class BadNetwork:
 
 @contextlib.contextmanager
 def bad_network(target: str, script: Script = lambda: "pass", *, seed: int = 0) -> Iterator[tuple[str, BadNetwork]]:
-    """Give the URL of a proxy before `target` (http://host:port), and what steers it."""
-    network = BadNetwork(target, script, random.Random(seed))
+    """Give the URL of a proxy before `target` (http://host:port), and what steers it. Several, with spaces between, take turns."""
+    network = BadNetwork(target.split(), script, random.Random(seed))
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:

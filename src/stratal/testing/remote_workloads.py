@@ -24,7 +24,7 @@ def artifact_bytes(number: int) -> bytes:
     return f"{number:08d}".encode() * (1 + 997 * (number % 64))
 
 
-def log_bursts_until_killed(folder: str, acknowledged: str, id: str, has_files: bool = True) -> None:
+def log_bursts_until_killed(folder: str, acknowledged: str, id: str, has_files: bool = True, pause_s: float = 0.004) -> None:
     """Log `stepped` with steps, `counted` without, notes and artifacts. After each burst, its number goes to a file."""
     store = open_store(folder)
     told = os.open(acknowledged, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -39,7 +39,7 @@ def log_bursts_until_killed(folder: str, acknowledged: str, id: str, has_files: 
             writing.log({"stepped": float(step)}, step=step)
             writing.log({"counted": float(step)})
         os.write(told, ACKNOWLEDGED.pack(number))
-        time.sleep(0.004)
+        time.sleep(pause_s)
 
 
 def ship_until_killed(folder: str, url: str) -> None:
