@@ -17,6 +17,7 @@ test-long: .venv/ready
 	STRATAL_TEST_KILLS=1000 $(BIN)/pytest -q -s tests/faults/test_remote_kills.py tests/server/test_mlflow_kills.py
 	STRATAL_TEST_RESTARTS=25 $(BIN)/pytest -q -s tests/faults/test_postgres_under_servers.py
 	STRATAL_TEST_SERVER_KILLS=50 $(BIN)/pytest -q -s tests/faults/test_several_servers.py
+	STRATAL_TEST_FULL=10 $(BIN)/pytest -q -s tests/faults/test_full_servers.py
 	STRATAL_TEST_AWAY_S=60 $(BIN)/pytest -q -s tests/faults/test_objects_away.py
 
 # Run lint, types and the architecture contracts.
