@@ -432,6 +432,30 @@ def test_a_script_without_its_server_works_and_a_later_sync_ships_it(served, tmp
     assert get_run(done.stdout.strip(), store=served[1]).status == "finished"
 
 
+PRINTS = """
+import os, signal, stratal as st
+st.autolog("console")
+run = st.run("far")
+print(run.id)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_printed_is_shipped_with_its_run(served, tmp_path: Path):
+    environ = {**os.environ, "STRATAL_STORE": "http://127.0.0.1:9", "XDG_STATE_HOME": str(tmp_path / "state")}
+    done = subprocess.run([sys.executable, "-c", PRINTS], capture_output=True, text=True, env=environ)
+    assert done.returncode == -9
+    [folder] = (tmp_path / "state" / "stratal").iterdir()
+    [file] = (folder / "output").iterdir()
+    killed = file.name.split("-")[0]
+    with contextlib.closing(open_store(folder)) as spool:
+        for _ in range(2):
+            sync(served[0], store=spool)
+    read = get_run(killed, store=served[1])
+    assert (read.output, read.read_artifact("output.log")) == (f"{killed}\n", f"{killed}\n".encode())
+    assert list((folder / "output").iterdir()) == []
+
+
 def test_blobs_leave_a_spool_when_the_server_has_them_and_they_are_old(served, spool, shipper):
     mark_spool(spool, served[0])
     here = Store(spool)

@@ -27,7 +27,7 @@ from stratal.tracking.autologging import callback
 from stratal.tracking.deleting import delete, purge
 from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import open_store
-from stratal.tracking.output import OutputFile, files_of
+from stratal.tracking.output import OutputFile, deliver_left, files_of
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
 
@@ -186,12 +186,42 @@ def test_printing_goes_on_where_the_output_cannot_be_kept(store: Store, monkeypa
     assert get_run(printing.id, store=store).output == ""
 
 
-def test_output_that_cannot_become_an_artifact_stays_in_its_files(store: Store):
+def test_output_that_cannot_become_an_artifact_is_kept_and_becomes_one_later(store: Store, caplog: pytest.LogCaptureFixture):
     (store.folder / "blobs").write_text("a file where a folder should be")
     with watched(), run("e", on_error="warn", store=store) as printing:
         print("all there is")
-    assert printing.lost_calls == 1
+    assert printing.lost_calls == 0, "nothing is lost"
+    assert [record.message.partition(":")[0] for record in caplog.records if "output.log" in record.message] == [
+        f"output.log of run {printing.short} stays in a file of {store.folder / 'output'} until it can be written"
+    ]
     assert get_run(printing.id, store=store).output == "all there is\n"
+    assert deliver_left(store) == 0
+
+    (store.folder / "blobs").unlink()
+    assert deliver_left(store) == 1
+    read = get_run(printing.id, store=store)
+    assert (read.read_artifact("output.log"), read.output) == (b"all there is\n", "all there is\n")
+    assert list((store.folder / "output").iterdir()) == []
+    assert deliver_left(store) == 0
+
+
+def test_what_a_killed_process_printed_is_delivered_by_the_next_one_and_what_goes_on_is_left_alone(store: Store, victims: Victims):
+    assert victims.start("stratal.testing.workloads:print_until_killed", store.url).wait() == -9
+    ((killed, _),) = [path.name.split("-") for path in (store.folder / "output").iterdir()]
+    going_on = new_id()
+    mine = OutputFile(store.folder / "output", going_on, 0)
+    mine.append(b"mine\n")
+
+    with watched(), run("next", store=store):
+        print("begins")
+        for thread in threading.enumerate():
+            if thread.name == "stratal-output":
+                thread.join()
+
+    assert get_run(killed, store=store).read_artifact("output.log") == b"acknowledged\n"
+    assert files_of(store.folder / "output", killed) == {}
+    assert files_of(store.folder / "output", going_on) == {0: b"mine\n"}
+    mine.close()
 
 
 def test_records_of_logging_become_an_artifact(store: Store):

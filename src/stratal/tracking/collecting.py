@@ -3,6 +3,7 @@
 from stratal.store.collecting import EVENTS_KEPT, Collected, collect
 from stratal.store.store import Store
 from stratal.tracking.opening import current_store
+from stratal.tracking.output import deliver_left
 
 __all__ = ["EVENTS_KEPT", "Collected", "gc"]
 
@@ -23,6 +24,7 @@ def gc(
     grace_hours: nothing that was saved or used within them is taken; keep it longer than a step of a pipeline takes. Safe beside
     writers, and may die at any moment. dry_run: only say what would go.
     """
-    return collect(
-        store or current_store(), grace_s=grace_hours * 3600, events_s=events_days * 86_400, events_kept=events_kept, dry_run=dry_run
-    )
+    store = store or current_store()
+    if not dry_run:
+        deliver_left(store)
+    return collect(store, grace_s=grace_hours * 3600, events_s=events_days * 86_400, events_kept=events_kept, dry_run=dry_run)

@@ -1,18 +1,26 @@
 """What a run printed: files beside the store's journals while it goes on, appended line by line, and an artifact when it ends.
 
 A line is in its file before the call that printed it returns, and so survives kill -9. The first bytes and the last ones are kept.
+What a killed process left in files, or could not make an artifact at its end, others make one: who prints into the same store next,
+`stratal sync`, or a collection of garbage. The file's owner holds a lock on its first part, and so is known to be gone.
 """
 
 import contextlib
+import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from stratal.core.errors import StoreDown
-from stratal.core.ids import RunId
+from stratal.core.errors import StoreDown, StratalError
+from stratal.core.ids import RunId, is_id, short, to_bytes
+from stratal.core.threads import start_aside
+from stratal.store.journal import Writer, give_back, try_lock
+from stratal.store.store import Store
 from stratal.tracking.active import OpenRun
 from stratal.tracking.facts import ARTIFACT, ArtifactFact
+
+log = logging.getLogger(__name__)
 
 # What is kept of a program that prints without end: its beginning, and two files of its end. Guesses: a reader scrolls no further.
 HEAD_BYTES, TAIL_BYTES = 4 << 20, 2 << 20
@@ -21,9 +29,9 @@ OUTPUT, LOGGING = "output", "logging"
 _ARTIFACT = re.compile(r"output(?:-(\d+))?\.log")
 
 
-def artifact_name(epoch: int) -> str:
-    """Name the artifact: who goes on with a run adds one of his own."""
-    return f"output-{epoch}.log" if epoch else "output.log"
+def artifact_name(epoch: int, folder: str = OUTPUT) -> str:
+    """Name the artifact: who goes on with a run adds one of his own. folder: which of the two kinds."""
+    return f"{folder}-{epoch}.log" if epoch else f"{folder}.log"
 
 
 def in_order(paths: Sequence[str]) -> dict[int, str]:
@@ -39,6 +47,8 @@ class OutputFile:
         folder.mkdir(parents=True, exist_ok=True)
         self._base = folder / f"{run}-{epoch}"
         self._number = 0
+        self._owned = self._open()
+        try_lock(self._owned)
         self._fd = self._open()
         self._size = os.fstat(self._fd).st_size
 
@@ -54,19 +64,21 @@ class OutputFile:
         self._size += len(data)
 
     def close(self) -> bytes:
-        """Give all that was kept. The files stay."""
+        """Give all that was kept. The files stay, and are anybody's from now on."""
         os.close(self._fd)
+        give_back(self._owned)
         return read_files(self._base.parent, self._base.name) or b""
 
     def keep(self, run: OpenRun, name: str) -> None:
-        """Make it an artifact of its run. The files go only when that is written; else they are all there is of it."""
+        """Make it an artifact of its run. If that cannot be written, the files are kept, and others do it later: nothing is lost."""
         data = self.close()
         try:
             digest = run.store.blobs.put(data)
+            run.write(ARTIFACT, ArtifactFact(path=name, digest=digest, size_bytes=len(data)))
         except StoreDown as error:
-            run.lose("artifact", error)
-            return
-        if run.say(ARTIFACT, ArtifactFact(path=name, digest=digest, size_bytes=len(data))):
+            log.warning("%s of run %s stays in a file of %s until it can be written: %s", name, run.short, self._base.parent, error)
+            _looked.discard(run.store.folder)
+        else:
             self.remove()
 
     def remove(self) -> None:
@@ -99,6 +111,76 @@ def files_of(folder: Path, run: RunId) -> dict[int, bytes]:
     epochs = sorted({int(path.name.split("-")[1].split(".")[0]) for path in folder.glob(f"{run}-*.log")})
     found = {epoch: read_files(folder, f"{run}-{epoch}") for epoch in epochs}
     return {epoch: data for epoch, data in found.items() if data is not None}
+
+
+def deliver_left(store: Store) -> int:
+    """Make artifacts of what runs have left in files whose process is gone; give how many. What cannot be written now stays.
+
+    Again and beside others: the same bytes under the same name, once."""
+    found = [(folder, name) for folder in (OUTPUT, LOGGING) for name in _left_in(store.folder / folder)]
+    if not found:
+        return 0
+    done, writer = 0, Writer(store.journals, power=store.is_power_safe)  # of its own, so that its segment can be shipped at once
+    try:
+        for folder, name in found:
+            done += _deliver(store, writer, folder, name)
+    except StoreDown as error:
+        log.warning("what killed processes printed stays in files of %s: %s", store.folder, error)
+    finally:
+        writer.close()
+    return done
+
+
+def deliver_aside(store: Store) -> None:
+    """Deliver what others have left, once per process and store, in a thread of its own: printing must not wait for it."""
+    if store.folder not in _looked:
+        _looked.add(store.folder)
+        start_aside(lambda: _deliver_quietly(store), "stratal-output")
+
+
+def _deliver_quietly(store: Store) -> None:
+    try:
+        deliver_left(store)
+    except (StratalError, OSError) as error:
+        log.warning("what killed processes printed stays in files of %s: %s", store.folder, error)
+
+
+def _deliver(store: Store, writer: Writer, folder: str, name: str) -> bool:
+    run, _, epoch = name.rpartition("-")
+    with _taken(store.folder / folder / f"{name}.{0:06d}.log") as is_taken:
+        data = read_files(store.folder / folder, name) if is_taken else None
+        if data is None:
+            return False
+        said = ArtifactFact(path=artifact_name(int(epoch), folder), digest=store.blobs.put(data), size_bytes=len(data))
+        writer.fact(to_bytes(run), int(epoch), ARTIFACT, said)
+        for path in _parts(store.folder / folder, name):
+            path.unlink(missing_ok=True)
+        log.info("delivered %s of run %s", said.path, short(run))
+    return True
+
+
+def _left_in(folder: Path) -> list[str]:
+    names = sorted({path.name.partition(".")[0] for path in folder.glob("*.log")})
+    return [name for name in names if is_id(name.rpartition("-")[0]) and name.rpartition("-")[2].isdigit()]
+
+
+@contextlib.contextmanager
+def _taken(first: Path) -> Iterator[bool]:
+    """Hold the lock of an output whose process is gone; False if it goes on, or somebody else delivers it."""
+    try:
+        fd = os.open(first, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield try_lock(fd)
+    finally:
+        give_back(fd)
+
+
+# Folders of stores in which this process has looked for what others left.
+_looked: set[Path] = set()
+os.register_at_fork(after_in_child=_looked.clear)
 
 
 def remove_files(store: Path, run: RunId) -> None:

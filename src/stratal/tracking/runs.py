@@ -334,10 +334,14 @@ class Run:
             check_body(what, value)
         return self._tell(what, value)
 
+    def write(self, what: str, value: object) -> None:
+        """Write a fact that its caller keeps if that fails. Raises StoreDown, and counts nothing."""
+        self._writer.fact(self._bytes, self.epoch, what, value)
+
     def _tell(self, what: str, value: object) -> bool:
         """Write a fact whose parts were checked one by one."""
         try:
-            self._writer.fact(self._bytes, self.epoch, what, value)
+            self.write(what, value)
         except StoreDown as error:
             self.lose(what, error)
             return False

@@ -12,6 +12,7 @@ from stratal.store.shipping import Shipper
 from stratal.store.store import Store
 from stratal.tracking.capturing import wait_for_captures
 from stratal.tracking.opening import current_store
+from stratal.tracking.output import deliver_left
 from stratal.tracking.store.leftovers import runs_by_command, runs_without_journals
 
 # How long blobs of a spool stay after they were written, though the server has them: a program may be about to read one back.
@@ -70,6 +71,7 @@ def sync(
     store = store or current_store()
     url, is_spool = _target(store, to)
     wait_for_captures()  # what was captured about a run that has just begun is said a moment later
+    deliver_left(store)
     sent = waiting = 0
 
     def told(size: int, problem: str = "") -> None:

@@ -20,7 +20,7 @@ from stratal.core.origin import Shell, ipython_shell
 from stratal.tracking import active
 from stratal.tracking.active import OpenRun
 from stratal.tracking.autolog.fits import complain
-from stratal.tracking.output import OUTPUT, OutputFile, artifact_name
+from stratal.tracking.output import OUTPUT, OutputFile, artifact_name, deliver_aside
 
 LIBRARY = "console"
 # The attribute of one object each; its class is left alone.
@@ -142,6 +142,7 @@ class Console:
 
     def _open(self, run: OpenRun) -> _Sink:
         sink = self._sinks[run] = _Sink(OutputFile(run.store.folder / OUTPUT, run.id, run.epoch))
+        deliver_aside(run.store)
         run.before_end(lambda: self._close(run))
         return sink
 

@@ -6,10 +6,9 @@ import weakref
 from stratal.tracking import active
 from stratal.tracking.active import OpenRun
 from stratal.tracking.autolog.fits import complain
-from stratal.tracking.output import LOGGING, OutputFile
+from stratal.tracking.output import LOGGING, OutputFile, artifact_name, deliver_aside
 
 LIBRARY = "logging"
-NAME = "logging.log"
 
 
 class RunHandler(logging.Handler):
@@ -38,6 +37,7 @@ class RunHandler(logging.Handler):
 
     def _open(self, run: OpenRun) -> OutputFile:
         file = self._files[run] = OutputFile(run.store.folder / LOGGING, run.id, run.epoch)
+        deliver_aside(run.store)
         run.before_end(lambda: self._close_run(run))
         return file
 
@@ -48,4 +48,4 @@ class RunHandler(logging.Handler):
         finally:
             self.release()
         if file is not None:
-            file.keep(run, NAME if not run.epoch else f"logging-{run.epoch}.log")
+            file.keep(run, artifact_name(run.epoch, LOGGING))
