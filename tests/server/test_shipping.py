@@ -13,18 +13,20 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from stratal.core.clock import SystemClock
 from stratal.core.errors import Misuse, StoreDown
 from stratal.core.ids import new_id, to_bytes
 from stratal.server.ingest import Ingest
 from stratal.store import journal, shipping
-from stratal.store.arriving import Arrivals, everybody
+from stratal.store.arriving import Arrivals, count_old_parts, everybody
 from stratal.store.calling import Server
 from stratal.store.disk import DiskBlobs
 from stratal.store.journal import Writer, segments
 from stratal.store.marks import mark_spool, remote_url, shipped_to
-from stratal.store.shipments import Accepted, SegmentParts
+from stratal.store.shipments import Accepted, OtherOffset, SegmentParts
 from stratal.store.shipping import Shipper, digests_in
 from stratal.store.store import Store
+from stratal.tracking.collecting import gc
 from stratal.tracking.facts import START, Start
 from stratal.tracking.leased import start_leased
 from stratal.tracking.opening import open_store
@@ -77,6 +79,44 @@ def test_what_was_logged_arrives_and_the_segment_goes(served, spool, shipper):
     assert segments(spool / "journal") == []
     assert (shipper.done.frames, shipper.done.segments, shipper.done.refused) == (60, 1, [])
     assert shipper.waiting_bytes() == 0
+
+
+def test_parts_of_what_was_sealed_are_dropped_a_month_later_and_a_repeat_applies_nothing(served, spool, shipper):
+    def parts(store: Store) -> int:
+        with store.query() as tx:
+            return count_old_parts(tx, before_ns=2**62)
+
+    store, kept = served[1], spool.parent / "kept.log"
+    id, writer, living = new_id(), Writer(spool / "journal"), Writer(spool / "journal")
+    log_rows(writer, id, range(9))
+    log_rows(living, id, range(9, 12))
+    [first, *_] = segments(spool / "journal", [writer.id])
+    writer.close()
+    shutil.copy(spool / "journal" / first, kept)
+    assert shipper.ship()
+    assert parts(store) == 1, "those of the living writer are of no sealed segment"
+    assert gc(store=store).parts == 0
+
+    store.clock = Later()
+    assert (gc(store=store, dry_run=True).parts, gc(store=store).parts, gc(store=store).parts) == (1, 1, 0)
+    assert Server(served[0], "tester").parts(first, 0).parts == []
+    with pytest.raises(OtherOffset) as answered:
+        Server(served[0], "tester").ship(first, 0, kept.read_bytes(), [])
+    assert answered.value.offset == kept.stat().st_size
+    shutil.copy(kept, spool / "journal" / first)
+    log_rows(living, id, range(12, 14))
+    assert shipper.ship()
+    assert "so long ago that what it was compared by is dropped" in shipper.done.refused[0]
+    assert steps(store, id) == list(range(14)), "nothing twice, and the other writer goes on"
+    assert (spool / "journal" / first).exists()
+    living.close()
+
+
+class Later(SystemClock):
+    """Forty days from now."""
+
+    def now_ns(self) -> int:
+        return super().now_ns() + 40 * 86_400 * 10**9
 
 
 def test_segments_of_a_writer_arrive_in_order_and_large_ones_in_windows(served, spool, shipper, monkeypatch):

@@ -168,6 +168,7 @@ def gc(
     page.add_row("bytes of both", cell(f"{done.size_bytes:,}"))
     page.add_row("journals", cell("when it is done" if dry_run else f"{done.journals:,}"))
     page.add_row("old events", cell(f"{done.events:,}"))
+    page.add_row("parts of old shipments", cell(f"{done.parts:,}"))
     print_out("would go:" if dry_run else "gone:", page)
 
 

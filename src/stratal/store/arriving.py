@@ -6,7 +6,8 @@ can be told after years, and any number of servers over one database can take sh
 
 Laws (tested): 1 `accept` returns only when the frames are as durable as the store is. 2 a frame is applied once, however
 often, in whatever cuts and from however many senders it arrives. 3 a repeat with other bytes is refused, and one that
-cannot be compared is not acknowledged but answered with the offset. 4 what is refused leaves nothing behind.
+cannot be compared (it was cut otherwise, or its parts were dropped long after it was sealed) is not acknowledged but answered with
+the offset. 4 what is refused leaves nothing behind.
 """
 
 import re
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 import msgspec
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Forbidden, Misuse, NotFound
@@ -40,7 +41,14 @@ _PARTS = (
     .order_by(shipment.c.start)
 )
 _ADD_PART = insert(shipment)
-_SEAL = update(segment).where(segment.c.name == bindparam("segment_name")).values(state="done", torn=bindparam("torn_bytes"))
+_SEAL = (
+    update(segment)
+    .where(segment.c.name == bindparam("segment_name"))
+    .values(state="done", torn=bindparam("torn_bytes"), sealed_ns=bindparam("now"))
+)
+_SEALED = select(segment.c.name).where(segment.c.state == "done", segment.c.sealed_ns < bindparam("before"))
+_OLD_PARTS = select(func.count()).select_from(shipment).where(shipment.c.segment.in_(_SEALED))
+_DROP_PARTS = delete(shipment).where(shipment.c.segment.in_(_SEALED))
 _OPEN = insert(remote_writer).on_conflict_do_nothing()
 _OWNER = select(remote_writer.c.owner).where(remote_writer.c.writer == bindparam("id"))
 _SEEN = (
@@ -108,7 +116,7 @@ class Arrivals:
             known, _ = _state(tx, name)
             if known != seal.offset:
                 raise OtherOffset(f"{name} is at {known} here, and cannot be sealed at {seal.offset}", known)
-            tx.run(_SEAL, segment_name=name, torn_bytes=seal.torn)
+            tx.run(_SEAL, segment_name=name, torn_bytes=seal.torn, now=tx.now_ns)
         return known
 
     def beat(self, writers: Iterable[str], sender: Identity) -> None:
@@ -160,6 +168,18 @@ def keep_alive(tx: Transaction, writer: str, *, is_alive: bool = True) -> None:
     """Note that a writer of this process is alive, or is no more: other machines cannot see its journal."""
     tx.run(_OPEN, writer=writer, owner=tx.actor.name, opened_ns=tx.now_ns)
     tx.run(_SEEN, id=writer, sender=tx.actor.name, now=tx.now_ns if is_alive else 0)
+
+
+def count_old_parts(tx: Transaction, *, before_ns: int) -> int:
+    """Count the parts of segments that were sealed before a time."""
+    return int(tx.value(_OLD_PARTS, before=before_ns))
+
+
+def drop_old_parts(tx: Transaction, *, before_ns: int) -> int:
+    """Drop the parts of segments that were sealed before a time; give how many. Their offsets stay: nothing is applied twice.
+
+    Only long after: a sender that died between sealing and deleting its file compares it with them."""
+    return tx.run(_DROP_PARTS, before=before_ns)
 
 
 def alive_elsewhere(tx: Transaction) -> set[str]:

@@ -14,6 +14,7 @@ from sqlalchemy import bindparam, select
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Misuse
 from stratal.core.records import Record, to_json
+from stratal.store.arriving import count_old_parts, drop_old_parts
 from stratal.store.blobs import Digest, Leftover
 from stratal.store.disk import unlink_unless_held
 from stratal.store.events import count_old_events, drop_old_events
@@ -24,6 +25,8 @@ from stratal.store.uses import kept_blobs, used_blobs
 
 # Events are for who follows them, and for webhooks; the registry's log is elsewhere. A million rows is some 150 MB: a guess.
 EVENTS_KEPT = 1_000_000
+# Parts of segments that were sealed are compared by a sender that died before it deleted its file. A guess: it is back within a month.
+PARTS_S = 30 * 86_400
 # Blobs that are looked at again and unlinked while nobody can save one: a millisecond or two.
 _BATCH = 200
 
@@ -31,7 +34,9 @@ _IS_USED = select(blob_use.c.digest).where(blob_use.c.digest == bindparam("one")
 
 
 class Collected(Record, frozen=True, kw_only=True):
-    """What was collected, or would be. blobs: digests; size_bytes: theirs and of what was left half-written; leftovers: files."""
+    """What was collected, or would be. blobs: digests; size_bytes: theirs and of what was left half-written; leftovers: files.
+
+    parts: rows that say how segments of other machines arrived."""
 
     dry_run: bool
     blobs: tuple[Digest, ...]
@@ -39,6 +44,7 @@ class Collected(Record, frozen=True, kw_only=True):
     size_bytes: int
     journals: int
     events: int
+    parts: int
 
 
 def collect(store: Store, *, grace_s: float, events_s: float, events_kept: int = EVENTS_KEPT, dry_run: bool) -> Collected:
@@ -55,6 +61,7 @@ def collect(store: Store, *, grace_s: float, events_s: float, events_kept: int =
     with store.query() as tx:  # settles first: what journals name is needed
         used = used_blobs(tx) | kept_blobs(tx)
         events = count_old_events(tx, before_ns=events_ns, keep=events_kept)
+        parts = count_old_parts(tx, before_ns=now_ns - PARTS_S * SECOND_NS)
     blobs_ns = cutoff_ns + store.blobs.clock_shift_ns()
     unused = [(found.digest, found.size_bytes) for found in store.blobs.entries() if found.young_ns < blobs_ns and found.digest not in used]
     halves, segments = list(store.blobs.leftovers(older_than_ns=blobs_ns)), list(_segments_never_shown(store, cutoff_ns))
@@ -72,11 +79,13 @@ def collect(store: Store, *, grace_s: float, events_s: float, events_kept: int =
         size_bytes=sum(size for _, size in (*unused, *segments)) + sum(half.size_bytes for half in halves),
         journals=journals,
         events=events,
+        parts=parts,
     )
     if not dry_run:
         with store.command() as tx:
             drop_old_events(tx, before_ns=events_ns, keep=events_kept)
             drop_old_proofs(tx)
+            drop_old_parts(tx, before_ns=now_ns - PARTS_S * SECOND_NS)
             tx.emit("collected", "store", to_json({"blobs": len(done.blobs), "size_bytes": done.size_bytes, "events": events}))
     return done
 

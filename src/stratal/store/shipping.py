@@ -174,6 +174,11 @@ class Shipper:
             return 0  # never heard of, or lost since then
         if there.offset < since:
             return self._meet(name, fd, 0)  # it was set back, to a backup for example
+        if since == 0 < there.offset and not there.parts and there.state == "done":
+            raise OtherBytes(
+                f"{name} was sealed at {there.offset} there, so long ago that what it was compared by is dropped",
+                hint=f"the server has all of it, unless the file was changed since: delete {self._journals / name}",
+            )
         at, size = since, os.fstat(fd).st_size
         for part in there.parts:
             is_here = part.start == at <= part.stop <= size

@@ -133,6 +133,7 @@ segment = Table(
     Column("offset", BigInteger, nullable=False),
     Column("state", Text, nullable=False),  # live; done, its file may go; shipped, done and the server has it
     Column("torn", BigInteger, nullable=False, server_default="0"),
+    Column("sealed_ns", BigInteger),  # when a sender said that it has ended
     sqlite_with_rowid=False,
 )
 
