@@ -18,6 +18,7 @@ from stratal.features import FeatureStore, feature_view
 from stratal.features.online import OnlineReader, materialise
 from stratal.features.rows import Computation, same_value
 from stratal.features.tables import feature_row
+from stratal.testing.stages import behind_server
 from stratal.tracking.opening import use_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
@@ -40,11 +41,38 @@ CUSTOMER = feature_view(
 
 
 @pytest.fixture
-def store(store, seen, monkeypatch: pytest.MonkeyPatch):
-    """All of this page runs over both ways. What is remembered of a URL is forgotten: another store is served there."""
-    for cache in ("_versions", "_readers"):
-        monkeypatch.setattr(f"stratal.features.view.{cache}", {})
+def store(store, seen):
+    """All of this page runs over both ways; behind one URL lies another store for each test."""
     return seen(store)
+
+
+def test_what_is_remembered_of_a_url_is_of_the_store_that_was_asked(stage, fresh_store, tmp_path):
+    served = []
+    for name in ("one", "other"):
+        here = fresh_store()
+        with behind_server(here, *stage, tmp_path / name) as far:
+            CUSTOMER.materialise(ROWS if name == "one" else ROWS.head(2), store=far)
+            served.append([CUSTOMER.online(key, store=far)["tenure"] for key in ("C0000", "C0001")])
+            assert FeatureStore(here).materialisation(name="customer", version=1) is not None
+    assert served == [[0, 1], [0, 1]]
+    with behind_server(fresh_store(), *stage, tmp_path / "empty") as far, pytest.raises(NotFound, match="is not materialised"):
+        CUSTOMER.online("C0000", store=far)
+
+
+def test_a_lookup_at_a_server_is_one_request(stage, fresh_store, tmp_path, monkeypatch):
+    with behind_server(fresh_store(), *stage, tmp_path / "state") as far:
+        CUSTOMER.materialise(ROWS, store=far)
+        CUSTOMER.online("C0000", store=far)  # the first one asks for the layout, too
+        asked, handler = [], stage[0].handler
+
+        async def counted(scope, receive, send):
+            asked.append(scope["path"])
+            await handler(scope, receive, send)
+
+        monkeypatch.setattr(stage[0], "handler", counted)
+        for key in ("C0001", "C0002", "C0003"):
+            CUSTOMER.online(key, store=far)
+        assert [path for path in asked if path.startswith("/api/")] == ["/api/v1/features/served_row"] * 3
 
 
 def test_a_row_online_is_the_row_of_the_frame(store):

@@ -19,9 +19,10 @@ from stratal.tracking.frames import frame_digest
 from stratal.tracking.opening import current_store
 from stratal.tracking.refs import resolve
 
-# Versions that this process has registered or read: a definition never changes, so one look per store is enough.
-_versions: dict[tuple[str, str], FeatureVersion] = {}
-_readers: dict[tuple[str, str], OnlineReader] = {}
+# Versions that this process has registered or read, by URL and digest: a definition never changes, so one look per store is enough.
+# With the store that was asked: one that is opened anew may be another one behind the same URL.
+_versions: dict[tuple[str, str], tuple[Store, FeatureVersion]] = {}
+_readers: dict[tuple[str, str], tuple[Store, OnlineReader]] = {}
 
 
 def feature_view(name: str, *, source: str, entity: str, features: Mapping[str, pl.Expr]) -> "FeatureView":
@@ -65,9 +66,11 @@ class FeatureView:
         """Give the version of this very definition, which is registered if it was not. Idempotent."""
         place = store or _store()
         key = (place.url, self.digest)
-        if key not in _versions:
-            _versions[key] = FeatureStore(place).register(name=self.name, definition=self.definition.encode())
-        return _versions[key]
+        asked, version = _versions.get(key, (None, None))
+        if version is None or asked is not place:
+            version = FeatureStore(place).register(name=self.name, definition=self.definition.encode())
+            _versions[key] = (place, version)
+        return version
 
     def ref(self, *, store: Store | None = None) -> str:
         """Give the ref of this very definition, like 'features:customer@2'."""
@@ -129,9 +132,11 @@ class FeatureView:
     def _reader(self, store: Store | None) -> OnlineReader:
         place = store or _store()
         key = (place.url, self.digest)
-        if key not in _readers:
-            _readers[key] = OnlineReader(FeatureStore(place), self.version(store=place), self.definition.entity)
-        return _readers[key]
+        asked, reader = _readers.get(key, (None, None))
+        if reader is None or asked is not place:
+            reader = OnlineReader(FeatureStore(place), self.version(store=place), self.definition.entity)
+            _readers[key] = (place, reader)
+        return reader
 
     def __repr__(self) -> str:
         features = ", ".join(f"{feature.name} = {feature.text}" for feature in self.definition.features)
