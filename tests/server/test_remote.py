@@ -2,7 +2,10 @@
 
 import math
 import os
+import random
 import socketserver
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 
@@ -296,3 +299,9 @@ def test_what_an_error_holds_and_cannot_travel_is_left_out():
     error = NotFound("gone")
     error.thing = object()
     assert tell(error, "not-found").fields == {}
+
+
+def test_calling_a_server_leaves_the_random_numbers_of_a_program_alone():
+    program = "import random; random.seed(7); import stratal.store.remote; print(random.random())"
+    drawn = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert float(drawn) == random.Random(7).random()

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-import httpx
 import msgspec
 import zstandard
 
 from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown, StratalError
+from stratal.store.hypertext import httpx
 from stratal.store.shipments import (
     DAMAGE,
     DIGEST,

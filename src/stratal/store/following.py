@@ -4,12 +4,12 @@ import time
 from collections.abc import Collection, Iterator
 from urllib.parse import quote, urlencode
 
-import httpx
 import msgspec
 
 from stratal.core.errors import Forbidden, Misuse, NotFound, StoreDown
 from stratal.core.ids import is_id
 from stratal.store.events import Told, events_since, latest_seq, oldest_seq, told, wait
+from stratal.store.hypertext import httpx
 from stratal.store.shipments import USER, Complaint
 from stratal.store.store import Store
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import quote
 
-import httpx
 import msgspec
 
 from stratal.core.errors import Misuse, OutcomeUnknown, Refused, StoreDown, StratalError
 from stratal.core.people import Identity
 from stratal.core.settings import Settings
 from stratal.store.calling import Busy, open_client
+from stratal.store.hypertext import httpx
 from stratal.store.journal import segments
 from stratal.store.operations import Operation, all_operations, room_of
 from stratal.store.shipments import USER
