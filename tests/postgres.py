@@ -23,6 +23,7 @@ ON_BOTH = {
     "test_search_in_the_store",
     "test_comparison",
     "test_deleting",
+    "test_quotas",
     "test_forks",
     "test_finding_runs",
     "test_ends_of_runs",

@@ -34,10 +34,10 @@ _ROWS: dict[str, dict[str, str]] = {
     },
     "tracking": {
         LISTS: "alerts artifacts children count edges envelope explain find get media media_summaries name_metric named notes origin page "
-        "series spread stated statements summaries table top views",
+        "quotas series spread stated statements summaries table top views",
         C: "claim_leased end_leased fork renew_lease resume start_leased",
         # Without a run that they speak of, as they are asked here, they speak of everything.
-        ALL: "delete purge purge_deleted remove_view restore save_view",
+        ALL: "delete purge purge_deleted recount remove_quota remove_view restore save_view set_quota",
     },
     "training": {V: "checkpoints holder", C: "add take_over"},
     "webhooks": {ALL: "add ask_trial deliveries listed remove"},

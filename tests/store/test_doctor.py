@@ -50,7 +50,9 @@ def test_a_healthy_store_is_good_in_all(store):
     log_one(store, b"x")
     checks = found(store, deep=True)
     assert states(checks) == {}
-    assert set(checks) == {"schema", "disk", "clock", "database", "journals", "damage", "times", "files", "sent", "garbage", "runs"}
+    assert set(checks) == {
+        "schema", "disk", "clock", "database", "journals", "damage", "times", "files", "sent", "garbage", "runs", "quotas",
+    }  # fmt: skip
 
 
 def test_missing_and_spoilt_files_are_found(store):

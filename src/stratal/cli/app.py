@@ -80,6 +80,7 @@ COMMANDS = {
         "syncing", "Ship what was logged here to a server. Goes on where it was broken off; exits with 1 if something was refused."
     ),
     "webhook": Command("webhooks", "Endpoints that are told of events: add, list, remove, test, deliveries."),
+    "quota": Command("quotas", "How many runs, and bytes of files, experiments may hold at a server: set, list, remove."),
     "backup": Command("backups", "Back a store up while it is used: make, list, verify, restore."),
     "doctor": Command(
         "doctor", "Examine the store: database, journals, files, disk, clock, lost runs. Mends nothing. Exits with 1 if something is bad."

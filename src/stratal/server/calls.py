@@ -18,6 +18,7 @@ from stratal.store.callers import Caller, called_by
 from stratal.store.database import Transaction
 from stratal.store.names import find_run
 from stratal.store.operations import Operation
+from stratal.store.quotas.holding import holding_quotas
 from stratal.store.store import Store
 from stratal.store.wire import unpack
 
@@ -46,7 +47,10 @@ class Call:
             self._check(tx, arguments, sender)
             return self._guard.visible(tx, sender, "experiment") if self.operation.is_scoped else None
 
-        with working_for(self._guard, sender), called_by(caller), admitting(admit, lambda tx, on: self._guard.created(tx, sender, on)):
+        def created(tx: Transaction, on: str) -> None:
+            self._guard.created(tx, sender, on)
+
+        with working_for(self._guard, sender), called_by(caller), holding_quotas(), admitting(admit, created):
             with self._store.glance():  # before anything is done, and again in each transaction of the operation
                 pass
             try:

@@ -6,6 +6,7 @@ import math
 from stratal.core.errors import Bug, Conflict, Damaged, Forbidden, Misuse, NotFound, OutcomeUnknown, StoreDown, StratalError
 from stratal.server.asgi import Failed, refusal
 from stratal.server.guards import TooManyTries, Unauthenticated
+from stratal.store.quotas.rules import OverQuota
 from stratal.store.shipments import OtherBytes, OtherOffset
 from stratal.store.telling import tell
 
@@ -23,6 +24,7 @@ _ANSWERS: tuple[tuple[type[StratalError], int, str, int | None], ...] = (
     (OtherOffset, 409, "offset", None),
     (OtherBytes, 409, "other-bytes", None),
     (Conflict, 409, "conflict", CONFLICT_S),
+    (OverQuota, 422, "quota", None),
     (NotFound, 404, "not-found", None),
     (OutcomeUnknown, 503, "outcome-unknown", DOWN_S),
     (StoreDown, 503, "store-down", DOWN_S),

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
+from urllib.parse import quote
 
 import msgspec
 import zstandard
@@ -20,15 +21,19 @@ from stratal.core.people import Identity
 from stratal.server.asgi import Answer, Request, Send, json_answer, refusal
 from stratal.server.guards import Guard
 from stratal.server.linking import is_theirs, note_sent, working_for
+from stratal.server.rooming import Rooming
 from stratal.server.surfaces import Routes, Surface
 from stratal.store.arriving import Arrivals
 from stratal.store.database import Transaction
+from stratal.store.quotas.holding import check_placed
+from stratal.store.quotas.rules import OverQuota
 from stratal.store.shipments import (
     DAMAGE,
     DIGEST,
     MOST_BEATS,
     MOST_BLOB_BYTES,
     MOST_SHIPMENT_BYTES,
+    NO_ROOM,
     OFFSET,
     PREFIX,
     SIZE,
@@ -75,7 +80,8 @@ class Ingest(Surface):
     def __init__(self, store: Store, *, guard: Guard | None = None, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         super().__init__(store, guard, name="ingest", threads=self._limits.threads, most_requests=self._limits.requests)
-        self._arrivals = Arrivals(store.settler, self._guard.may_write, self._guard.created)
+        self._arrivals = Arrivals(store.settler, self._guard.may_write, self._guard.created, check_placed)
+        self._rooming = Rooming(store, self._guard)
         # Apart: an object store that is away must not hold up points.
         self._blob_threads = self.pool("ingest-blobs", self._limits.blob_threads)
         self._blobs = 0
@@ -149,16 +155,25 @@ class Ingest(Surface):
         finally:
             self._blobs -= 1
 
-    async def _has_blob(self, _request: Request, sender: Identity, match: re.Match[str]) -> Answer:
+    async def _has_blob(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
         await self._read(lambda tx: self._guard.may_write(tx, sender, set()), sender)
         blobs, digest = self._store.blobs, match[1]
+        size = request.number(SIZE, MOST_BLOB_BYTES) if SIZE in request.headers else 0
 
         def look() -> Answer:
             if self._is_there_for(sender, digest):
                 return Answer(status=200, headers=((SIZE, str(blobs.size_bytes(digest))),))
             return Answer(status=404, headers=((OFFSET, str(blobs.received_bytes(digest, owner=_owner(sender)))),))
 
-        return await self._with_blobs(look)
+        answer = await self._with_blobs(look)
+        try:  # what is here takes no more room
+            if answer.status == 200:
+                await self.in_thread(partial(self._rooming.arrived, request, sender, digest, size))
+            else:
+                await self.in_thread(partial(self._rooming.check, request, sender, digest, size))
+        except OverQuota as error:
+            return msgspec.structs.replace(answer, headers=(*answer.headers, (NO_ROOM, quote(f"{error.message}; {error.hint}"))))
+        return answer
 
     async def _blob(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
         await self._read(lambda tx: self._guard.may_write(tx, sender, set()), sender)
@@ -166,13 +181,16 @@ class Ingest(Surface):
         offset, digest = request.number(OFFSET, size), match[1]
         owner = _owner(sender)
         if owner != "" and await self._with_blobs(partial(self._is_there_for, sender, digest)):
+            await self.in_thread(partial(self._rooming.arrived, request, sender, digest, size))
             return json_answer(200, Accepted(offset=size))
         coming = self._store.blobs.receive(digest, size, offset, owner=owner)
         stack = ExitStack()
         receiving = await self._with_blobs(partial(stack.enter_context, coming))  # it may wait for a collection of garbage
         try:
             if receiving.is_there:
+                await self.in_thread(partial(self._rooming.arrived, request, sender, match[1], size))
                 return json_answer(200, Accepted(offset=size))
+            await self.in_thread(partial(self._rooming.check, request, sender, match[1], size))
             async for piece in request.pieces(size - receiving.offset, self._limits.piece_s, math.inf):
                 await self._with_blobs(partial(receiving.write, piece))
             if receiving.offset == size:

@@ -15,6 +15,7 @@ from stratal.tracking.operations.deciding import RunDecisions
 from stratal.tracking.operations.forking import RunForks
 from stratal.tracking.operations.leasing import RunLeases
 from stratal.tracking.operations.lineage import RunLineage
+from stratal.tracking.operations.quotas import QuotaStore
 from stratal.tracking.operations.reading import RunReads
 from stratal.tracking.operations.searching import RunSearch
 from stratal.tracking.operations.views import ViewStore
@@ -94,4 +95,5 @@ ROOMS: tuple[Room, ...] = (
     Room(store=RunForks, on="experiment", on_runs=Role.VIEWER, runs={"fork": lambda call: [call.origin]}),
     Room(store=CheckpointStore, runs={"add": lambda call: [call.checkpoint.run]}),
     Room(store=WebhookStore),
+    Room(store=QuotaStore),
 )

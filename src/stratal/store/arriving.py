@@ -64,20 +64,28 @@ _LAST = 2**62
 MayWrite = Callable[[Transaction, Identity, set[bytes]], None]
 # Is told what somebody has made: experiment:NAME.
 Created = Callable[[Transaction, Identity, str], None]
+# Is told the experiments into which runs were put; raises OverQuota if one has no room for them.
+Placed = Callable[[Transaction, Iterable[str]], None]
 
 
 class Arrivals:
     """Takes shipments into one store."""
 
-    def __init__(self, settler: Settler, may_write: MayWrite, created: Created = lambda _tx, _sender, _on: None) -> None:
+    def __init__(
+        self,
+        settler: Settler,
+        may_write: MayWrite,
+        created: Created = lambda _tx, _sender, _on: None,
+        placed: Placed = lambda _tx, _experiments: None,
+    ) -> None:
         self._settler = settler
-        self._may_write, self._created = may_write, created
+        self._may_write, self._created, self._placed = may_write, created, placed
 
     def accept(self, name: str, offset: int, data: bytes, damage: Sequence[tuple[int, int]], sender: Identity) -> int:
         """Apply the frames of a shipment, and give the offset before which everything is durable.
 
         damage: ranges of `data` that the sender's disk has spoilt. Raises Misuse for bytes that are not whole frames of this
-        segment, OtherOffset, OtherBytes, Forbidden; then nothing has changed.
+        segment, OtherOffset, OtherBytes, Forbidden, OverQuota; then nothing has changed.
         """
         tail = _tail_of(name, offset, data, damage)
         with self._settler.transaction(sender) as opened:
@@ -103,6 +111,7 @@ class Arrivals:
                 self._may_write(tx, sender, runs)
                 for on in made:  # not sooner: rights on it must not count for what made it
                     self._created(tx, sender, on)
+                self._placed(tx, {experiment for _, experiment in after - before if experiment})
             tx.run(_ADD_PART, segment=name, start=offset, stop=offset + len(data), digest=sha256(data).digest())
         for id in touched:
             self._settler.fold(id)

@@ -3,23 +3,28 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 import zstandard
 
 from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown, StratalError
 from stratal.store.hypertext import httpx
+from stratal.store.quotas.rules import OverQuota
 from stratal.store.shipments import (
     DAMAGE,
     DIGEST,
+    EXPERIMENT,
+    NO_ROOM,
     OFFSET,
     PREFIX,
+    RUN,
     SIZE,
     USER,
     Accepted,
     Beat,
     Complaint,
+    Home,
     OtherBytes,
     OtherOffset,
     Seal,
@@ -87,18 +92,20 @@ class Server:
         """Say that these writers' processes are alive."""
         self._send("POST", "/beat", content=msgspec.json.encode(Beat(writers=list(writers))))
 
-    def received(self, digest: str) -> int | None:
-        """Give how much of a blob is there, None for all of it."""
-        answer = self._send("HEAD", f"/blobs/{digest}", may_be=(404,))
+    def received(self, digest: str, home: Home | None = None, size: int = 0) -> int | None:
+        """Give how much of a blob is there, None for all of it. home: the run that it is a file of; raises OverQuota without room."""
+        answer = self._send("HEAD", f"/blobs/{digest}", headers={SIZE: str(size), **_homely(home)}, may_be=(404,))
         if answer.status_code == 200:
             return None
+        if why := unquote(answer.headers.get(NO_ROOM, "")):
+            raise OverQuota(why)
         text = answer.headers.get(OFFSET, "0")
         return int(text) if text.isdigit() else 0
 
-    def put_blob(self, path: Path, digest: str, offset: int, told: Callable[[int], None]) -> int:
-        """Send a blob's bytes from an offset on; give how much of it is there now. told: is told bytes that went out."""
+    def put_blob(self, path: Path, digest: str, offset: int, told: Callable[[int], None], home: Home | None = None) -> int:
+        """Send a blob's bytes from an offset on; give how much of it is there now. told: is told bytes that went out. home: as above."""
         size = path.stat().st_size
-        headers = {SIZE: str(size), OFFSET: str(offset), "content-length": str(size - offset)}
+        headers = {SIZE: str(size), OFFSET: str(offset), "content-length": str(size - offset), **_homely(home)}
 
         def pieces() -> Iterator[bytes]:
             with path.open("rb") as file:
@@ -148,6 +155,8 @@ class Server:
                 return Forbidden(said.message, hint=said.hint)
             case 404, "not-found":
                 return NotFound(said.message, hint=said.hint)
+            case 422, "quota":
+                return OverQuota(said.message, hint=said.hint)
             case 422, "damaged":
                 return Damaged(said.message, hint=said.hint)
             case ((413 | 422), _) if said.error:
@@ -157,3 +166,7 @@ class Server:
                 wait = answer.headers.get("retry-after", "")
                 busy.wait_s = min(float(wait), 60.0) if wait.isdigit() else 1.0
                 return busy
+
+
+def _homely(home: Home | None) -> dict[str, str]:
+    return {} if home is None else {RUN: home.run, EXPERIMENT: quote(home.experiment)}

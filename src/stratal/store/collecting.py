@@ -19,6 +19,7 @@ from stratal.store.blobs import Digest, Leftover
 from stratal.store.disk import unlink_unless_held
 from stratal.store.events import count_old_events, drop_old_events
 from stratal.store.proofs import drop_old_proofs
+from stratal.store.quotas.counting import drop_unnamed
 from stratal.store.store import Store
 from stratal.store.tables import blob_use
 from stratal.store.uses import kept_blobs, used_blobs
@@ -86,6 +87,7 @@ def collect(store: Store, *, grace_s: float, events_s: float, events_kept: int =
             drop_old_events(tx, before_ns=events_ns, keep=events_kept)
             drop_old_proofs(tx)
             drop_old_parts(tx, before_ns=now_ns - PARTS_S * SECOND_NS)
+            drop_unnamed(tx, before_ns=cutoff_ns)
             tx.emit("collected", "store", to_json({"blobs": len(done.blobs), "size_bytes": done.size_bytes, "events": events}))
     return done
 

@@ -125,5 +125,7 @@ def _home(tx: Transaction, subject: str) -> str:
         return f"experiment:{experiment}" if experiment else ""
     if kind == "study" and name:  # a study's trials are runs of the experiment of its name
         return f"experiment:{name.partition('@')[0]}"
+    if kind == "experiment" and name:
+        return subject
     found = _MODEL.fullmatch(subject)
     return f"model:{found[1]}" if found else ""

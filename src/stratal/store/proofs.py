@@ -31,6 +31,8 @@ _SETTLE = delete(tables.blob_claim).where(*_mine)
 _ADD_USE = insert(tables.blob_use).on_conflict_do_nothing()
 _DIGESTS = select(tables.blob_claim.c.digest).where(tables.blob_claim.c.holder == bindparam("of_holder")).distinct()
 _IS_CLAIMED = select(tables.blob_claim.c.digest).where(tables.blob_claim.c.digest == bindparam("of_digest")).limit(1)
+_IS_CLAIMED_FOR = _IS_CLAIMED.where(tables.blob_claim.c.holder == bindparam("of_holder"))
+_RUNS = select(tables.blob_claim.c.digest, tables.blob_claim.c.holder).where(tables.blob_claim.c.holder.like("run:%")).distinct()
 _DROP = delete(tables.blob_claim).where(tables.blob_claim.c.holder == bindparam("of_holder"))
 _OLD = (
     select(tables.blob_claim.c.digest, tables.blob_claim.c.holder, tables.blob_claim.c.sender)
@@ -75,6 +77,16 @@ def claims_of(tx: Transaction, holder: str) -> list[str]:
 def is_claimed(tx: Transaction, digest: str) -> bool:
     """Tell whether anybody claims a blob."""
     return tx.value(_IS_CLAIMED, of_digest=digest) is not None
+
+
+def is_claimed_for(tx: Transaction, digest: str, holder: str) -> bool:
+    """Tell whether anybody claims a blob for a holder."""
+    return tx.value(_IS_CLAIMED_FOR, of_digest=digest, of_holder=holder) is not None
+
+
+def claims_of_runs(tx: Transaction) -> set[tuple[str, str]]:
+    """Give what is claimed for runs: digests and holders."""
+    return {(str(digest), str(holder)) for digest, holder in tx.rows(_RUNS)}
 
 
 def claimed_blobs(tx: Transaction) -> set[str]:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import NamedTuple
 
 from stratal.core.errors import Conflict, Misuse
 from stratal.core.records import Record
@@ -11,6 +12,8 @@ PREFIX = "/ingest/v1"
 VERSION = 1
 # Headers. SIZE: bytes of a shipment before compression, or of a whole blob. OFFSET: where a body belongs, or how far the server is.
 SIZE, DIGEST, DAMAGE, OFFSET, USER = "stratal-size", "stratal-digest", "stratal-damage", "stratal-offset", "stratal-user"
+# Of a blob: the run that it is a file of, and that run's experiment, where the sender knows it; and why a server has no room for it.
+RUN, EXPERIMENT, NO_ROOM = "stratal-run", "stratal-experiment", "stratal-no-room"
 # What a shipment may hold before compression. A sender fills 4 MiB; one fact may be larger, and a frame is never cut.
 MOST_SHIPMENT_BYTES = 64 << 20
 # What a blob may hold. A bound against absurd claims; the disk is smaller.
@@ -82,6 +85,13 @@ class Complaint(Record, frozen=True, kw_only=True):
     message: str
     hint: str = ""
     offset: int | None = None
+
+
+class Home(NamedTuple):
+    """Where a file belongs. run: whole id; experiment: '' if only the server can know it."""
+
+    run: str
+    experiment: str
 
 
 class OtherOffset(Conflict):

@@ -21,13 +21,16 @@ from pathlib import Path
 import msgspec
 
 from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown
+from stratal.core.ids import short
 from stratal.store.blobs import digest_of_file, is_digest
 from stratal.store.calling import Busy, Server
 from stratal.store.disk import DiskBlobs
 from stratal.store.frames import FACT, Frame, read_fact
+from stratal.store.held import Held, HeldFiles
 from stratal.store.journal import Tail, give_back, living_writers, open_segments, read_tail, segments, try_lock
 from stratal.store.marks import is_shipped, mark_shipped
-from stratal.store.shipments import BEAT_S, MOST_SHIPMENT_BYTES, OtherBytes, OtherOffset, Seal
+from stratal.store.quotas.rules import OverQuota
+from stratal.store.shipments import BEAT_S, MOST_SHIPMENT_BYTES, Home, OtherBytes, OtherOffset, Seal
 
 # Answers of the same segment or blob that bring nothing forward, after which a pass gives up. A race of two senders needs two.
 MOST_DETOURS = 5
@@ -67,6 +70,8 @@ class Shipper:
         self._server, self._keeps, self._told = server, keeps, told
         self._known: dict[str, int] = {}  # how far the server is, by our own knowledge
         self._sent: set[str] = set()  # blobs that the server has, as this pass knows
+        self._held = HeldFiles(folder)
+        self._experiments: dict[bytes, str] = {}  # of runs whose start was read here
         self._next_beat_s = 0.0
         self._beaten: set[str] = set()
         self._blobs_wait: Busy | None = None  # why blobs are not tried before a time
@@ -80,6 +85,7 @@ class Shipper:
                 return False
             self.done.refused, self.done.refused_of = [], {}
             self._sent.clear()  # a server may collect what nothing names any more
+            self._ship_held()
             waits: BlobWaits | None = None
             waiting = [name for name in segments(self._journals) if not is_shipped(self._journals, name)]
             for writer, names in groupby(waiting, lambda name: name[:16]):
@@ -87,7 +93,7 @@ class Shipper:
                     self._ship_writer(list(names))
                 except BlobWaits as error:
                     waits = error
-                except (OtherBytes, Forbidden, Misuse, NotFound, Damaged) as error:
+                except (OtherBytes, Forbidden, Misuse, NotFound, Damaged, OverQuota) as error:
                     self._refuse(f"writer {writer}: {error.message}")
                     self.done.refused_of[writer] = error.message
             if waits is not None:
@@ -210,35 +216,66 @@ class Shipper:
             if frame.kind == FACT:
                 try:
                     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-                        for digest in digests_in(read_fact(tail.data, frame, tail.writer).value):
-                            self._ship_blob(digest)
+                        self._ship_named(frame.run, read_fact(tail.data, frame, tail.writer).value)
                 except BlobWaits:
                     if not number:
                         raise
                     return tail.read.frames[:number]
         return tail.read.frames
 
-    def _ship_blob(self, digest: str) -> None:
+    def _ship_named(self, run: bytes, value: object) -> None:
+        """Ship the blobs that a fact of a run names."""
+        if isinstance(value, dict) and isinstance(said := value.get("experiment"), str):  # its start, which it may go on from
+            self._experiments[run] = said
+        files = set(files_in(value))
+        for digest in digests_in(value):
+            self._ship_file(digest, Home(run.hex(), self._experiments.get(run, "")) if digest in files else None)
+
+    def _ship_file(self, digest: str, home: Home | None) -> None:
+        """Ship a blob; if there is no room for it as a run's file, let it wait here, and go on with the facts that name it."""
+        try:
+            self._ship_blob(digest, home)
+        except OverQuota as error:
+            assert home is not None
+            held = Held(digest=digest, run=home.run, experiment=home.experiment, why=error.message)
+            self._held.add(held)
+            self._refuse(_says_held(held))
+            self._sent.add(digest)  # it is seen to: not once more for each fact
+
+    def _ship_held(self) -> None:
+        """Ship files that found no room before, if it is time to ask again."""
+        is_time = self._held.is_time()
+        for held in list(self._held.all()):
+            try:
+                if is_time:
+                    self._ship_blob(held.digest, held.home)
+                    self._held.drop(held.digest)
+                    continue
+            except (OverQuota, Forbidden, NotFound, BlobWaits) as error:
+                self._held.add(held := msgspec.structs.replace(held, why=error.message))
+            self._refuse(_says_held(held))
+
+    def _ship_blob(self, digest: str, home: Home | None = None) -> None:
         if digest in self._sent or not self._blobs.has(digest):
             return  # not here: it was shipped and dropped, or is no blob at all
         began_s = time.monotonic()
         if self._blobs_wait is not None and began_s < self._blobs_at_s:
             raise BlobWaits(self._blobs_wait)
         try:
-            self._send_blob(digest)
+            self._send_blob(digest, home)
         except Busy as error:
             self._blobs_wait, now_s = error, time.monotonic()
             self._blobs_at_s = now_s + max(error.wait_s, 2 * (now_s - began_s))  # so that points have two thirds of the time
             raise BlobWaits(error) from error
 
-    def _send_blob(self, digest: str) -> None:
+    def _send_blob(self, digest: str, home: Home | None) -> None:
         path = self._blobs.path(digest)
         size, detours = path.stat().st_size, 0
-        offset = 0 if size <= SMALL_BLOB_BYTES else self._server.received(digest)
+        offset = 0 if size <= SMALL_BLOB_BYTES else self._server.received(digest, home, size)
         is_new = offset is not None
         while offset is not None:
             try:
-                got = self._server.put_blob(path, digest, offset, self._went_out)
+                got = self._server.put_blob(path, digest, offset, self._went_out, home)
                 if got == size:
                     break
                 offset = got
@@ -263,7 +300,8 @@ class Shipper:
                 self.beat()
 
     def _refuse(self, why: str) -> None:
-        self.done.refused.append(why)
+        if why not in self.done.refused:  # of a file that waits, and of whose run the start is refused, too
+            self.done.refused.append(why)
 
 
 def digests_in(value: object) -> Iterator[str]:
@@ -280,6 +318,18 @@ def digests_in(value: object) -> Iterator[str]:
             yield from digests_in(item)
 
 
+def files_in(value: object) -> Iterator[str]:
+    """Give the digests that stand beside a size: files of a run."""
+    if isinstance(value, dict):
+        if "size_bytes" in value and isinstance(digest := value.get("digest"), str):
+            yield digest
+        for item in value.values():
+            yield from files_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from files_in(item)
+
+
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[bool]:
     """One pass at a time: not needed for safety, but two would do everything twice."""
@@ -292,3 +342,7 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 def _differs(name: str, at: int) -> str:
     return f"{name} differs from what the server has of it, from byte {at} on: its writer runs twice, or a disk lost bytes"
+
+
+def _says_held(held: Held) -> str:
+    return f"file {held.digest[:12]}… of run:{short(held.run)} waits here, its run does not: {held.why}"

@@ -8,7 +8,7 @@ from stratal.core.errors import Refused
 from stratal.store import tables
 from stratal.store.blobs import Digest
 from stratal.store.database import Transaction, insert
-from stratal.store.proofs import claim, claimed_blobs, drop_claims, is_proved
+from stratal.store.proofs import claim, claimed_blobs, drop_claims, is_claimed_for, is_proved
 
 _ADD = insert(tables.blob_use).on_conflict_do_nothing()
 _DROP = delete(tables.blob_use).where(tables.blob_use.c.holder == bindparam("holder"))
@@ -43,13 +43,14 @@ def check_named(tx: Transaction, digest: str) -> None:
         )
 
 
-def use_or_claim(tx: Transaction, digest: str, holder: str, sender: str) -> None:
-    """Say that `holder` needs a blob, as a fact says that somebody sent. Idempotent. It waits as a claim while nothing proves that they
-    have its bytes. sender: '' for who has the store itself."""
+def use_or_claim(tx: Transaction, digest: str, holder: str, sender: str) -> bool:
+    """Say that `holder` needs a blob, as a fact says that somebody sent; False if it was said before. Idempotent. It waits as a claim
+    while nothing proves that they have its bytes. sender: '' for who has the store itself."""
     if not sender or _is_theirs(tx, digest, sender):
-        tx.run(_ADD, digest=digest, holder=holder)
-    else:
-        claim(tx, digest, holder, sender)
+        return tx.run(_ADD, digest=digest, holder=holder) == 1 and not is_claimed_for(tx, digest, holder)
+    is_new = not holds(tx, holder, digest) and not is_claimed_for(tx, digest, holder)
+    claim(tx, digest, holder, sender)
+    return is_new
 
 
 def _is_theirs(tx: Transaction, digest: str, sender: str) -> bool:

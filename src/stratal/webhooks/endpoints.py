@@ -10,7 +10,15 @@ from stratal.core.records import Record
 from stratal.store.events import Told
 
 # The word of an event's body that a filter may ask for: `version=Production`, `alert=error`, `run ended=failed`.
-DETAILS = {"version": "to", "run ended": "status", "alert": "level", "trial": "status", "dataset": "status", "approval asked": "target"}
+DETAILS = {
+    "version": "to",
+    "run ended": "status",
+    "alert": "level",
+    "trial": "status",
+    "dataset": "status",
+    "approval asked": "target",
+    "quota": "of",
+}
 # How long after an attempt the next one comes. Then the delivery is dead: a day of an endpoint that is away is survived.
 RETRIES_S = (5, 30, 120, 600, 1800, 7200, 21600, 43200)
 # How long one attempt may take before it counts as lost with its process.

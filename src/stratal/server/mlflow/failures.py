@@ -11,7 +11,7 @@ from stratal.server.guards import Unauthenticated
 
 STATUS = {
     codes.INVALID: 400, codes.EXISTS: 400, codes.BAD_REQUEST: 400, codes.STATE: 400, codes.UNAUTHENTICATED: 401, codes.DENIED: 403,
-    codes.MISSING: 404, codes.BUSY: 429, codes.BUG: 500, codes.ABSENT: 501, codes.DOWN: 503,
+    codes.QUOTA: 403, codes.MISSING: 404, codes.BUSY: 429, codes.BUG: 500, codes.ABSENT: 501, codes.DOWN: 503,
 }  # fmt: skip
 AGAIN_S = "2"
 

@@ -28,6 +28,7 @@ from stratal.server.mlflow.table import Carries, Found, Unknown, find
 from stratal.server.surfaces import Surface
 from stratal.store.asides import MOST_PART_BYTES, keep_part
 from stratal.store.database import Transaction
+from stratal.store.quotas.holding import holding_quotas
 from stratal.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ class Mlflow(Surface):
         if request.path == "/version":
             return Answer(status=200, body=VERSION.encode(), headers=(("content-type", "text/plain"),))
         found = find("GET" if request.method == "HEAD" else request.method, _behind_prefix(request.path))
-        with working_for(self._guard, sender):
+        with working_for(self._guard, sender), holding_quotas():
             if found.route.carries in (Carries.DOWNLOAD, Carries.UPLOAD, Carries.PART):
                 return await self._carry(request, found, sender, send)
             return await self._call(request, found, sender)
@@ -173,7 +174,7 @@ class Mlflow(Surface):
         await give(send, path, opened.name, self._with_files, is_head=request.method == "HEAD")
 
     async def _take(self, request: Request, found: Found, sender: Identity) -> Answer:
-        asked = SaveFile()
+        asked = SaveFile(size_bytes=request.number("content-length", self._limits.file_bytes) if "content-length" in request.headers else 0)
         await self.in_thread(lambda: self._perform(found, asked, sender))  # before its bytes are taken
         pieces = request.pieces(self._limits.file_bytes, self._limits.piece_s, math.inf)
         digest, size = await take(self._store, pieces, self._with_files)

@@ -8,6 +8,7 @@ from stratal.core.ids import RunId, short, to_bytes
 from stratal.store.blobs import Digest
 from stratal.store.database import Transaction, insert
 from stratal.store.proofs import claims_of, is_claimed
+from stratal.store.quotas.counting import count_purge
 from stratal.store.tables import blob_use, block, chunk, deletion, epoch, kept_fact, lost_run, metric, participant, run, tombstone
 from stratal.store.uses import drop_uses, holders_of, uses_of
 from stratal.tracking.store.seeing import seen
@@ -49,6 +50,7 @@ _BY_NO = [
     for table in (metric, block, chunk, epoch, deletion, param, tag, note, word, artifact, media, edge, statement)
 ]
 _BY_ID = [delete(table).where(table.c.run == bindparam("run_id")) for table in (participant, kept_fact, lost_run)]
+_EXPERIMENT = select(run.c.experiment).where(run.c.no == bindparam("run_no"))
 _ROW = delete(run).where(run.c.no == bindparam("run_no"))
 
 
@@ -101,6 +103,7 @@ def needed_by(tx: Transaction, id: RunId, no: int, *, besides: Collection[str]) 
 
 def purge_run(tx: Transaction, id: RunId, no: int) -> None:
     """Drop all rows of a run and its claims to blobs, and keep its id from coming again."""
+    experiment = str(tx.value(_EXPERIMENT, run_no=no) or "")
     for statement_ in _BY_NO:
         tx.run(statement_, run_no=no)
     for statement_ in _BY_ID:
@@ -110,6 +113,7 @@ def purge_run(tx: Transaction, id: RunId, no: int) -> None:
     holder = f"run:{id}"
     held = {*uses_of(tx, holder), *claims_of(tx, holder)}
     drop_uses(tx, holder)
+    count_purge(tx, experiment, held)
     for digest in held:  # what a capture names is needed as long as somebody needs the capture
         if not holders_of(tx, Digest(digest)) and not is_claimed(tx, digest):
             drop_uses(tx, f"capture:{digest}")

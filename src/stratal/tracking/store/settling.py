@@ -14,6 +14,8 @@ from stratal.core.errors import Damaged
 from stratal.store.database import Transaction, insert
 from stratal.store.frames import Fact
 from stratal.store.names import Names, RunRow
+from stratal.store.quotas.counting import count_file, count_start
+from stratal.store.quotas.holding import check_run
 from stratal.store.settling import PlacedFact
 from stratal.store.tables import key, metric, run
 from stratal.store.uses import use_or_claim
@@ -65,6 +67,7 @@ _END = (
     .where(run.c.no == bindparam("run_no"), or_(run.c.ended_ns.is_(None), run.c.ended_ns <= bindparam("new_ended_ns")))
     .values(status=bindparam("new_status"), ended_ns=bindparam("new_ended_ns"))
 )
+_SAID = select(run.c.doc, run.c.experiment).where(run.c.no == bindparam("run_no"))
 _DOC = select(run.c.doc).where(run.c.no == bindparam("run_no"))
 _SET_DOC = update(run).where(run.c.no == bindparam("run_no")).values(doc=bindparam("new_doc"))
 _new_param, _new_tag, _new_artifact = insert(param).excluded, insert(tag).excluded, insert(artifact).excluded
@@ -122,14 +125,20 @@ class TrunkFacts:
         return unreadable
 
     def start(self, tx: Transaction, row: RunRow, start: Start, *, at_ns: int, epoch: int, names: Names) -> None:
-        """Begin a run: by a fact, or by a command that makes a leased run."""
+        """Begin a run by a command. Raises OverQuota where its experiment has no room for it."""
+        if start.experiment != tx.value(_EXPERIMENT, run_no=row.no):
+            check_run(tx, start.experiment)
+        self._begin(tx, row, start, at_ns=at_ns, epoch=epoch, names=names)
+
+    def _begin(self, tx: Transaction, row: RunRow, start: Start, *, at_ns: int, epoch: int, names: Names) -> None:
         doc: dict[str, object] = {
             "name": start.name, "group": start.group, "job_type": start.job_type, "user": start.user,
             "params": params_to_json(start.params), "tags": start.tags, "capture": start.capture,
         }  # fmt: skip
         if tx.made is not None and start.experiment and tx.value(_RUN_OF, named=start.experiment) is None:
             tx.made.append(f"experiment:{start.experiment}")
-        said = str(tx.value(_DOC, run_no=row.no))
+        said, before = tx.row(_SAID, run_no=row.no) or ("{}", "")
+        count_start(tx, _holder(row), before, start.experiment)
         tx.run(
             _BEGIN, run_no=row.no, new_experiment=start.experiment, new_kind=start.kind, new_started_ns=at_ns, new_doc=_json(doc),
             new_parent=bytes.fromhex(start.parent) if start.parent else None,
@@ -153,7 +162,7 @@ class TrunkFacts:
         start = _body(fact.value, Start)
         if sender:
             start = msgspec.structs.replace(start, user=sender)
-        self.start(tx, row, start, at_ns=fact.at_ns, epoch=fact.epoch, names=names)
+        self._begin(tx, row, start, at_ns=fact.at_ns, epoch=fact.epoch, names=names)
 
     def _end(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         end = _body(placed.fact.value, End)
@@ -193,7 +202,7 @@ class TrunkFacts:
             _ARTIFACT, run=placed.run.no, path=body.path, digest=body.digest, size_bytes=body.size_bytes, epoch=fact.epoch,
             at_ns=fact.at_ns,
         )  # fmt: skip
-        use_or_claim(tx, body.digest, f"run:{placed.run.id.hex()}", placed.sender)
+        _hold(tx, placed.run, body.digest, placed.sender, body.size_bytes)
 
     def _media(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
         body = _body(placed.fact.value, MediaFact)
@@ -206,7 +215,7 @@ class TrunkFacts:
         body = _body(placed.fact.value, EdgeFact)
         add_edge(tx, placed.run.no, body, at_ns=placed.fact.at_ns)
         if body.target.startswith("sha256:"):  # of a file that was used, its content is needed, too
-            use_or_claim(tx, body.target.removeprefix("sha256:"), f"run:{placed.run.id.hex()}", placed.sender)
+            _hold(tx, placed.run, body.target.removeprefix("sha256:"), placed.sender)
 
     def _state(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         body = _body(placed.fact.value, StateFact)
@@ -235,15 +244,26 @@ class TrunkFacts:
             merge_doc(tx, placed.run.no, "capture", {"seeds": captured.seeds})
         for name, blob in (("begun_by", captured.begun_by), ("generators", captured.generators)):
             if blob is not None:
-                use_or_claim(tx, blob.digest, f"run:{placed.run.id.hex()}", placed.sender)
+                _hold(tx, placed.run, blob.digest, placed.sender)
                 merge_doc(tx, placed.run.no, "capture", {name: blob.digest})
         if captured.thorough is None:
             return
         holder = f"capture:{captured.thorough.digest}"
-        use_or_claim(tx, captured.thorough.digest, f"run:{placed.run.id.hex()}", placed.sender)
+        _hold(tx, placed.run, captured.thorough.digest, placed.sender)
         for digest in captured.holds:
             use_or_claim(tx, digest, holder, placed.sender)
         merge_doc(tx, placed.run.no, "capture", {"thorough": captured.thorough.digest})
+
+
+def _holder(row: RunRow) -> str:
+    return f"run:{row.id.hex()}"
+
+
+def _hold(tx: Transaction, row: RunRow, digest: str, sender: str, size_bytes: int = 0) -> None:
+    """Let a run hold a file, or claim it, and count it. size_bytes: 0 where the run does not say it."""
+    is_new = use_or_claim(tx, digest, _holder(row), sender)
+    if is_new or size_bytes:
+        count_file(tx, str(tx.value(_EXPERIMENT, run_no=row.no)), digest, size_bytes, is_new=is_new)
 
 
 class _Said(NamedTuple):

@@ -1,10 +1,12 @@
 """The one error of this protocol: a code that MLflow's clients know, and a text for people."""
 
 from stratal.core.errors import Bug, Conflict, Forbidden, NotFound, Refused, StoreDown, StratalError
+from stratal.store.quotas.rules import OverQuota
 
-INVALID, EXISTS, MISSING, BAD_REQUEST, DENIED, UNAUTHENTICATED, STATE, BUSY, DOWN, ABSENT, BUG = (
+INVALID, EXISTS, MISSING, BAD_REQUEST, DENIED, UNAUTHENTICATED, STATE, BUSY, DOWN, ABSENT, BUG, QUOTA = (
     "INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "PERMISSION_DENIED",
     "UNAUTHENTICATED", "INVALID_STATE", "REQUEST_LIMIT_EXCEEDED", "TEMPORARILY_UNAVAILABLE", "NOT_IMPLEMENTED", "INTERNAL_ERROR",
+    "QUOTA_EXCEEDED",
 )  # fmt: skip
 
 
@@ -47,6 +49,8 @@ def code_of(error: StratalError) -> str:
             return MISSING
         case StoreDown() | Conflict():
             return DOWN
+        case OverQuota():
+            return QUOTA
         case Refused():
             return STATE
         case Bug():

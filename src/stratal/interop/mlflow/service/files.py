@@ -19,6 +19,8 @@ from stratal.interop.mlflow.service.registry.versions import FOLDER, OfVersion
 from stratal.interop.mlflow.service.store.files import File, drop_file, files_below, find_file
 from stratal.interop.mlflow.service.store.logged import find_logged
 from stratal.interop.mlflow.service.store.runs import Head
+from stratal.store.quotas.holding import check_file
+from stratal.store.quotas.rows import usage
 from stratal.store.uses import holds
 from stratal.tracking.facts import ARTIFACT, ArtifactFact, check_artifact_path
 
@@ -140,6 +142,7 @@ def open_of_version(call: Call, request: VersionFile) -> Opened:
 def save(call: Call, request: SaveFile) -> Empty:
     """Keep a file under a path behind the proxy."""
     home, path = _writable(call, request.path or "")
+    _check_room(call, home, request)
     if request.digest:
         hear(call, home)
         fact = ArtifactFact(path=path, digest=request.digest, size_bytes=request.size_bytes)
@@ -220,6 +223,15 @@ def _need(call: Call, path: str) -> _Home:
 def _of_version(call: Call, model: str, number: int, path: str) -> _Home:
     files = files_of_version(call.tx, call.store.blobs, model, number)
     return _Home(f"model:{model}", None, "", path, tuple(File(file.path, file.digest, file.size_bytes) for file in files))
+
+
+def _check_room(call: Call, head: Head, request: SaveFile) -> None:
+    """Raise OverQuota if a file goes beyond its experiment's quota. What was saved a moment ago counts, though it may stand in the
+    journal only."""
+    if usage(call.tx, head.experiment).most_bytes is None:
+        return
+    with call.store.query() as tx:
+        check_file(tx, head.experiment, request.digest, request.size_bytes)
 
 
 def _writable(call: Call, path: str) -> tuple[Head, str]:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0021"
-down_revision = "0019"
+down_revision = "0020"
 
 _ARRIVED = "UPDATE segment SET sealed_ns = :now WHERE state = 'done' AND name IN (SELECT segment FROM shipment)"
 

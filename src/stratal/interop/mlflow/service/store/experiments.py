@@ -8,6 +8,7 @@ from stratal.core.records import Record, to_json
 from stratal.interop.mlflow.service.tables import experiment as t
 from stratal.interop.mlflow.service.tables import experiment_tag
 from stratal.store.database import Row, Transaction, insert
+from stratal.store.quotas.counting import count_rename
 from stratal.store.tables import deletion, grant, metric, run
 from stratal.tracking.store.dialects import among
 from stratal.tracking.tables import param
@@ -123,6 +124,7 @@ def rename(tx: Transaction, row: ExperimentRow, name: str) -> None:
     tx.run(_RENAME, at_id=row.id, new_name=name, now=tx.now_ns)
     for statement in _MOVES:
         tx.run(statement, old=row.name, new=name)
+    count_rename(tx, row.name, name)
     for statement_ in (_DROP_GRANTS, _MOVE_GRANTS):
         tx.run(statement_, old=row.ref, new=f"experiment:{name}")
 

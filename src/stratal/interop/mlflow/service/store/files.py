@@ -5,7 +5,8 @@ from typing import NamedTuple
 from sqlalchemy import bindparam, delete, exists, select
 
 from stratal.store.database import Transaction
-from stratal.store.tables import blob_claim, blob_use
+from stratal.store.quotas.counting import uncount_file
+from stratal.store.tables import blob_claim, blob_use, run
 from stratal.tracking.tables import artifact
 
 _FILE = select(artifact.c.path, artifact.c.digest, artifact.c.size_bytes).where(artifact.c.run == bindparam("run_no"))
@@ -24,6 +25,7 @@ _DROP_CLAIM = delete(blob_claim).where(
     blob_claim.c.holder == bindparam("of_holder"),
     ~exists().where(artifact.c.run == bindparam("run_no"), artifact.c.digest == bindparam("of_digest")),
 )
+_EXPERIMENT = select(run.c.experiment).where(run.c.no == bindparam("run_no"))
 
 
 class File(NamedTuple):
@@ -34,21 +36,22 @@ class File(NamedTuple):
     size_bytes: int
 
 
-def find_file(tx: Transaction, run: int, path: str) -> File | None:
+def find_file(tx: Transaction, no: int, path: str) -> File | None:
     """Give an artifact of a run, None if there is none."""
-    row = tx.row(_ONE, run_no=run, at_path=path)
+    row = tx.row(_ONE, run_no=no, at_path=path)
     return File(*row) if row else None
 
 
-def files_below(tx: Transaction, run: int, folder: str) -> list[File]:
+def files_below(tx: Transaction, no: int, folder: str) -> list[File]:
     """List the artifacts of a run below a folder, '' for all, by path."""
     if not folder:
-        return [File(*row) for row in tx.rows(_ALL, run_no=run)]
-    return [File(*row) for row in tx.rows(_BELOW, run_no=run, first=f"{folder}/", last=f"{folder}0")]
+        return [File(*row) for row in tx.rows(_ALL, run_no=no)]
+    return [File(*row) for row in tx.rows(_BELOW, run_no=no, first=f"{folder}/", last=f"{folder}0")]
 
 
-def drop_file(tx: Transaction, run: int, run_id: str, file: File) -> None:
+def drop_file(tx: Transaction, no: int, run_id: str, file: File) -> None:
     """Take an artifact of a run away; its bytes go when nobody needs them."""
-    tx.run(_DROP, run_no=run, at_path=file.path)
-    for statement in (_DROP_USE, _DROP_CLAIM):
-        tx.run(statement, run_no=run, of_digest=file.digest, of_holder=f"run:{run_id}")
+    tx.run(_DROP, run_no=no, at_path=file.path)
+    dropped = [tx.run(statement, run_no=no, of_digest=file.digest, of_holder=f"run:{run_id}") for statement in (_DROP_USE, _DROP_CLAIM)]
+    if any(dropped):
+        uncount_file(tx, str(tx.value(_EXPERIMENT, run_no=no)), file.digest)
