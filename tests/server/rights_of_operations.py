@@ -7,7 +7,7 @@ import httpx
 import msgspec
 from msgspec import inspect
 
-V, C, A, LISTS, ALL = "viewer", "contributor", "approver", "anybody", "chief"
+V, C, A, M, LISTS, ALL = "viewer", "contributor", "approver", "admin", "anybody", "chief"
 
 # By room: who may, and which operations. "anybody": each sees what they may view. "chief": it speaks of nothing with rights of its own, and
 # so asks for the role on everything.
@@ -36,10 +36,16 @@ _ROWS: dict[str, dict[str, str]] = {
         LISTS: "alerts artifacts children count edges envelope explain find get media media_summaries name_metric named notes origin page "
         "quotas series spread stated statements summaries table top views",
         C: "claim_leased end_leased fork renew_lease resume start_leased",
+        M: "retain",
         # Without a run that they speak of, as they are asked here, they speak of everything.
-        ALL: "delete purge purge_deleted recount remove_quota remove_view restore save_view set_quota",
+        ALL: "collect delete examine purge purge_deleted recount remove_quota remove_view restore save_view set_quota",
     },
     "training": {V: "checkpoints holder", C: "add take_over"},
+    "access": {
+        LISTS: "create_own_token own_tokens revoke_own_token",
+        ALL: "add_person bind changes create_token disable enable grant grants people refusals remove_grant revoke_token set_password "
+        "tokens",
+    },
     "webhooks": {ALL: "add ask_trial deliveries listed remove"},
 }
 ROWS = {f"{room}/{name}": who for room, rows in _ROWS.items() for who, names in rows.items() for name in names.split()}

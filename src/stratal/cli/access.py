@@ -15,6 +15,8 @@ from stratal.store.access.records import GivenGrant, Person
 from stratal.tracking.opening import current_store
 
 Name = Annotated[str, typer.Argument(help="Name of a person or service.", metavar="NAME")]
+Whose = Annotated[str | None, typer.Argument(help="Name of a person or service.", metavar="NAME")]
+Own = Annotated[bool, typer.Option("--own", help="For yourself, at a server that knows you: within what you signed in with.")]
 Holder = Annotated[str, typer.Argument(help="A person, a service, or group:NAME.", metavar="NAME")]
 RoleName = Annotated[
     str, typer.Argument(help="viewer, contributor, approver, admin; or a role of your own for approvals, as legal.", metavar="ROLE")
@@ -142,16 +144,23 @@ def _log(
 
 
 def _create(
-    name: Name,
+    name: Whose = None,
+    own: Own = False,
     title: Annotated[str, typer.Option("--title", help="What it is for.")] = "",
-    role: Annotated[str, typer.Option("--role", help="At most this role, whatever its person may do.")] = "admin",
+    role: Annotated[
+        str | None, typer.Option("--role", help="At most this role, whatever its person may do; default: admin, or that of the own token.")
+    ] = None,
     on: Annotated[list[str] | None, typer.Option("--on", help="Only on this experiment:NAME or model:NAME; may be given again.")] = None,
     days: Annotated[float, typer.Option("--days", help="How long it is good; 0 for ever.")] = TOKEN_DAYS,
     store: StoreUrl = None,
     json: Json = False,
 ) -> None:
     """Make a token, and print its secret this once."""
-    made = _accounts(store).create_token(person=name, title=title, role=role, objects=on or (), days=days or None)
+    accounts = _accounts(store)
+    if own:
+        made = accounts.create_own_token(title=title, role=role, objects=on or (), days=days or None)
+    else:
+        made = accounts.create_token(person=_named(name), title=title, role=role or "admin", objects=on or (), days=days or None)
     if json:
         return print_json(made)
     print(made.secret)  # alone on its line, so that `STRATAL_TOKEN=$(stratal token create ...)` works
@@ -165,11 +174,12 @@ def _create(
 
 def _tokens(
     name: Annotated[str | None, typer.Argument(help="Only those of this person or service.", metavar="NAME")] = None,
+    own: Own = False,
     store: StoreUrl = None,
     json: Json = False,
 ) -> None:
     """List tokens; their secrets are kept nowhere."""
-    found = _accounts(store).tokens(person=name)
+    found = _accounts(store).own_tokens() if own else _accounts(store).tokens(person=name)
     if json:
         return print_json(found)
     if not found:
@@ -186,11 +196,12 @@ def _tokens(
 
 def _revoke(
     id: Annotated[str, typer.Argument(help="Its id, as stratal token list shows it.", metavar="ID")],
+    own: Own = False,
     store: StoreUrl = None,
     json: Json = False,
 ) -> None:
     """Make a token worthless, at once and for ever."""
-    gone = _accounts(store).revoke_token(id=id)
+    gone = _accounts(store).revoke_own_token(id=id) if own else _accounts(store).revoke_token(id=id)
     return print_json(gone) if json else print_out(cell(f"token {gone.id} of {gone.person} is revoked"))
 
 
@@ -216,6 +227,12 @@ def _remove(name: Holder, role: RoleName, on: On = EVERYTHING, store: StoreUrl =
 def _accounts(store: str | None) -> AccessStore:
     use(store)
     return AccessStore(current_store())
+
+
+def _named(name: str | None) -> str:
+    if name is None:
+        raise Misuse("nobody is named", hint="stratal token create NAME; or --own, for yourself at a server")
+    return name
 
 
 def _say(person: Person, what: str, json: bool) -> None:

@@ -23,6 +23,7 @@ from stratal.server.notices import Notices
 from stratal.server.peers import current_peer
 from stratal.store.access import rows
 from stratal.store.access.reach import experiments_of, has_others, standing
+from stratal.store.access.records import Known
 from stratal.store.access.rules import Scope, TokenState, folded, role_named
 from stratal.store.access.secrets import digest, is_password
 from stratal.store.access.sessions import find_session
@@ -37,12 +38,9 @@ LOOK_UP_S, PASSWORD_S, MOST_KNOWN = 1.0, 60.0, 10_000
 THREADS, PASSWORD_THREADS, MOST_WAITING = 4, 2, 32
 
 
-class Admitted(Identity, frozen=True, kw_only=True):
-    """An identity that this server has checked, by what, and within which bounds."""
+class Admitted(Known, frozen=True, kw_only=True):
+    """An identity that this server has checked, and how long that counts."""
 
-    is_authenticated: bool = True
-    scope: Scope = Scope()
-    token_id: str = ""
     session_digest: bytes = b""
     valid_from_ns: int
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from stratal.core.errors import Misuse
+from stratal.core.errors import Forbidden, Misuse
 from stratal.core.ids import to_bytes
 from stratal.core.people import EVERYTHING, Identity, Role
 from stratal.server.asgi import Failed, refusal
@@ -63,7 +63,14 @@ class Call:
                 return self._visible(tx, sender, result, *listed)
 
     def _check(self, tx: Transaction, arguments: Arguments, sender: Identity) -> None:
-        if self.operation.is_scoped or self.operation.name in self.room.lists:
+        if self.room.is_for_known and not sender.is_authenticated:
+            raise Forbidden(
+                "this server asks nobody who they are, and so neither shows nor changes who may come in to one that does",
+                hint="do it where the store lies, with --store FOLDER; or at a server that asks: stratal server --auth",
+            )
+        if self.operation.is_own:
+            self._guard.visible(tx, sender, "experiment")  # raises for who is not let in any more
+        if self.operation.is_own or self.operation.is_scoped or self.operation.name in self.room.lists:
             return
         needs = self.operation.needs
         named = [(needs, on) for on in self.room.objects_of(self.operation, arguments)]

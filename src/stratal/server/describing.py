@@ -47,11 +47,12 @@ def _operation(call: Call, taken: object, given: object, failure: object) -> dic
     operation = call.operation
     summary, _, rest = operation.doc.partition("\n")
     kind = "Command" if operation.is_command else "Query"
+    needs = "for oneself, whoever one is" if operation.is_own else f"needs the role {operation.needs.name.lower()}"
     return {
         "operationId": f"{call.room.name}_{operation.name}",
         "tags": [call.room.name],
         "summary": summary,
-        "description": f"{rest.strip()}\n\n{kind}; needs the role {operation.needs.name.lower()}.".strip(),
+        "description": f"{rest.strip()}\n\n{kind}; {needs}.".strip(),
         "requestBody": {"required": True, "content": _content(taken)},
         "responses": {
             "200": {"description": "What it gives.", "content": _content(given)},

@@ -10,6 +10,7 @@ from stratal.data.store import DatasetStore
 from stratal.features.store import FeatureStore
 from stratal.pipelines.store import PipelineStore
 from stratal.registry.store import ModelStore
+from stratal.store.access.accounts import AccessStore
 from stratal.store.operations import Operation, all_operations, room_of
 from stratal.tracking.operations.deciding import RunDecisions
 from stratal.tracking.operations.forking import RunForks
@@ -18,6 +19,7 @@ from stratal.tracking.operations.lineage import RunLineage
 from stratal.tracking.operations.quotas import QuotaStore
 from stratal.tracking.operations.reading import RunReads
 from stratal.tracking.operations.searching import RunSearch
+from stratal.tracking.operations.upkeep import Upkeep
 from stratal.tracking.operations.views import ViewStore
 from stratal.training.store import CheckpointStore
 from stratal.tuning.store import StudyStore
@@ -46,6 +48,9 @@ class Room:
     runs: Mapping[str, Callable[[Arguments], Iterable[str]]] = field(default_factory=dict)
     # Operations that list: nobody is refused, each sees its own. What an item is ("model", "experiment", "run"), and its name.
     lists: Mapping[str, tuple[str, Callable[[Item], str]]] = field(default_factory=dict)
+    # Whether only those are served who were asked who they are: whoever reaches a server that asks nobody could else make a token that is
+    # good on one that asks.
+    is_for_known: bool = False
 
     @property
     def name(self) -> str:
@@ -73,8 +78,6 @@ class Room:
         return [run for run in runs if isinstance(run, str) and run]
 
 
-# Accounts, tokens and grants are no room: they are administered where the store lies. Who reaches a server that asks nobody
-# could else make a token that is good on one that asks.
 ROOMS: tuple[Room, ...] = (
     Room(store=ModelStore, on="model", on_runs=Role.VIEWER, lists={"models": ("model", attrgetter("name"))}),
     Room(store=DatasetStore, on_runs=Role.VIEWER),
@@ -95,5 +98,7 @@ ROOMS: tuple[Room, ...] = (
     Room(store=RunForks, on="experiment", on_runs=Role.VIEWER, runs={"fork": lambda call: [call.origin]}),
     Room(store=CheckpointStore, runs={"add": lambda call: [call.checkpoint.run]}),
     Room(store=WebhookStore),
+    Room(store=AccessStore, is_for_known=True),
+    Room(store=Upkeep, on="experiment"),
     Room(store=QuotaStore),
 )

@@ -2,7 +2,8 @@
 
 An operation is a method with keyword-only, annotated arguments. The actor comes from the context, never from an argument.
 What it speaks of is said by `on`: the argument that names an experiment, a model, a run or several runs (`run`, `runs`: whole ids,
-of which the experiments count). Operations that are scoped need no role on one object: they give what their reader may see.
+of which the experiments count). Operations that are scoped need no role on one object: they give what their reader may see. Those that
+are one's own need none at all: whoever is known calls them for themselves.
 Where the store lies behind a URL, a call goes to its server, and rooms know nothing of it.
 """
 
@@ -25,20 +26,23 @@ _MARK = "__stratal_operation__"
 
 class Operation(Record, frozen=True, kw_only=True):
     """name; needs: the role; on: the argument that names what the role is needed on, None: the whole store; is_scoped: it leaves out
-    what its reader may not see, by `Transaction.sees`, so the role is needed on what is shown only; is_command: it may change the store."""
+    what its reader may not see, by `Transaction.sees`, so the role is needed on what is shown only; is_own: it is about whoever calls;
+    is_command: it may change the store."""
 
     name: str
     needs: Role
     on: str | None
     is_scoped: bool
+    is_own: bool
     is_command: bool
     arguments: dict[str, typing.Any]
     returns: typing.Any
     doc: str
 
 
-def operation(*, needs: Role, on: str | None = None, is_scoped: bool = False) -> Callable[[F], F]:
-    """Mark a method as an operation of a class that keeps its Store in `_store`. What needs more than VIEWER is a command.
+def operation(*, needs: Role, on: str | None = None, is_scoped: bool = False, is_own: bool = False) -> Callable[[F], F]:
+    """Mark a method as an operation of a class that keeps its Store in `_store`. What needs more than VIEWER is a command;
+    of what is one's own (is_own) `needs` says that alone.
 
     Raises Bug for a signature that cannot be served."""
 
@@ -56,7 +60,7 @@ def operation(*, needs: Role, on: str | None = None, is_scoped: bool = False) ->
             remote = self._store.operations_there
             return method(self, **values) if remote is None else remote.call(type(self), method.__name__, values)
 
-        setattr(call, _MARK, (needs, on, is_scoped))
+        setattr(call, _MARK, (needs, on, is_scoped, is_own))
         return typing.cast("F", call)
 
     return mark
@@ -64,7 +68,8 @@ def operation(*, needs: Role, on: str | None = None, is_scoped: bool = False) ->
 
 def room_of(store: type) -> str:
     """Give the room of a store's class: the folder that it lies in, and its name in URLs."""
-    return store.__module__.split(".")[1]
+    floor, folder = store.__module__.split(".")[1:3]
+    return folder if floor == "store" else floor
 
 
 @functools.cache
@@ -79,7 +84,7 @@ def operations_of(store: type) -> dict[str, Operation]:
     for name, method in inspect.getmembers(store, inspect.isfunction):
         if (marked := getattr(method, _MARK, None)) is None:
             continue
-        needs, on, is_scoped = marked
+        needs, on, is_scoped, is_own = marked
         hints = typing.get_type_hints(method, include_extras=True)  # with the bounds of numbers
         returns = hints.pop("return", type(None))
         for hint in (*hints.values(), returns):
@@ -89,6 +94,7 @@ def operations_of(store: type) -> dict[str, Operation]:
             needs=needs,
             on=on,
             is_scoped=is_scoped,
+            is_own=is_own,
             is_command=needs > Role.VIEWER,
             arguments=hints,
             returns=returns,

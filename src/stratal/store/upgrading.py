@@ -23,7 +23,9 @@ class Migration(Record, frozen=True, kw_only=True):
 def check_here(store: Store, what: str) -> None:
     """Raise Misuse for a store behind a server: its folder here is only a spool."""
     if store.remote:
-        raise Misuse(f"{what} works where the store lies, and this one is {store.remote}", hint="call it there, with --store")
+        raise Misuse(
+            f"{what} works where the store lies, and this one is {store.remote}", hint="call it on that machine, with --store FOLDER"
+        )
 
 
 def schema_of(folder: Path) -> int:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from stratal.core.clock import SECOND_NS
-from stratal.core.errors import Misuse, NotFound
+from stratal.core.errors import Forbidden, Misuse, NotFound
 from stratal.core.people import EVERYTHING, Role
 from stratal.store.access import noticing, rows
-from stratal.store.access.records import Change, GivenGrant, NewToken, Person, Refusal, Token
+from stratal.store.access.records import Change, GivenGrant, Known, NewToken, Person, Refusal, Token
 from stratal.store.access.rules import (
     GROUP,
     KINDS,
@@ -36,7 +36,7 @@ class AccessStore:
     @operation(needs=Role.ADMIN)
     def people(self) -> list[Person]:
         """List people and services, by name."""
-        with self._store.database.read(self._store.actor()) as tx:
+        with self._store.glance() as tx:
             return rows.people(tx)
 
     @operation(needs=Role.ADMIN)
@@ -88,7 +88,7 @@ class AccessStore:
     @operation(needs=Role.ADMIN)
     def set_password(self, *, name: str, password: str) -> Person:
         """Set a password; sessions of before are void. Raises NotFound, Misuse for services and for a password that is too short."""
-        with self._store.database.read(self._store.actor()) as tx:
+        with self._store.glance() as tx:
             found = rows.person_named(tx, name)
         if found.kind == "service":
             raise Misuse(f"{found.name} is a service, and services have tokens", hint=f"stratal token create {found.name}")
@@ -100,7 +100,7 @@ class AccessStore:
     @operation(needs=Role.ADMIN)
     def tokens(self, *, person: str | None = None) -> list[Token]:
         """List tokens, of one or of all; never their secrets. Raises NotFound."""
-        with self._store.database.read(self._store.actor()) as tx:
+        with self._store.glance() as tx:
             return rows.tokens(tx, None if person is None else rows.person_named(tx, person).name)
 
     @operation(needs=Role.ADMIN)
@@ -112,14 +112,49 @@ class AccessStore:
         role and objects bound what it may do; what its person may not do, it may not either. days: how long it is good, None for ever.
         Raises NotFound, Misuse."""
         scope = Scope(role=check_scope_role(role), objects=check_objects(objects))
-        if len(title) > 200 or not title.isprintable():
-            raise Misuse("a title has at most 200 printable characters")
-        if days is not None and not 0 < days <= 3660:
-            raise Misuse(f"a token cannot be good for {days:g} days", hint="up to 3660, or None for one that does not expire")
+        _check_token(title, days)
         with self._store.command() as tx:
             found = rows.person_named(tx, person)
-            expires_ns = None if days is None else tx.now_ns + int(days * 86400) * SECOND_NS
-            return rows.add_token(tx, found.name, title=title, scope=scope, expires_ns=expires_ns)
+            return rows.add_token(tx, found.name, title=title, scope=scope, expires_ns=_expiry(tx, days))
+
+    @operation(needs=Role.VIEWER, is_scoped=True, is_own=True)
+    def own_tokens(self) -> list[Token]:
+        """List the tokens of whoever calls; never their secrets."""
+        with self._store.glance() as tx:
+            return rows.tokens(tx, rows.person_named(tx, tx.actor.name).name)
+
+    @operation(needs=Role.CONTRIBUTOR, is_own=True)
+    def create_own_token(
+        self, *, title: str = "", role: str | None = None, objects: Sequence[str] = (), days: float | None = TOKEN_DAYS
+    ) -> NewToken:
+        """Make a token for whoever calls; its secret is in the answer, and never again.
+
+        role, objects: None and none: those of what one signed in with, and never more than that; nor is it good for longer than a token
+        that makes it. Raises Forbidden, Misuse."""
+        _check_token(title, days)
+        with self._store.command() as tx:
+            found, bound, until_ns = rows.person_named(tx, tx.actor.name), Scope(), None
+            if isinstance(tx.actor, Known):
+                bound, until_ns = tx.actor.scope, rows.token_by_id(tx, tx.actor.token_id).expires_ns if tx.actor.token_id else None
+            scope = Scope(
+                role=bound.role if role is None else check_scope_role(role), objects=check_objects(objects) if objects else bound.objects
+            )
+            if not bound.holds(scope):
+                bounds = f"{bound.role.name.lower()} on {', '.join(bound.objects)}"
+                raise Forbidden(
+                    f"this token of {found.name} is bounded to {bounds}, and makes none that may more",
+                    hint="bound the new one within that, or sign in with another token",
+                )
+            ends = [end for end in (_expiry(tx, days), until_ns) if end is not None]
+            return rows.add_token(tx, found.name, title=title, scope=scope, expires_ns=min(ends, default=None))
+
+    @operation(needs=Role.CONTRIBUTOR, is_own=True)
+    def revoke_own_token(self, *, id: str) -> Token:
+        """Make a token of whoever calls worthless at once; idempotent. Raises NotFound, for one of somebody else, too."""
+        with self._store.command() as tx:
+            if id not in {token.id for token in rows.tokens(tx, rows.person_named(tx, tx.actor.name).name)}:
+                raise NotFound(f"you have no token {id!r:.80}", hint="stratal token list --own shows those that you have")
+            return rows.revoke_token(tx, id)
 
     @operation(needs=Role.ADMIN)
     def revoke_token(self, *, id: str) -> Token:
@@ -130,7 +165,7 @@ class AccessStore:
     @operation(needs=Role.ADMIN)
     def grants(self, *, person: str | None = None) -> list[GivenGrant]:
         """List grants, of one or of all."""
-        with self._store.database.read(self._store.actor()) as tx:
+        with self._store.glance() as tx:
             return rows.grants(tx, None if person is None else self._holder(tx, person))
 
     @operation(needs=Role.ADMIN)
@@ -158,13 +193,13 @@ class AccessStore:
     @operation(needs=Role.ADMIN)
     def changes(self, *, limit: int = 100) -> list[Change]:
         """List the last changes of people, tokens and grants, the newest first."""
-        with self._store.database.read(self._store.actor()) as tx:
+        with self._store.glance() as tx:
             return rows.changes(tx, min(max(limit, 0), 10_000))
 
     @operation(needs=Role.ADMIN)
     def refusals(self, *, limit: int = 100) -> list[Refusal]:
         """List what was refused lately, counted by the hour, the newest first."""
-        with self._store.database.read(self._store.actor()) as tx:
+        with self._store.glance() as tx:
             return noticing.refusals(tx, min(max(limit, 0), 10_000))
 
     def _holder(self, tx: Transaction, name: str) -> str:
@@ -173,6 +208,17 @@ class AccessStore:
     def _check_admins_left(self, tx: Transaction, name: str) -> None:
         if rows.is_last_admin(tx, name):
             raise Misuse(f"{name} is the last admin", hint="make somebody else admin first: stratal grant add NAME admin")
+
+
+def _check_token(title: str, days: float | None) -> None:
+    if len(title) > 200 or not title.isprintable():
+        raise Misuse("a title has at most 200 printable characters")
+    if days is not None and not 0 < days <= 3660:
+        raise Misuse(f"a token cannot be good for {days:g} days", hint="up to 3660, or None for one that does not expire")
+
+
+def _expiry(tx: Transaction, days: float | None) -> int | None:
+    return None if days is None else tx.now_ns + int(days * 86400) * SECOND_NS
 
 
 def _check_subject(subject: str) -> None:

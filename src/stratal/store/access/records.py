@@ -1,7 +1,16 @@
 """What is told of access: people, tokens, grants, changes, refusals. No secret is in any of them but `NewToken`."""
 
+from stratal.core.people import Identity
 from stratal.core.records import Record
 from stratal.store.access.rules import Scope, TokenState
+
+
+class Known(Identity, frozen=True, kw_only=True):
+    """Somebody whom a server has checked, and within which bounds. token_id: of the token that showed who it is, '' for another way."""
+
+    is_authenticated: bool = True
+    scope: Scope = Scope()
+    token_id: str = ""
 
 
 class Person(Record, frozen=True, kw_only=True):

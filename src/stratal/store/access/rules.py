@@ -45,6 +45,10 @@ class Scope(Record, frozen=True, kw_only=True):
         """Tell whether the bound holds for a role on an object; EVERYTHING is only within EVERYTHING."""
         return needs <= self.role and (EVERYTHING in self.objects or on in self.objects)
 
+    def holds(self, other: "Scope") -> bool:
+        """Tell whether whatever the other bound lets through, this one does."""
+        return all(self.lets(other.role, on) for on in other.objects)
+
 
 def state_of(*, expires_ns: int | None, revoked_ns: int | None, now_ns: int) -> TokenState:
     """Give the state of a token now, after all that has happened to it."""
