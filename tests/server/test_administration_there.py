@@ -9,7 +9,6 @@ import pytest
 from stratal.cli.app import main
 from stratal.core.errors import Forbidden, Misuse, NotFound, StratalError
 from stratal.core.settings import Settings
-from stratal.server.app import Application
 from stratal.store.access.accounts import AccessStore
 from stratal.store.backups import back_up
 from stratal.tracking.collecting import gc
@@ -23,7 +22,6 @@ from stratal.tracking.runs import run
 @pytest.fixture
 def as_one(guarded, tmp_path: Path):
     """Give the store as somebody with a token has it, through a server that asks."""
-    guarded.others["/"] = whole = Application(guarded.store, guard=guarded.guard)
     opened = []
 
     def as_one(name: str, *, token: str = "", **bounds: object):
@@ -36,8 +34,6 @@ def as_one(guarded, tmp_path: Path):
     for each in opened:
         each.uploader.finish()
         each.close()
-    whole.end()
-    whole.close()
 
 
 def test_an_admin_administers_people_tokens_and_grants_from_elsewhere(guarded, as_one):
@@ -143,11 +139,10 @@ def test_a_backup_from_elsewhere_is_refused_before_anything_is_written(far, tmp_
     assert not (tmp_path / "backup").exists()
 
 
-def test_the_program_administers_with_a_token(guarded, as_one, monkeypatch, capsys, tmp_path):
+def test_the_program_administers_with_a_token(guarded, monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("STRATAL_STORE", guarded.url)
     monkeypatch.setenv("STRATAL_TOKEN", guarded.token_of("bob"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    as_one("nobody", token="unused")  # serves it
 
     def said(*words: str) -> tuple[int, str, str]:
         try:

@@ -5,7 +5,6 @@ from sqlalchemy import select
 
 from stratal.core.errors import NotFound
 from stratal.core.ids import new_id
-from stratal.server.app import Application
 from stratal.store.held import HeldFiles
 from stratal.store.quotas.rules import OverQuota
 from stratal.store.tables import event
@@ -173,7 +172,6 @@ def test_a_renamed_experiment_takes_its_quota_along(wire, store):
 
 
 def test_quotas_are_set_by_admins_of_everything_and_seen_by_who_may_view(guarded, store):
-    guarded.others["/"] = whole = Application(store, guard=guarded.guard)
     guarded.accounts.grant(person="bob", role="admin", on="experiment:churn")
     for name in ("churn", "salaries"):
         with run(name, store=store):
@@ -186,8 +184,6 @@ def test_quotas_are_set_by_admins_of_everything_and_seen_by_who_may_view(guarded
         name: [one["experiment"] for one in http.post("/api/v1/tracking/quotas", json={}).json()["used"]] for name, http in people.items()
     }
     assert shown == {"ada": ["churn", "salaries"], "bob": ["churn"], "vera": ["churn"], "eve": []}
-    whole.end()
-    whole.close()
 
 
 def test_who_set_a_quota_is_told(store, far):
