@@ -3,15 +3,19 @@
 import pytest
 from sqlalchemy import select
 
-from stratal.core.errors import NotFound
+from stratal.core.errors import NotFound, StoreDown
 from stratal.core.ids import new_id
+from stratal.store.calling import Server
 from stratal.store.held import HeldFiles
-from stratal.store.quotas.rules import OverQuota
+from stratal.store.quotas.rules import UNLIMITED, OverQuota
+from stratal.store.shipping import Shipper
 from stratal.store.tables import event
+from stratal.tracking.collecting import gc
 from stratal.tracking.facts import Start
 from stratal.tracking.finding import find_runs
 from stratal.tracking.forking import fork
 from stratal.tracking.leased import start_leased
+from stratal.tracking.opening import open_store
 from stratal.tracking.operations.leasing import RunLeases
 from stratal.tracking.quotas import quotas, set_quota
 from stratal.tracking.reading import get_run
@@ -95,6 +99,30 @@ def test_a_file_that_waits_does_not_keep_smaller_ones_out(store, far):
     assert get_run(one.ref, store=store).read_artifact("small.bin") == b"b" * 90 and used(store).size_bytes == 90
 
 
+class Dying(Server):
+    """A sender whose process dies before the facts go."""
+
+    def ship(self, name, offset, data, damage):
+        raise StoreDown("it died")
+
+
+def test_a_file_that_found_no_room_is_not_forgotten_if_the_sender_dies_before_its_facts_go(store, served_url, tmp_path):
+    set_quota("churn", most_bytes=5, store=store)
+    home = open_store(tmp_path / "home")
+    with run("churn", store=home) as one:
+        one.save_bytes("model.bin", LARGE)
+    dying = Dying(served_url, "tester")
+    with pytest.raises(StoreDown, match="it died"):
+        Shipper(home.folder, dying, keeps=True).ship()
+    dying.close()
+    [held] = HeldFiles(home.folder).all()
+    assert held.home == (one.id, "churn")
+    assert len(sync(served_url, store=home).refused) == 1
+    set_quota("churn", most_bytes=UNLIMITED, store=store)
+    assert sync(store=home).refused == [] and get_run(one.ref, store=store).read_artifact("model.bin") == LARGE
+    home.close()
+
+
 def test_bytes_that_the_experiment_holds_already_need_no_room(store, far):
     with run("churn", store=far) as one:
         one.save_bytes("a.bin", LARGE)
@@ -118,6 +146,17 @@ def test_commands_that_make_a_run_are_refused_at_once(store, far):
     assert used(store).runs == 1
     start_leased("other", kind="train", store=far).finish()
     start_leased("churn", kind="train", store=store).finish()  # here, nothing is refused
+
+
+def test_many_files_that_are_sent_at_once_do_not_all_find_the_same_room(team, store):
+    set_quota("churn", most_bytes=100, store=store)
+    team.http.headers.update({"stratal-run": new_id(), "stratal-experiment": "churn"})
+    assert team.blob(b"a" * 60).status_code == 200
+    refused = team.blob(b"b" * 60)
+    assert refused.json()["error"] == "quota" and refused.status_code == 422
+    assert team.blob(b"a" * 60).status_code == team.blob(b"c" * 40).status_code == 200
+    gc(grace_hours=0, store=store)
+    assert team.blob(b"b" * 60).status_code == 200, "no run named what came before"
 
 
 def test_a_sender_that_does_not_say_whose_file_it_is_is_not_asked(team, store):
