@@ -5,19 +5,21 @@ from sqlalchemy import select
 
 from stratal.core.errors import NotFound, StoreDown
 from stratal.core.ids import new_id
+from stratal.core.settings import Settings
 from stratal.store.calling import Server
 from stratal.store.held import HeldFiles
 from stratal.store.quotas.rules import UNLIMITED, OverQuota
 from stratal.store.shipping import Shipper
 from stratal.store.tables import event
 from stratal.tracking.collecting import gc
+from stratal.tracking.deleting import delete, purge
 from stratal.tracking.facts import Start
 from stratal.tracking.finding import find_runs
 from stratal.tracking.forking import fork
 from stratal.tracking.leased import start_leased
 from stratal.tracking.opening import open_store
 from stratal.tracking.operations.leasing import RunLeases
-from stratal.tracking.quotas import quotas, set_quota
+from stratal.tracking.quotas import quotas, recount_quotas, set_quota
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
 from stratal.tracking.syncing import sync
@@ -97,6 +99,27 @@ def test_a_file_that_waits_does_not_keep_smaller_ones_out(store, far):
         one.save_bytes("more.bin", b"c" * 20)
     assert len(sync(store=far).refused) == 2
     assert get_run(one.ref, store=store).read_artifact("small.bin") == b"b" * 90 and used(store).size_bytes == 90
+
+
+def test_a_file_that_waits_at_a_server_that_asks_is_only_claimed_and_counts_once_it_is_sent(guarded, store, tmp_path):
+    set_quota("churn", most_bytes=5, store=store)
+    far = open_store(
+        guarded.url, settings=Settings(user="bob", token=guarded.token_of("bob"), capture=False, state_home=tmp_path / "state")
+    )
+    with run("churn", store=far) as one:
+        one.save_bytes("model.bin", LARGE)
+        one.save_bytes("small.bin", b"a")
+    assert len(sync(store=far).refused) == 1
+    assert (used(store).size_bytes, used(store).waiting_files) == (1, 1)
+    set_quota("churn", most_bytes=UNLIMITED, store=store)
+    assert sync(store=far).refused == []
+    assert get_run(one.ref, store=store).read_artifact("model.bin") == LARGE
+    assert used(store).size_bytes == len(LARGE) + 1 and recount_quotas(store=store).wrong == []
+    delete(one.ref, store=store)
+    purge(one.ref, store=store)
+    assert recount_quotas(store=store).wrong == [] and quotas(store=store).used[0].size_bytes == 0
+    far.uploader.finish()
+    far.close()
 
 
 class Dying(Server):

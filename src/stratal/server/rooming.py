@@ -27,7 +27,10 @@ class Rooming:
         """Raise OverQuota if there is no room for a file; then it waits. Else room is kept for it, if there is a limit."""
         with self._store.database.read(sender) as tx:
             experiment = self._experiment(tx, request, sender)
-            if not experiment or usage(tx, experiment).most_bytes is None or self._is_counted(tx, experiment, digest):
+            known = find_file(tx, experiment, digest) if experiment else None
+            if known is None and (not experiment or usage(tx, experiment).most_bytes is None):
+                return  # it counts when a run names it
+            if known is not None and not known.is_waiting:
                 return
         refused = None
         with self._store.settler.transaction(sender) as tx, holding_quotas():
@@ -47,10 +50,6 @@ class Rooming:
         if known is not None and known.is_waiting:
             with self._store.settler.transaction(sender) as tx:
                 count_asked(tx, experiment, digest, size, is_waiting=False)
-
-    def _is_counted(self, tx: Transaction, experiment: str, digest: str) -> bool:
-        known = find_file(tx, experiment, digest)
-        return known is not None and not known.is_waiting
 
     def _experiment(self, tx: Transaction, request: Request, sender: Identity) -> str:
         """Give the experiment of the run that a file is of, '' if nobody says it. Raises Forbidden if the sender may not write there."""
