@@ -20,6 +20,7 @@ ON_BOTH = {
     "test_transactions",
     "test_busy_stores",
     "test_odd_input",
+    "test_odd_facts",
     "test_search_in_the_store",
     "test_comparison",
     "test_deleting",

@@ -9,6 +9,7 @@ import zstandard
 from mlflow_wire import Wire
 
 from stratal.core.ids import new_id, to_bytes
+from stratal.server.app import Application
 from stratal.server.authenticating import AccessGuard
 from stratal.server.ingest import Ingest
 from stratal.server.mlflow.surface import Mlflow
@@ -69,6 +70,17 @@ def team(store, stage):
     yield sender
     sender.http.close()
     stage[0].handler.close()
+
+
+@pytest.fixture
+def whole(store, stage):
+    """A store served whole, and a sender."""
+    stage[0].handler = application = Application(store)
+    sender = Sender(stage[1])
+    yield sender
+    sender.http.close()
+    application.end()
+    application.close()
 
 
 @pytest.fixture

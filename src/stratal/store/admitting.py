@@ -39,7 +39,7 @@ _may_read: ContextVar[MayRead | None] = ContextVar("stratal_may_read", default=N
 
 
 @contextmanager
-def admitting(admit: Admit, created: Created) -> Iterator[None]:
+def admitting(admit: Admit, created: Created = lambda _tx, _on: None) -> Iterator[None]:
     """Ask at each transaction that is opened inside the block, and tell of what commands make."""
     token = _admit.set((admit, created))
     try:

@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import and_, bindparam, or_, select, update
 
 from stratal.core.errors import Damaged
+from stratal.core.ids import is_id, to_bytes
 from stratal.store.database import Transaction, insert
 from stratal.store.frames import Fact
 from stratal.store.names import Names, RunRow
@@ -135,13 +136,14 @@ class TrunkFacts:
             "name": start.name, "group": start.group, "job_type": start.job_type, "user": start.user,
             "params": params_to_json(start.params), "tags": start.tags, "capture": start.capture,
         }  # fmt: skip
+        parent = to_bytes(start.parent) if start.parent and is_id(start.parent) else None  # an odd one costs no run its start
         if tx.made is not None and start.experiment and tx.value(_RUN_OF, named=start.experiment) is None:
             tx.made.append(f"experiment:{start.experiment}")
         said, before = tx.row(_SAID, run_no=row.no) or ("{}", "")
         count_start(tx, _holder(row), before, start.experiment)
         tx.run(
             _BEGIN, run_no=row.no, new_experiment=start.experiment, new_kind=start.kind, new_started_ns=at_ns, new_doc=_json(doc),
-            new_parent=bytes.fromhex(start.parent) if start.parent else None,
+            new_parent=parent,
         )  # fmt: skip
         _write_params(tx, row, start.experiment, start.params, _Said(epoch, at_ns, names))
         _write_tags(tx, row, start.tags, _Said(epoch, at_ns, names))
