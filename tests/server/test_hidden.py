@@ -12,6 +12,7 @@ import rights_of_operations as operations
 from rights_of_mlflow import NOWHERE, Things
 
 from stratal.core.ids import RunId, short
+from stratal.tracking.runs import run
 
 # Who asks: one without any right, and one who may do everything with something else.
 PEOPLE = ("eve", "elsewhere")
@@ -105,3 +106,25 @@ def test_operations_on_ones_own_tell_nothing_apart_of_others_runs(scene):
         if not {"run", "origin"}.isdisjoint(takes.__struct_fields__):
             leaks[path] = told_apart(lambda of, path=path, takes=takes: operations.ask(path, takes, of.run, http, "other"), scene.hidden)
     assert not any(leaks.values()), leaks
+
+
+def test_lineage_names_no_model_and_no_run_that_one_may_not_view(scene, guarded):
+    hidden = [f"model:{scene.hidden.name}@1", f"run:{scene.hidden.run}"]
+    with run("churn", store=guarded.store) as mine:
+        for target in (*hidden, "dataset:d@1", "model:churn@1"):
+            mine.edge("used", target, role="data")
+    guarded.store.settle()
+    guarded.accounts.grant(person="vera", role="viewer", on="model:churn")
+    vera, ada = guarded.having_token("vera").http, scene.ada
+    for path, said in (("edges", {"run": mine.id}), ("explain", {"ref": f"run:{mine.id}"})):
+        seen, all = (http.post(f"/api/v1/tracking/{path}", json=said).text for http in (vera, ada))
+        assert [target in seen for target in (*hidden, "dataset:d@1", "model:churn@1")] == [False, False, True, True], path
+        assert all.count(hidden[0]) == 1
+
+
+def test_the_lineage_of_what_is_hidden_is_that_of_nothing(scene):
+    for ref in ("model:{}@1", "model:{}", "dataset:{}@1"):
+        for http in scene.people.values():
+            assert not told_apart(
+                lambda of, ref=ref, http=http: http.post("/api/v1/tracking/explain", json={"ref": ref.format(of.name)}), scene.hidden
+            )

@@ -332,7 +332,7 @@ def test_tokens_and_grants_say_what_is_streamed(store, guarded, asked):
     assert {"", "model:churn", "experiment:churn"} == {on for _, on in seen["ada"]}
     with opened(f"{url}?since=0", **bearer(guarded.token_of("eve"))) as blocks:
         assert [data for _, data in itertools.islice(blocks, 4)] == [None] * 4, "heartbeats, and nothing else"
-    assert guarded.refused().get(("vera", "admin", "*"), 0) <= 1, "what one may not see fills no log"
+    assert not any(action == "admin" for _, action, _ in guarded.refused()), "nobody asked for that"
 
 
 def test_a_token_that_is_revoked_ends_its_stream_also_while_much_happens(store, guarded, asked):

@@ -45,6 +45,7 @@ class Call:
 
         def admit(tx: Transaction) -> frozenset[str] | None:
             self._check(tx, arguments, sender)
+            tx.may_view = lambda on: self._guard.may(tx, sender, Role.VIEWER, on)
             return self._guard.visible(tx, sender, "experiment") if self.operation.is_scoped else None
 
         def created(tx: Transaction, on: str) -> None:

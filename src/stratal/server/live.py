@@ -5,7 +5,7 @@ share; a reader is a number, the last event that it was given, so that a slow on
 
 Laws (tested): 1 a reader gets each event that it may see and asked for once, in order, across any number of connections. 2 a reader that
 takes nothing for a while is dropped, and keeps nobody waiting. 3 who may see what is asked of the guard again for each batch, and who
-somebody is (and whether an admin) at each heartbeat. 4 what belongs to no experiment and no model is for admins only.
+somebody is at each heartbeat. 4 what belongs to no experiment and no model is for admins only.
 """
 
 import asyncio
@@ -173,7 +173,6 @@ class Live(Surface):
         self._window = Window(self._limits.window)
         self._readers: set[_Reader] = set()
         self._places = Counter[str]()  # connections by person
-        self._admins: dict[str, tuple[float, bool]] = {}  # by person: whether one is, and until when that is taken for true
         self._news = asyncio.Event()
         self._follower: asyncio.Task[None] | None = None
         self._is_ending = False
@@ -290,7 +289,6 @@ class Live(Surface):
     async def _follow(self) -> None:
         """Look for news while somebody listens, for all readers at once."""
         loop = asyncio.get_running_loop()
-        self._admins.clear()  # of those who are long gone
         while self._readers and not self._is_ending:
             began_s = loop.time()
             try:
@@ -336,21 +334,8 @@ class Live(Surface):
             experiments, models = (self._guard.visible(tx, sender, kind) for kind in ("experiment", "model"))
         except Forbidden:
             return NOTHING
-        return Sight(experiments, models, experiments is None and models is None and self._is_admin(tx, sender))
-
-    def _is_admin(self, tx: Transaction, sender: Identity) -> bool:
-        """Ask once a heartbeat: a guard notes each refusal in its log."""
-        now_s = self._store.clock.monotonic_s()
-        until_s, is_admin = self._admins.get(sender.name, (0.0, False))
-        if now_s < until_s:
-            return is_admin
-        try:
-            self._guard.check(tx, sender, Role.ADMIN, EVERYTHING)
-            is_admin = True
-        except Forbidden:
-            is_admin = False
-        self._admins[sender.name] = (now_s + self._limits.heartbeat_s, is_admin)
-        return is_admin
+        may_be_admin = experiments is None and models is None
+        return Sight(experiments, models, may_be_admin and self._guard.may(tx, sender, Role.ADMIN, EVERYTHING))
 
     def _tell(self) -> None:
         news, self._news = self._news, asyncio.Event()

@@ -96,6 +96,8 @@ class Transaction:
 
     # The experiments whose runs may be seen, where a server asks for somebody; None: all.
     sees: frozenset[str] | None = None
+    # Whether somebody may view an 'experiment:NAME', a 'model:NAME' or everything, where a server asks for them; None: they may.
+    may_view: Callable[[str], bool] | None = None
     # What it has made until now, 'experiment:NAME' or 'model:NAME', where a server asks; None: nobody wants to know.
     made: list[str] | None = None
     # Whether who it works for may read a blob, where a server asks; None: what is named need not be proved (proofs.py).

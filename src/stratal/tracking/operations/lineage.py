@@ -1,17 +1,18 @@
 """Lineage of what a store holds: the edges of runs, versions, digests and artifacts, walked where they lie."""
 
-from stratal.core.errors import StratalError
+from stratal.core.errors import NotFound, StratalError
 from stratal.core.ids import is_id
-from stratal.core.people import Role
-from stratal.store.database import Transaction
+from stratal.core.people import EVERYTHING, Role
 from stratal.store.operations import operation
 from stratal.store.store import Store
 from stratal.tracking.artifacts import ArtifactFile, choose, split_name
 from stratal.tracking.lineage import PART_OF, PRODUCED, Edge, Lineage, why
 from stratal.tracking.operations.reading import RunReads
-from stratal.tracking.refs import VERSIONED, format_ref, parse_ref, resolve
+from stratal.tracking.refs import VERSIONED, Ref, format_ref, parse_ref, resolve
 from stratal.tracking.store import lineage as stored
-from stratal.tracking.store.runs import find_record
+
+# What has no rights of its own is for who may view everything.
+_OF_ALL = ("dataset", "features")
 
 
 class RunLineage:
@@ -29,9 +30,18 @@ class RunLineage:
             return why(f"run:{RunReads(self._store).find(text=parsed.name)}", edges.of)
         if parsed.kind == "artifact":
             return why(_artifact_ref(parsed.name, self._store), edges.of)
+        if parsed.kind in ("model", *_OF_ALL):
+            self._check_seen(parsed)
         if parsed.kind not in VERSIONED:
             return why(format_ref(parsed), edges.of)
         return why(format_ref(resolve(parsed, self._store).ref), edges.of)
+
+    def _check_seen(self, ref: Ref) -> None:
+        """Raise NotFound for what may not be viewed, before anything is looked up: what is near to it has a name, too."""
+        on = f"model:{ref.name}" if ref.kind == "model" else EVERYTHING
+        with self._store.glance() as tx:
+            if tx.may_view is not None and not tx.may_view(on):
+                raise NotFound(f"there is no {format_ref(ref)} here that you may view", hint="an admin can give a role: stratal grant add")
 
 
 def _artifact_ref(name: str, store: Store) -> str:
@@ -67,19 +77,10 @@ class _Edges:
             if same.startswith("sha256:") and not any(edge.verb == PRODUCED for edge in found):
                 holding = stored.runs_holding(tx, same.removeprefix("sha256:"))
                 found += [Edge(run=run, verb=PRODUCED, target=ref, role=f"artifact {path}") for run, path in holding]
-            if tx.sees is not None:
-                found = [edge for edge in found if _is_seen(tx, edge.target)]
-        return found
+            return [edge for edge in found if stored.may_name(tx, edge.target)]
 
     def _digest_of(self, ref: str) -> str:
         try:
             return f"sha256:{resolve(ref, self._store).digest.removeprefix('sha256:')}"
         except StratalError:  # of another store, or gone: its name is all there is
             return ref
-
-
-def _is_seen(tx: Transaction, target: str) -> bool:
-    """Tell whether a target may be named: of runs, and of what is theirs, only if they may be seen."""
-    kind, _, name = target.partition(":")
-    run = name.partition("/")[0]
-    return kind not in ("run", "artifact") or not is_id(run) or find_record(tx, run) is not None

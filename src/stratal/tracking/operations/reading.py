@@ -15,6 +15,7 @@ from stratal.tracking.operations.bounds import Count
 from stratal.tracking.operations.naming import id_of, ids_of
 from stratal.tracking.store import media as media_rows
 from stratal.tracking.store import runs as rows
+from stratal.tracking.store.lineage import may_name
 from stratal.tracking.store.media import MediaRecord, MediaSummary
 from stratal.tracking.store.runs import Artifact, Edge, MetricRecord, NoteRecord, RunRecord, Statement
 
@@ -83,7 +84,7 @@ class RunReads:
     def edges(self, *, run: RunId) -> list[Edge]:
         """List what a run used and produced."""
         with self._store.query() as tx:
-            return rows.edges_of(tx, rows.get_record(tx, run))
+            return [edge for edge in rows.edges_of(tx, rows.get_record(tx, run)) if may_name(tx, edge.target)]
 
     @operation(needs=Role.VIEWER, is_scoped=True)
     def notes(self, *, run: RunId) -> list[NoteRecord]:

@@ -2,10 +2,11 @@
 
 from sqlalchemy import Text, and_, bindparam, literal, select
 
-from stratal.core.ids import RunId, to_bytes
+from stratal.core.ids import RunId, is_id, to_bytes
 from stratal.store.database import Transaction
 from stratal.store.tables import run
 from stratal.tracking.lineage import Edge
+from stratal.tracking.store.runs import find_record
 from stratal.tracking.store.seeing import seen
 from stratal.tracking.tables import artifact, edge
 
@@ -63,6 +64,16 @@ def edges_at(tx: Transaction, target: str) -> list[Edge]:
 def runs_holding(tx: Transaction, digest: str) -> list[tuple[RunId, str]]:
     """List at most 20 (run, path) of artifacts with that content, the oldest first."""
     return [(RunId(bytes(id).hex()), path) for id, path in tx.rows(seen(tx, _HOLDING), of_digest=digest)]
+
+
+def may_name(tx: Transaction, target: str) -> bool:
+    """Tell whether whoever reads may be told of a target. Runs and what is theirs, and models, have rights of their own; of others'
+    data the name only is told, by whoever used it."""
+    kind, _, name = target.partition(":")
+    if kind in ("run", "artifact"):
+        id = name.partition("/")[0]
+        return tx.sees is None or not is_id(id) or find_record(tx, id) is not None
+    return kind != "model" or tx.may_view is None or tx.may_view(f"model:{name.partition('@')[0]}")
 
 
 def _edge(row: tuple[bytes, str, str, str]) -> Edge:
