@@ -4,6 +4,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from stratal.core.cores import elsewhere
+
 log = logging.getLogger(__name__)
 
 
@@ -11,7 +13,12 @@ def start_aside(work: Callable[[], None], name: str) -> threading.Thread | None:
     """Start a daemon thread; None, with a warning, if this process can have no more: at its exit, or at a limit.
 
     What goes on beside a training must not end it."""
-    thread = threading.Thread(target=work, name=name, daemon=True)
+
+    def begin() -> None:
+        elsewhere()
+        work()
+
+    thread = threading.Thread(target=begin, name=name, daemon=True)
     try:
         thread.start()
     except RuntimeError as error:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from stratal.core.clock import Clock, SystemClock
+from stratal.core.cores import elsewhere
 from stratal.core.errors import Forbidden
 from stratal.core.people import EVERYTHING, Grant, Identity, Role, holds
 from stratal.server.credentials import Said, read_credentials
@@ -55,8 +56,8 @@ class AccessGuard:
         self._known: _Known[Admitted] = _Known(LOOK_UP_S)
         self._right: _Known[str] = _Known(PASSWORD_S)  # passwords, as they were kept when they were right
         self._by_name, self._by_address = Tries(NAME_FREE, NAME_S), Tries(ADDRESS_FREE, ADDRESS_S)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stratal-guard")
-        self._slow_threads = ThreadPoolExecutor(PASSWORD_THREADS, thread_name_prefix="stratal-passwords")
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stratal-guard", initializer=elsewhere)
+        self._slow_threads = ThreadPoolExecutor(PASSWORD_THREADS, thread_name_prefix="stratal-passwords", initializer=elsewhere)
         self._waiting = 0
 
     async def identify(self, headers: Mapping[str, str]) -> Admitted:

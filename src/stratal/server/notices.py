@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+from stratal.core.cores import elsewhere
 from stratal.core.errors import StratalError
 from stratal.store.access.noticing import Refused, note_refusals, note_uses
 from stratal.store.store import Store
@@ -26,7 +27,7 @@ class Notices:
         self._used: set[str] = set()
         self._is_waiting = False
         self._closing = threading.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="stratal-notices")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="stratal-notices", initializer=elsewhere)
 
     def refused(self, person: str, action: str, on: str) -> None:
         """Note a refusal."""

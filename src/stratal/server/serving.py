@@ -14,6 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
+from stratal.core.cores import stay_here
 from stratal.core.errors import Misuse, StoreDown
 from stratal.core.settings import load_oidc
 from stratal.server import connections
@@ -73,6 +74,7 @@ def serve(
         gc.collect()
         gc.freeze()
         with delivering(store):
+            stay_here()
             server.run(sockets=[bound])
 
 

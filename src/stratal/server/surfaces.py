@@ -132,9 +132,9 @@ class Surface(ABC):
         finally:
             self._waiting_bytes -= size
 
-    def pool(self, name: str, threads: int) -> Threads:
-        """Make threads that end with this surface."""
-        self._pools.append(Threads(threads, f"stratal-{name}"))
+    def pool(self, name: str, threads: int, *, is_near: bool = False) -> Threads:
+        """Make threads that end with this surface. is_near: for calls that are short."""
+        self._pools.append(Threads(threads, f"stratal-{name}", is_near=is_near))
         return self._pools[-1]
 
     async def in_thread(self, call: Callable[[], T], pool: Threads | None = None) -> T:

@@ -8,6 +8,7 @@ from contextvars import Context, copy_context
 from queue import SimpleQueue
 from typing import NamedTuple, TypeVar
 
+from stratal.core.cores import elsewhere, near
 from stratal.core.errors import StoreDown
 
 T = TypeVar("T")
@@ -21,10 +22,12 @@ class _Call(NamedTuple):
 
 
 class Threads:
-    """So many threads, which are started when they are needed. A call that has begun ends, whoever goes away."""
+    """So many threads, which are started when they are needed. A call that has begun ends, whoever goes away.
 
-    def __init__(self, count: int, name: str) -> None:
-        self.count = count
+    is_near: their calls are short, and they stay on the core of the event loop."""
+
+    def __init__(self, count: int, name: str, *, is_near: bool = False) -> None:
+        self.count, self._is_near = count, is_near
         self._name = name
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -53,6 +56,7 @@ class Threads:
             thread.join()
 
     def _work(self) -> None:
+        near() if self._is_near else elsewhere()
         while (asked := self._calls.get()) is not None:
             error: BaseException | None = None
             value: object = None

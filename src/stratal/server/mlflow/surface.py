@@ -12,8 +12,8 @@ import msgspec
 from stratal.core.errors import Bug, StratalError
 from stratal.core.people import Identity, Role
 from stratal.interop.mlflow.service.calls import Answer as ServiceAnswer
+from stratal.interop.mlflow.service.calls import Opens, Service, perform
 from stratal.interop.mlflow.service.calls import Request as Asked
-from stratal.interop.mlflow.service.calls import Service, perform
 from stratal.interop.mlflow.service.errors import BAD_REQUEST, BUSY, MlflowError, missing
 from stratal.interop.mlflow.service.files import Opened, SaveFile, at_path, save
 from stratal.interop.mlflow.service.info import VERSION
@@ -26,6 +26,7 @@ from stratal.server.mlflow.parts import AbortUpload, CompleteUpload, CreateUploa
 from stratal.server.mlflow.streaming import RANGE_PIECE, drop_old, give, give_range, range_of, take, take_part
 from stratal.server.mlflow.table import Carries, Found, Unknown, find
 from stratal.server.surfaces import Surface
+from stratal.server.threads import Threads
 from stratal.store.asides import MOST_PART_BYTES, keep_part
 from stratal.store.database import Transaction
 from stratal.store.quotas.holding import holding_quotas
@@ -62,6 +63,8 @@ class Limits:
     files: int = 256
     # Threads that may wait for the store, one of which writes; and for the place of files.
     threads: int = 8
+    # Threads for points and batches. Few: they and the event loop take the interpreter from each other.
+    logging_threads: int = 4
     file_threads: int = 8
     # Seconds until the next piece of a body, and until all of it.
     piece_s: float = 30.0
@@ -94,6 +97,7 @@ class Mlflow(Surface):
         self._limits = limits or Limits()
         super().__init__(store, guard, name="mlflow", threads=self._limits.threads, most_requests=self._limits.requests)
         self._service = Service(store, is_relay=True)
+        self._logging_threads = self.pool("mlflow-log", self._limits.logging_threads, is_near=True)
         self._file_threads = self.pool("mlflow-files", self._limits.file_threads)
         self._files = 0
         self._multipart = Multipart(store, self._save)
@@ -135,9 +139,13 @@ class Mlflow(Surface):
         size = request.number("content-length", self._limits.body_bytes) if "content-length" in request.headers else 0
         with self.holding(size, self._limits.waiting_bytes):
             body = await request.body(self._limits.body_bytes, self._limits.piece_s, self._limits.body_s)
-            threads = self._file_threads if found.route.carries in _IN_PARTS else None
-            said = await self.in_thread(lambda: self._json(request, found, sender, body), threads)
+            said = await self.in_thread(lambda: self._json(request, found, sender, body), self._threads_for(found))
             return Answer(status=200, body=said, headers=JSON)
+
+    def _threads_for(self, found: Found) -> Threads | None:
+        if found.route.carries in _IN_PARTS:
+            return self._file_threads
+        return self._logging_threads if found.route.function.opens is Opens.LOG else None
 
     def _json(self, request: Request, found: Found, sender: Identity, body: bytes) -> bytes:
         route = found.route
