@@ -4,6 +4,8 @@ Each attack is made twice: against the gate, where it must fail, and without it,
 The other half are honest people, who share files and notice nothing. Excludes what a proof is, and transfers.
 """
 
+import base64
+import re
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -16,8 +18,9 @@ from mlflow_wire import Wire
 from stratal.core.errors import NotFound, StoreDown
 from stratal.core.ids import new_id, to_bytes
 from stratal.core.settings import Settings
+from stratal.pipelines import store as pipelines
 from stratal.pipelines.payloads import Payload, encode
-from stratal.pipelines.rows import Entry, PipelineRow
+from stratal.pipelines.rows import Beginning, Entry, PipelineRow, Result, StepRow
 from stratal.pipelines.store import PipelineStore
 from stratal.registry.store import ModelStore
 from stratal.server import ingest, linking
@@ -277,6 +280,30 @@ def test_nobody_learns_whether_a_file_is_there_or_what_came_of_it(house: House):
     head = house.clients["ann"].head(f"/ingest/v1/blobs/{digest_of(begun)}")
     assert (head.status_code, head.headers["stratal-offset"]) == (404, "9000")
     assert house.clients["ann"].head(f"/ingest/v1/blobs/{DIGEST}").status_code == 200, "she may read it"
+
+
+def test_what_a_step_gave_is_not_had_by_the_name_of_its_pipeline_or_its_key(house: House, monkeypatch: pytest.MonkeyPatch):
+    steps, said = PipelineStore(house.store), encode("the boss earns 9", house.store.blobs, what="it")
+    row = PipelineRow(run=new_id(), pipeline="p", entry=Entry(module="m", qualname="p"), params={}, nodes=())
+    token = steps.begin(row=row, experiment="salaries", params={}, lease_s=30)
+    hit = StepRow(run=row.run, path="s", attempt=1, pipeline="p", state="hit", step_run=row.run, key="k", started_ns=1, output=said)
+    result = Result(key="k", refs=(), output=said, step_run=row.run, at_ns=1)
+    steps.record(run=row.run, token=token, lease_s=30, results=(result,), begun=(Beginning(row=hit),))
+    house.ship()
+    for who, run_of, wanted in (("eve", house.run, False), ("ann", house.secret.id, True)):
+        for key in ("k", "another"):
+            answer = house.call("pipelines/look_up", who, run=run_of, pipeline="p", asked={"s": key})
+            assert answer.status_code == 200 and ("boss" in b64(answer)) == wanted
+    mine = house.call("pipelines/record", run=house.run, token=1, lease_s=1.0, results=(result,))
+    assert mine.status_code in (403, 404), "nor is anything said in the name of a run of others"
+    monkeypatch.setattr(pipelines, "_is_seen", lambda *_: True)
+    assert "boss" in b64(house.call("pipelines/look_up", run=house.run, pipeline="p", asked={"s": "another"})), "it was had so before"
+
+
+def b64(answer: httpx.Response) -> str:
+    """Give what an answer holds, with bytes that JSON holds as base64."""
+    found = re.findall(r'"data":"([^"]+)"', answer.text)
+    return answer.text + "".join(base64.b64decode(text).decode("latin-1") for text in found)
 
 
 def test_an_honest_first_upload_is_no_refusal(house: House):

@@ -10,10 +10,10 @@ from stratal.core.ids import new_id, to_bytes
 from stratal.core.people import Identity, acting_as
 from stratal.data.store import DatasetStore
 from stratal.pipelines.payloads import Payload, encode
-from stratal.pipelines.rows import Entry, PipelineRow, Result
+from stratal.pipelines.rows import Beginning, Entry, PipelineRow, Result, StepRow
 from stratal.pipelines.store import PipelineStore
 from stratal.registry.store import ModelStore
-from stratal.store.admitting import linking
+from stratal.store.admitting import admitting, linking
 from stratal.store.arriving import Arrivals, everybody
 from stratal.store.blobs import digest_of
 from stratal.store.collecting import collect
@@ -254,15 +254,29 @@ def test_a_model_whose_run_only_names_its_files_is_registered_by_nobody(store: S
         assert ModelStore(store).register_version(name="m", digest=digest, run=id, path="model").is_new
 
 
-def test_results_of_others_whose_files_may_not_be_read_are_no_hit(store: Store):
-    steps, mine = PipelineStore(store), encode(b"of a step" * 1000, store.blobs, what="it")
+def test_results_of_others_that_may_not_be_read_or_viewed_are_no_hit(store: Store):
+    steps, made = PipelineStore(store), encode(b"of a step" * 1000, store.blobs, what="it")
     row = PipelineRow(run=new_id(), pipeline="p", entry=Entry(module="m", qualname="p"), params={}, nodes=())
     token = steps.begin(row=row, experiment="theirs", params={}, lease_s=30)
-    result = Result(key="k", refs=(), output=mine, step_run="", at_ns=1)
-    steps.record(run=row.run, token=token, lease_s=30, results=(result,))
-    asked = {"run": row.run, "pipeline": "p", "asked": {"s": "k"}}
-    assert len(steps.look_up(**asked)["s"].results) == 1
-    with acting_as(EVE), linking(nothing):
-        assert steps.look_up(**asked)["s"].results == ()
-    with acting_as(EVE), linking(lambda _tx, digest: digest == mine.blob):
-        assert len(steps.look_up(**asked)["s"].results) == 1
+    small = encode(b"small, and in the row", store.blobs, what="it")
+    attempt = StepRow(run=row.run, path="s", attempt=1, pipeline="p", state="hit", step_run=row.run, key="old", started_ns=1, output=small)
+    results = [Result(key=key, refs=(), output=output, step_run=row.run, at_ns=1) for key, output in (("large", made), ("small", small))]
+    steps.record(run=row.run, token=token, lease_s=30, results=tuple(results), begun=(Beginning(row=attempt),))
+
+    def found() -> tuple[int, int, bool]:
+        asked = steps.look_up(run=new_id(), pipeline="p", asked={"l": "large", "k": "small", "s": "new"})
+        return len(asked["l"].results), len(asked["k"].results), asked["s"].before is not None
+
+    assert found() == (1, 1, True)
+    for may_read, experiment, wanted in (
+        (nothing, "none", (0, 0, False)),
+        (nothing, "theirs", (0, 1, True)),
+        (lambda _tx, digest: digest == made.blob, "theirs", (1, 1, True)),
+        (lambda _tx, _digest: True, "mine", (0, 0, False)),
+    ):
+
+        def admit(tx, experiment=experiment) -> None:
+            tx.may_view = lambda on: on == f"experiment:{experiment}"
+
+        with acting_as(EVE), linking(may_read), admitting(admit):
+            assert found() == wanted

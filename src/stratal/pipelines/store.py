@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import bindparam, select, update
 
 from stratal.core.errors import Bug, NotFound
-from stratal.core.ids import RunId
+from stratal.core.ids import RunId, is_id, to_bytes
 from stratal.core.people import Role
 from stratal.core.records import from_json, to_json
 from stratal.pipelines.cache import Key, KeyPart
@@ -19,6 +19,7 @@ from stratal.pipelines.states import LOST, RUNNING, check_transition
 from stratal.pipelines.tables import pipeline_key, pipeline_result, pipeline_run, pipeline_step
 from stratal.store import leases
 from stratal.store.database import Row, Transaction, insert
+from stratal.store.names import find_run
 from stratal.store.operations import operation
 from stratal.store.store import Store
 from stratal.store.uses import blob_use, may_name
@@ -27,6 +28,9 @@ from stratal.tracking.store import runs
 from stratal.tracking.values import Scalar
 
 T = TypeVar("T")
+
+# Attempts at a step that are looked at for one that may be viewed. A guess.
+_MOST = 20
 
 _ADD_RUN = insert(pipeline_run).on_conflict_do_nothing()
 _RUN = select(pipeline_run).where(pipeline_run.c.run == bindparam("run_id"))
@@ -58,7 +62,7 @@ _BEFORE = (
         pipeline_step.c.key != "",
     )
     .order_by(pipeline_step.c.started_ns.desc(), pipeline_step.c.attempt.desc())
-    .limit(1)
+    .limit(bindparam("at_most"))
 )
 _ADD_KEY = insert(pipeline_key).on_conflict_do_nothing()
 _KEY = select(pipeline_key.c.parts).where(pipeline_key.c.key == bindparam("of_key"))
@@ -260,13 +264,24 @@ def _keep(tx: Transaction, result: Result) -> None:
 
 def _find(tx: Transaction, run: str, pipeline: str, path: str, key: str) -> Found:
     found = [_result(row) for row in tx.rows(_RESULTS, of_key=key)]
-    # Of what others made whose files may not be read, the step is run: to know a key is not to have the result.
-    results = tuple(result for result in found if all(may_name(tx, digest) for digest in blobs_in(result.output)))
-    before = None if results else tx.row(_BEFORE, of_pipeline=pipeline, of_path=path, not_run=run)
+    # Of what others made that may not be viewed, or whose files may not be read, the step is run: to know a key is not to have the result.
+    results = tuple(
+        result for result in found if _is_seen(tx, result.step_run) and all(may_name(tx, digest) for digest in blobs_in(result.output))
+    )
+    rows = [] if results else tx.rows(_BEFORE, of_pipeline=pipeline, of_path=path, not_run=run, at_most=1 if tx.may_view is None else _MOST)
+    before = next((row for row in rows if _is_seen(tx, _step(row).run)), None)
     if before is None:
         return Found(results=results)
     last = _step(before)
     return Found(results=results, before=last, parts=_key_parts(tx, last.key))
+
+
+def _is_seen(tx: Transaction, run: str) -> bool:
+    """Tell whether who asks may view a run."""
+    if tx.may_view is None:
+        return True
+    found = find_run(tx, to_bytes(run)) if is_id(run) else None
+    return found is not None and tx.may_view(f"experiment:{found.experiment}")
 
 
 def _key_parts(tx: Transaction, key: str) -> tuple[KeyPart, ...]:

@@ -88,7 +88,11 @@ ROOMS: tuple[Room, ...] = (
         experiments={"begin": lambda call: [call.experiment], "record": lambda call: {one.experiment for one in call.begun} - {""}},
         runs={
             "begin": lambda call: [call.row.run],
-            "record": lambda call: [call.run, *(name for one in (*call.ended, *call.begun) for name in (one.row.run, one.row.step_run))],
+            "record": lambda call: [
+                call.run,
+                *(name for one in (*call.ended, *call.begun) for name in (one.row.run, one.row.step_run)),
+                *(result.step_run for result in call.results),
+            ],
             "renew": lambda call: [call.run, *(row.step_run for row in call.steps)],
         },
         lists={"recent": ("run", str)},
