@@ -6,7 +6,8 @@ import pytest
 
 from stratal.core.errors import Forbidden, Misuse
 from stratal.core.settings import Settings, load_settings
-from stratal.server.serving import check_loopback, is_loopback
+from stratal.server.serving import check_loopback
+from stratal.store.marks import is_loopback
 from stratal.tracking.capturing import wait_for_captures
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run

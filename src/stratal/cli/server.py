@@ -13,8 +13,9 @@ from stratal.core.errors import Misuse
 from stratal.core.people import EVERYTHING
 from stratal.server.authenticating import AccessGuard
 from stratal.server.logs import log_lines
-from stratal.server.serving import HOST, PORT, Tls, is_loopback, serve
+from stratal.server.serving import HOST, PORT, Tls, serve
 from stratal.store.access.accounts import AccessStore
+from stratal.store.marks import is_loopback
 from stratal.store.store import Store
 from stratal.tracking.opening import current_store, open_store
 

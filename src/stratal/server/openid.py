@@ -4,7 +4,6 @@ What a provider says of somebody counts only in an ID token that it signed, for 
 Blocking: called in threads. Authlib and joserfc, of the extra `auth`, are imported when a provider is set up.
 """
 
-import ipaddress
 import secrets
 import threading
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from stratal.core.errors import Misuse, StoreDown
 from stratal.core.records import Record
 from stratal.core.settings import Oidc
 from stratal.server.guards import Unauthenticated
+from stratal.store.marks import is_loopback
 
 T = TypeVar("T")
 
@@ -206,9 +206,5 @@ def _check_place(what: str, url: str) -> None:
         raise Misuse(f"{what} {url!r:.200} is no address") from None
     if parts.scheme == "https" and host:
         return
-    try:
-        is_local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_local = False
-    if parts.scheme != "http" or not is_local:
+    if parts.scheme != "http" or not is_loopback(host):
         raise Misuse(f"{what} {url!r:.200} is not reached by HTTPS", hint="a provider without it is taken on loopback only")

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import gc
-import ipaddress
 import signal
 import socket
 import threading
@@ -28,6 +27,7 @@ from stratal.server.openid import Provider
 from stratal.server.signing_in import PREFIX as AUTH
 from stratal.server.signing_in import Auth
 from stratal.server.surfaces import Surface
+from stratal.store.marks import is_loopback
 from stratal.store.shipments import PREFIX as INGEST
 from stratal.store.store import Store
 from stratal.webhooks.delivering import delivering
@@ -98,13 +98,6 @@ def listening(app: App, *, host: str = HOST, port: int = 0, tls: Tls | None = No
         finally:
             server.should_exit = True
             thread.join()
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach a host."""
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
 
 
 def check_loopback(host: str) -> None:

@@ -1,15 +1,18 @@
 """Calling a server: the ingest protocol as a client speaks it, its answers as records or errors of ours."""
 
+import functools
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 import zstandard
 
 from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown, StratalError
 from stratal.store.hypertext import httpx
+from stratal.store.marks import is_loopback
 from stratal.store.quotas.rules import OverQuota
 from stratal.store.shipments import (
     DAMAGE,
@@ -34,6 +37,8 @@ from stratal.store.shipments import (
     write_ranges,
 )
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 Content = bytes | Iterator[bytes] | None
 
@@ -50,6 +55,8 @@ class Busy(StoreDown):
 
 def open_client(url: str, user: str, token: str | None = None) -> httpx.Client:
     """Open a pool of connections to a server, as somebody."""
+    if token:
+        _warn_of_plain(url)
     return httpx.Client(
         headers={USER: quote(user), **({"authorization": f"Bearer {token}"} if token else {})},
         timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
@@ -58,6 +65,18 @@ def open_client(url: str, user: str, token: str | None = None) -> httpx.Client:
         trust_env=False,  # proxies of the environment are not for a server that one names
         verify=url.startswith("https:"),  # certificates take 30 ms to load
     )
+
+
+@functools.cache
+def _warn_of_plain(url: str) -> None:
+    """Warn, once for each server, that whoever sits on the way can read the token."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        log.warning(
+            "the token goes to %s unencrypted, and whoever listens on the way can use it: use https:// (stratal server --tls-cert,"
+            " or a proxy before it), or a tunnel to 127.0.0.1 (ssh -L); a token that was sent so is best revoked",
+            url,
+        )
 
 
 class Server:

@@ -5,6 +5,7 @@ store that is also shipped says the URL in `remote`; its segments stay until the
 """
 
 import contextlib
+import ipaddress
 import re
 import secrets
 from hashlib import sha256
@@ -14,6 +15,13 @@ from urllib.parse import urlsplit
 from stratal.core.errors import Misuse
 
 _HTTP = re.compile(r"https?://", re.IGNORECASE)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach a host."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def remote_url(said: str) -> str | None:
