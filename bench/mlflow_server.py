@@ -1,10 +1,10 @@
-"""MLflow's protocol over HTTP: our server and `mlflow server` on SQLite, the same requests in turns, each server in its own process.
+"""MLflow's protocol over HTTP: our server and `mlflow server`, on SQLite and on PostgreSQL, the same requests in turns, each in a process.
 
-Both hold the same 10,000 runs: ours are exported into the store that the peer opens. One client, one connection, plain JSON.
+Both hold the same 10,000 runs: ours are exported into the store that the peer opens. One client, one connection, plain JSON. The PostgreSQL
+does not sync its disk, for both. Names of databases as arguments measure on these only.
 """
 
 import contextlib
-import copy
 import http.client
 import json
 import os
@@ -18,15 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from peers import MLFLOW, environment, interleaved, machine, median_ratio, say, seconds
+from peers import HERE, MLFLOW, environment, interleaved, machine, median_ratio, say, seconds
 
 os.environ["STRATAL_CAPTURE"] = "off"
 
 from stratal.interop.exporting.exports import export_runs
 from stratal.store.store import Store
+from stratal.testing.postgres import PostgresServer
 from stratal.tracking.opening import open_store
 from stratal.tracking.runs import run
 
+SQLITE, POSTGRESQL = "sqlite", "postgresql"
 ROUNDS, RUNS, READY_S = 5, 10_000, 120.0
 BATCHES, CALLS, SEARCHES = {"ours": 20, "peer": 2}, {"ours": 200, "peer": 20}, {"ours": 10, "peer": 2}
 QUERY = {"filter": "metrics.auc > 0.5 and params.model = 'gbm'", "order_by": ["metrics.auc DESC"], "max_results": 100}
@@ -36,7 +38,7 @@ class Server:
     """A server in a process, and one connection to it."""
 
     def __init__(self, name: str, command: list[str], port: int, folder: Path) -> None:
-        self.name, self._port = name, port
+        self.name, self.port = name, port
         self.url = f"http://127.0.0.1:{port}"
         started = time.perf_counter()
         self._process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -51,33 +53,22 @@ class Server:
                 time.sleep(0.05)
         self.ready_s = time.perf_counter() - started
         self.experiment = self.ask("GET", "/api/2.0/mlflow/experiments/get-by-name?experiment_name=bench")["experiment"]["experiment_id"]
-        self.run = self.post("runs/create", experiment_id="0", start_time=1)["run"]["info"]["run_id"]
+        self.run = self.make_run()
         self._step = 0
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def another(self) -> "Server":
-        """Give another client of the same server, with a connection and a run of its own."""
-        made = copy.copy(self)
-        made.http = http.client.HTTPConnection("127.0.0.1", self._port)
-        made.run = made.post("runs/create", experiment_id="0", start_time=1)["run"]["info"]["run_id"]
-        made._step = 0
-        return made
-
-    def log(self) -> None:
-        """Log one metric."""
-        self._step += 1
-        self.post("runs/log-metric", run_id=self.run, key="m", value=self._step, timestamp=self._step, step=self._step)
+    def make_run(self) -> str:
+        """Make a run, and give its id."""
+        return str(self.post("runs/create", experiment_id="0", start_time=1)["run"]["info"]["run_id"])
 
     def ask(self, verb: str, path: str, body: str | None = None) -> dict:
         try:
             self.http.request(verb, path, body, {"content-type": "application/json"} if body else {})
             answer = self.http.getresponse()
-        except (
-            http.client.RemoteDisconnected
-        ):  # it dropped a connection that rested; a worker of MLflow's does so after its first answer, too
+        except ConnectionError:  # it dropped a connection that rested; a worker of MLflow's does so after its first answer, too
             self.http.close()
             self.http.request(verb, path, body, {"content-type": "application/json"} if body else {})
             answer = self.http.getresponse()
@@ -90,18 +81,14 @@ class Server:
         return self.ask("POST", f"/api/2.0/mlflow/{path}", json.dumps(fields))
 
     def points(self) -> float:
-        """Seconds per point, in batches of 1,000 of one series."""
+        """Seconds per point, in batches of 1,000 of one series. The bodies are made before."""
         self.http.close()  # it opens another: servers drop one that rests while the other is asked
         count, first = BATCHES[self.name], self._step
         self._step += count * 1000
-        bodies = [
-            [
-                {"key": "loss", "value": step * 0.5, "timestamp": step, "step": step}
-                for step in range(first + n * 1000, first + n * 1000 + 1000)
-            ]
-            for n in range(count)
-        ]
-        return seconds(lambda: [self.post("runs/log-batch", run_id=self.run, metrics=body) for body in bodies]) / (count * 1000)
+        steps = [range(first + n * 1000, first + n * 1000 + 1000) for n in range(count)]
+        batches = [[{"key": "loss", "value": step * 0.5, "timestamp": step, "step": step} for step in each] for each in steps]
+        bodies = [json.dumps({"run_id": self.run, "metrics": batch}) for batch in batches]
+        return seconds(lambda: [self.ask("POST", "/api/2.0/mlflow/runs/log-batch", body) for body in bodies]) / (count * 1000)
 
     def calls(self) -> float:
         """Seconds per log_metric."""
@@ -150,19 +137,28 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def both() -> Iterator[tuple[Server, Server, Path]]:
+def both(database: str = SQLITE) -> Iterator[tuple[Server, Server, Path]]:
     """Run our server and MLflow's beside a block, over the same 10,000 runs: ours, theirs, and a folder that goes with them."""
-    python = environment("mlflow", MLFLOW)
+    python = environment("mlflow", MLFLOW, "psycopg2-binary==2.9.13")
     with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as stack:
         folder = Path(place)
-        store = open_store(folder / "store")
+        places = {"ours": str(folder / "store"), "peer": f"sqlite:///{folder}/mlflow/mlflow.db"}
+        postgres = stack.enter_context(PostgresServer()) if database == POSTGRESQL else None
+        if postgres is not None:
+            os.environ["XDG_STATE_HOME"] = str(folder / "state")
+            places["ours"] = postgres.url(postgres.make_database())
+        store = open_store(places["ours"])
         fill(store)
         export_runs(folder / "mlflow", format="mlflow", store=store)
         store.close()
+        if postgres is not None:
+            there = postgres.url(postgres.make_database()).replace("postgresql:", "postgresql+psycopg2:")
+            subprocess.run([python, HERE / "peer_mlflow_copy.py", places["peer"], there], check=True)
+            places["peer"] = there
         serve = "import sys; from stratal.cli.app import main; sys.argv[0] = 'stratal'; main()"
         commands = {
-            "ours": [sys.executable, "-c", serve, "server", "--store", str(folder / "store")],
-            "peer": [python, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow/mlflow.db"],
+            "ours": [sys.executable, "-c", serve, "server", "--store", places["ours"]],
+            "peer": [python, "-m", "mlflow", "server", "--backend-store-uri", places["peer"]],
         }
         servers = []
         for name, command in commands.items():
@@ -174,13 +170,15 @@ def both() -> Iterator[tuple[Server, Server, Path]]:
 
 def main() -> None:
     print(machine())
-    with both() as (ours, peer, _):
-        say("ready: ours, mlflow server", f"{ours.ready_s:.1f} s, {peer.ready_s:.1f} s")
-        for what, bound in (("points", 20), ("calls", 20), ("search", 20)):
-            found = interleaved(ROUNDS, ours=getattr(ours, what), peer=getattr(peer, what))
-            ratio = median_ratio(found["peer"], found["ours"])
-            rate = f"{1 / np.median(found['ours']):,.0f}/s beside {1 / np.median(found['peer']):,.1f}/s"
-            say(f"{what}: mlflow server / ours", f"{ratio:.0f} x ({rate})", f">= {bound} x", ratio >= bound)
+    for database in sys.argv[1:] or (SQLITE, POSTGRESQL):
+        print(f"on {database}")
+        with both(database) as (ours, peer, _):
+            say("ready: ours, mlflow server", f"{ours.ready_s:.1f} s, {peer.ready_s:.1f} s", "<= 2 s", ours.ready_s <= 2)
+            for what, bound in (("points", 20), ("calls", 20), ("search", 20)):
+                found = interleaved(ROUNDS, ours=getattr(ours, what), peer=getattr(peer, what))
+                ratio = median_ratio(found["peer"], found["ours"])
+                rate = f"{1 / np.median(found['ours']):,.0f}/s beside {1 / np.median(found['peer']):,.1f}/s"
+                say(f"{what}: mlflow server / ours", f"{ratio:.0f} x ({rate})", f">= {bound} x", ratio >= bound)
 
 
 if __name__ == "__main__":

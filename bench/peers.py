@@ -36,15 +36,16 @@ class Peer:
         self._process.communicate()
 
 
-def environment(name: str, requirement: str) -> str:
-    """Make (once) a virtual environment with the peer, and give its Python."""
+def environment(name: str, requirement: str, *more: str) -> str:
+    """Make (once) a virtual environment with the peer, and give its Python. more: what it needs besides."""
     folder = HERE / ".peers" / name
-    ready = folder / requirement
-    if not ready.exists():
-        print(f"installing {requirement} into {folder.relative_to(HERE.parent)} (minutes, once)", flush=True)
+    if not (folder / requirement).exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check", requirement], check=True)
-        ready.touch()
+    for wanted in (requirement, *more):
+        if not (ready := folder / wanted).exists():
+            print(f"installing {wanted} into {folder.relative_to(HERE.parent)} (minutes, once)", flush=True)
+            subprocess.run([str(folder / "bin/pip"), "install", "--quiet", "--disable-pip-version-check", wanted], check=True)
+            ready.touch()
     return str(folder / "bin/python")
 
 

@@ -1,22 +1,23 @@
-"""The server under load, beside `mlflow server` on SQLite: native ingest, 50 clients at half of each one's peak, memory, buckets over HTTP.
+"""The server under load, beside `mlflow server`: native ingest, 50 clients at half of each one's peak, memory, buckets over HTTP.
 
-Both hold the same 10,000 runs. Natively a process logs into its spool, and the server has acknowledged and applied all of it at the end.
+Both hold the same 10,000 runs, on SQLite and on PostgreSQL. Natively a process logs into its spool, and the server has acknowledged and
+applied all of it at the end. Arguments: seconds of load (60), and names of databases to measure on these only.
 """
 
+import json
 import os
 import statistics
+import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ["STRATAL_CAPTURE"] = "off"
 
-import numpy as np
 import psutil
 
-from mlflow_server import Server, both
-from peers import machine, median_ratio, say, seconds
+from mlflow_server import POSTGRESQL, SQLITE, Server, both
+from peers import HERE, machine, median_ratio, say, seconds
 from stratal.core.ids import new_id
 from stratal.core.settings import Settings
 from stratal.store.store import Store
@@ -24,41 +25,37 @@ from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
 
-ROUNDS, WIDE, POINTS, CLIENTS, PEAK_S = 5, 20, 200_000, 50, 10.0
+ROUNDS, WIDE, POINTS, CLIENTS, PEAKS, PEAK_S = 5, 20, 200_000, 50, 3, 12.0
 LOAD_S = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
 
 
+class Loaded(NamedTuple):
+    """What the clients saw. ms: of the 50th, 99th and 99.9th of 100 answers; client: the share of a core that the clients took."""
+
+    per_s: float
+    count: int
+    errors: int
+    ms: tuple[float, float, float]
+    client: float
+
+
 class Clients:
-    """50 clients of a server, each with a connection and a run of its own, that log single metrics."""
+    """50 clients of a server in a process of their own, each with a connection and a run, that log single metrics."""
 
     def __init__(self, server: Server) -> None:
-        self._each = [server.another() for _ in range(CLIENTS)]
+        self._server, self._step = server, 1
+        self._runs = [server.make_run() for _ in range(CLIENTS)]
 
-    def load(self, rate: float | None, length_s: float) -> tuple[list[float], int]:
-        """Log at `rate` requests a second in all, None: as fast as they are answered; the seconds of each answer, and the errors."""
-        took: list[float] = []
-        errors: list[str] = []
-        begin = time.perf_counter()
-
-        def log(number: int, server: Server) -> None:
-            step = 0
-            while True:
-                due = time.perf_counter() if rate is None else begin + (number + step * CLIENTS) / rate
-                if due > begin + length_s:
-                    return
-                time.sleep(max(0.0, due - time.perf_counter()))
-                try:
-                    took.append(seconds(server.log))
-                except (OSError, SystemExit) as error:
-                    errors.append(str(error))
-                step += 1
-
-        threads = [threading.Thread(target=log, args=pair) for pair in enumerate(self._each)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        return took, len(errors)
+    def load(self, rate: float | None, length_s: float) -> Loaded:
+        """Log at `rate` requests a second in all, evenly spaced; None: as fast as they are answered."""
+        asked = {"port": self._server.port, "runs": self._runs, "step": self._step, "rate": rate, "length_s": length_s}
+        done = subprocess.run(
+            [sys.executable, "-SE", HERE / "load.py"], input=json.dumps(asked), stdout=subprocess.PIPE, text=True, check=True
+        )
+        found = json.loads(done.stdout)
+        self._step += found["count"]
+        ms = (1000 * found["at"]["0.5"], 1000 * found["at"]["0.99"], 1000 * found["at"]["0.999"])
+        return Loaded(found["count"] / length_s, found["count"], found["errors"], ms, found["cpu_s"] / length_s)
 
 
 def remote(server: Server, folder: Path) -> Store:
@@ -104,9 +101,42 @@ def memory_mb(pid: int) -> float:
     return sum(each.memory_full_info().uss for each in (process, *process.children(recursive=True))) / 1e6
 
 
+def tails(ours: Server, peer: Server) -> None:
+    """Load both at half of what each can do, and ours at the peer's rate, too."""
+    mine, theirs = Clients(ours), Clients(peer)
+    for clients in (mine, theirs):
+        clients.load(None, 1.0)  # the first point of a run reads where its series end
+    peaks = [(mine.load(None, PEAK_S / PEAKS).per_s, theirs.load(None, PEAK_S / PEAKS).per_s) for _ in range(PEAKS)]
+    peak, their_peak = (statistics.median(each) for each in zip(*peaks, strict=True))
+    slow = theirs.load(their_peak / 2, LOAD_S)
+    show("peer", "half", their_peak, slow)
+    show("ours", "the same rate as theirs: half", their_peak, mine.load(their_peak / 2, LOAD_S))
+    fast = mine.load(peak / 2, LOAD_S)
+    show("ours", "half", peak, fast)
+    errors = fast.errors
+    say(f"errors of ours in {LOAD_S:g} s at half of its peak", f"{errors} of {fast.count:,}", "0", errors == 0)
+    ratio = slow.ms[1] / fast.ms[1]
+    say("p99 of theirs / ours, each at half of its peak", f"{slow.ms[1]:.1f} / {fast.ms[1]:.1f} ms, {ratio:.1f} x", ">= 10 x", ratio >= 10)
+
+
+def show(name: str, at: str, peak: float, seen: Loaded) -> None:
+    what = f"{name}: {CLIENTS} clients, {LOAD_S:g} s at {at} of {peak:,.0f}/s"
+    say(
+        f"{what}: p50, p99, p99.9",
+        f"{seen.ms[0]:.1f}, {seen.ms[1]:.1f}, {seen.ms[2]:.1f} ms",
+        f"errors {seen.errors}, clients {seen.client:.0%}",
+    )
+
+
 def main() -> None:
     print(machine())
-    with both() as (ours, peer, folder):
+    for database in sys.argv[2:] or (SQLITE, POSTGRESQL):
+        print(f"on {database}")
+        measure(database)
+
+
+def measure(database: str) -> None:
+    with both(database) as (ours, peer, folder):
         say("ready: ours, mlflow server", f"{ours.ready_s:.1f} s, {peer.ready_s:.1f} s", "<= 2 s", ours.ready_s <= 2)
         rates = [(native(ours, folder)[0], peer.points()) for _ in range(ROUNDS)]
         ratio = median_ratio([theirs for _, theirs in rates], [mine for mine, _ in rates])
@@ -114,17 +144,7 @@ def main() -> None:
         say("native ingest / batches of mlflow server", f"{ratio:.0f} x ({fast:,.0f}/s, {slow:,.0f}/s)", ">= 50 x", ratio >= 50)
         took_ms = buckets_ms(ours, folder)
         say("1,000 buckets of 1 M points over HTTP", f"{took_ms:.1f} ms", "<= 60 ms", took_ms <= 60)
-        p99 = {}
-        for server in (peer, ours):
-            clients = Clients(server)
-            peak = len(clients.load(None, PEAK_S)[0]) / PEAK_S
-            took, errors = clients.load(peak / 2, LOAD_S)
-            p99[server.name] = float(np.quantile(took, 0.99)) * 1000
-            held = errors == 0 if server is ours else None
-            what = f"{server.name}: {CLIENTS} clients for {LOAD_S:g} s at half of {peak:,.0f}/s, errors"
-            say(what, f"{errors} of {len(took):,}", "0" if server is ours else "", held)
-        ratio = p99["peer"] / p99["ours"]
-        say("p99 of theirs / ours", f"{p99['peer']:.0f} / {p99['ours']:.0f} ms, {ratio:.1f} x", ">= 10 x", ratio >= 10)
+        tails(ours, peer)
         used = memory_mb(ours.pid)
         say("memory with 10,000 runs and 2 M points taken", f"{used:.0f} MB", "< 400 MB", used < 400)
 
