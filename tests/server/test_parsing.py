@@ -11,7 +11,7 @@ import pytest
 from stratal.server.parsing import MOST_HEAD
 from stratal.server.serving import listening
 
-HOST = b"host: 127.0.0.1\r\n"
+HOST, LAST = b"host: 127.0.0.1\r\n", b"connection: close\r\n"
 GO_ON = threading.Event()
 
 
@@ -50,10 +50,9 @@ def peer(port):
 
 
 def answers(peer: socket.socket, request: bytes) -> bytes:
-    """Send a request that is the connection's last, and give all that comes."""
+    """Send a request after which the server closes, and give all that comes."""
     try:
         peer.sendall(request)
-        peer.shutdown(socket.SHUT_WR)
         found = b""
         while piece := peer.recv(1 << 20):
             found += piece
@@ -122,15 +121,15 @@ def test_a_head_that_never_ends_is_cut_off_at_its_bound(peer, piece: bytes):
 
 
 def test_a_head_within_its_bound_passes_however_it_is_cut(peer):
-    request = asks(b"a: " + b"x" * (MOST_HEAD - 1000) + b"\r\ncontent-length: 3\r\n", b"abc")
+    request = asks(b"a: " + b"x" * (MOST_HEAD - 1000) + b"\r\ncontent-length: 3\r\n" + LAST, b"abc")
     for at in range(0, len(request) - 10, 9000):
         peer.sendall(request[at : min(at + 9000, len(request) - 10)])
-    assert seen(answers(peer, request[-10:])) == {"path": "/a", "names": ["host", "a", "content-length"], "body": "abc"}
+    assert seen(answers(peer, request[-10:])) == {"path": "/a", "names": ["host", "a", "content-length", "connection"], "body": "abc"}
 
 
 def test_trailers_are_no_headers(peer):
     chunked = b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nauthorization: Bearer stolen\r\n\r\n"
-    found = seen(answers(peer, asks(b"transfer-encoding: chunked\r\nconnection: close\r\n", chunked)))
+    found = seen(answers(peer, asks(b"transfer-encoding: chunked\r\n" + LAST, chunked)))
     assert found == {"path": "/a", "names": ["host", "transfer-encoding", "connection"], "body": "abcde"}
 
 
@@ -146,7 +145,7 @@ def test_what_leads_to_no_end_of_a_body_is_cut_off(peer, rest: bytes):
 
 
 def test_requests_that_come_at_once_are_answered_in_their_order(peer):
-    first, second = (asks(b"content-length: 1\r\n", body) for body in (b"1", b"2"))
+    first, second = asks(b"content-length: 1\r\n", b"1"), asks(b"content-length: 1\r\n" + LAST, b"2")
     found = answers(peer, first + second).split(b"HTTP/1.1 200 OK\r\n")
     assert [seen(answer)["body"] for answer in found[1:]] == ["1", "2"]
 
@@ -167,5 +166,5 @@ def test_a_head_does_not_wait_for_a_body_that_comes_later(peer):
 
 
 def test_a_long_answer_comes_whole_and_in_order(peer):
-    head, _, body = answers(peer, asks(b"connection: close\r\n", line=b"GET /large HTTP/1.1")).partition(b"\r\n\r\n")
+    head, _, body = answers(peer, asks(LAST, line=b"GET /large HTTP/1.1")).partition(b"\r\n\r\n")
     assert b"content-length: 3000000" in head and body == b"x" * 3_000_000
