@@ -175,6 +175,14 @@ def test_limits_and_nearness_are_plain_arithmetic():
     assert is_nearly(0, 0) is False and is_nearly(5, None) is False
 
 
+def test_sizes_that_no_file_has_break_no_sum(store):
+    id = to_bytes(new_id())
+    store.writer.fact(id, 0, START, Start(experiment="churn", user="ada"))
+    for number, size in enumerate((2**63 - 1, 2**63 - 1, -5, 2**62)):
+        store.writer.fact(id, 0, ARTIFACT, ArtifactFact(path=f"{number}", digest=f"{number:064x}", size_bytes=size))
+    assert held(store) == (3 << 40, 1) and recount_quotas(store=store).wrong == []
+
+
 def test_files_that_no_run_ever_named_are_forgotten_by_a_collection(store):
     with store.command() as tx:
         count_asked(tx, "churn", "a" * 64, 10, is_waiting=False)

@@ -18,6 +18,7 @@ from stratal.store.proofs import claims_of, claims_of_runs
 from stratal.store.quotas.rows import quotas_said, to_usage
 from stratal.store.quotas.rules import BITS, is_nearly
 from stratal.store.quotas.tables import blob, quota, use
+from stratal.store.shipments import MOST_BLOB_BYTES
 from stratal.store.tables import blob_use, run
 from stratal.store.uses import uses_of
 
@@ -105,10 +106,10 @@ def count_purge(tx: Transaction, experiment: str, digests: Iterable[str]) -> Non
 
 def count_file(tx: Transaction, experiment: str, digest: str, size_bytes: int, *, is_new: bool = True) -> None:
     """A run of an experiment holds a file. is_new: it did not before. size_bytes: as the run says, 0 if it does not."""
-    known = find_file(tx, experiment, digest)
+    known, said = find_file(tx, experiment, digest), _possible(size_bytes)
     if known is None:
-        return _put(tx, experiment, digest, None, CountedFile(max(size_bytes, 0), 1))
-    size = max(known.size_bytes, size_bytes)
+        return _put(tx, experiment, digest, None, CountedFile(said, 1))
+    size = max(known.size_bytes, said)
     if is_new or size != known.size_bytes:
         _put(tx, experiment, digest, known, known._replace(size_bytes=size, runs=known.runs + is_new))
     return None
@@ -174,7 +175,7 @@ def count_anew(tx: Transaction, sizes: Mapping[tuple[str, str], int]) -> Counts:
             place = (experiment, str(digest))
             known = before.get(place, CountedFile())
             # Of a path at which a run put another file later only what was counted then is known.
-            size = max(sizes.get(place, 0), known.size_bytes)
+            size = max(_possible(sizes.get(place, 0)), known.size_bytes)
             files[place] = known._replace(size_bytes=size, runs=files.get(place, CountedFile()).runs + 1)
     files |= {place: file for place, file in before.items() if not file.runs and place not in files}
     used: dict[str, tuple[int, int]] = {}
@@ -200,6 +201,11 @@ def write_counts(tx: Transaction, counts: Counts) -> None:
         tx.run(statement)
     tx.many(_ADD_USE, [{"experiment": name, "runs": runs, "size_bytes": size, "told": 0} for name, (runs, size) in counts.used.items()])
     tx.many(_ADD_FILE, [{"experiment": name, "digest": what, **file._asdict()} for (name, what), file in counts.files.items()])
+
+
+def _possible(size_bytes: int) -> int:
+    """Give a size that a file can have for what a run says: many that it cannot have would not fit into a sum."""
+    return min(max(size_bytes, 0), MOST_BLOB_BYTES)
 
 
 def _put(tx: Transaction, experiment: str, digest: str, old: CountedFile | None, new: CountedFile | None) -> None:

@@ -12,7 +12,8 @@ INSERT INTO quota_blob (experiment, digest, size_bytes, runs)
 SELECT r.experiment, u.digest, COALESCE(MAX(s.size_bytes), 0), COUNT(*)
 FROM run r JOIN blob_use u ON u.holder = {holder}
 LEFT JOIN (
-    SELECT o.experiment AS experiment, a.digest AS digest, MAX(a.size_bytes) AS size_bytes
+    SELECT o.experiment AS experiment, a.digest AS digest,
+        MAX(CASE WHEN a.size_bytes > {most} THEN {most} ELSE a.size_bytes END) AS size_bytes
     FROM artifact a JOIN run o ON o.no = a.run GROUP BY o.experiment, a.digest
 ) s ON s.experiment = r.experiment AND s.digest = u.digest
 GROUP BY r.experiment, u.digest
@@ -55,5 +56,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("experiment", "digest", name="quota_blob_key"),
         sqlite_with_rowid=False,
     )
-    op.execute(_BLOBS.format(holder=_HOLDER[op.get_bind().dialect.name]))
+    op.execute(_BLOBS.format(holder=_HOLDER[op.get_bind().dialect.name], most=1 << 40))
     op.execute(_USES)
