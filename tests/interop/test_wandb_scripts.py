@@ -109,6 +109,17 @@ def test_values_of_each_kind_are_kept_as_what_they_are(tmp_path: Path):
     assert found.media("counts")[0].load().counts.tolist() == [1, 2]
 
 
+def test_several_films_are_one_with_all_of_them_side_by_side():
+    run = wandb.init(project="p")
+    films = np.zeros((3, 2, 3, 8, 16), np.uint8)
+    films[0], films[1], films[2, 1] = 255, 128, 255
+    run.log({"films": wandb.Video(films, fps=2)})
+    frames = read(run).media("films")[0].load()
+    assert frames.shape == (2, 16, 32, 3)
+    corners = [[int(frame[y, x].mean()) for y, x in ((4, 8), (4, 24), (12, 8), (12, 24))] for frame in frames]
+    assert np.allclose(corners, [[255, 128, 0, 0], [255, 128, 255, 0]], atol=8), "lossy, but in their places"
+
+
 @pytest.mark.parametrize("library", ["pandas", "polars"])
 def test_a_frame_is_a_table_bare_and_wrapped(library):
     frame = pytest.importorskip(library).DataFrame({"id": [1, 2], "label": ["a", "b"]})

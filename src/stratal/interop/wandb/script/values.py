@@ -60,15 +60,15 @@ class Audio(Wrapped):
 
 
 class Video(Wrapped):
-    """A video: a file, or frames (T, C, H, W) as W&B has them."""
+    """A video: a file, or frames (T, C, H, W) as W&B has them; several of them (B, T, C, H, W) stand side by side."""
 
     def __init__(self, data_or_path: object, caption: str | None = None, fps: float | None = None, format: str | None = None) -> None:
         value = _opened(data_or_path)
         if not isinstance(value, Path):
             frames = np.asarray(value)
-            if frames.ndim != 4:
-                raise Error(f"frames have the shape {frames.shape}", hint="give (time, channels, height, width)")
-            value = np.moveaxis(frames, 1, -1)
+            if frames.ndim not in (4, 5) or 0 in frames.shape:
+                raise Error(f"frames have the shape {frames.shape}", hint="give (time, channels, height, width), or several of these")
+            value = _side_by_side(frames) if frames.ndim == 5 else np.moveaxis(frames, 1, -1)
         self.media = values.video(value, fps=fps, caption=caption or "")
 
 
@@ -203,3 +203,14 @@ def _rows(data: object) -> Sequence[Sequence[object]]:
 def _of_frame(frame: object) -> tuple[list[str], list[list[object]]]:
     columns = [str(name) for name in getattr(frame, "columns", [])]
     return columns, [list(row) for row in zip(*(list(frame[name]) for name in columns), strict=True)]  # type: ignore[index]  # a frame
+
+
+def _side_by_side(films: np.ndarray) -> np.ndarray:
+    """Lay films (B, T, C, H, W) out as one, (T, H', W', C), in a grid of powers of two; places that are left are black."""
+    count, times, channels, height, width = films.shape
+    places = 1 << (count - 1).bit_length()
+    rows = 1 << ((places.bit_length() - 1) // 2)
+    grid = np.zeros((places, times, channels, height, width), films.dtype)
+    grid[:count] = films
+    laid_out = grid.reshape(rows, places // rows, times, channels, height, width).transpose(2, 0, 4, 1, 5, 3)
+    return laid_out.reshape(times, rows * height, places // rows * width, channels)
