@@ -128,7 +128,7 @@ def test_runs_of_pipelines_and_studies_hold_the_program_that_started_them(tmp_pa
     runs = program(tmp_path, text, "--lr", "1")
 
     captures = {run.kind: capture for run in runs if (capture := capture_of(run))}
-    assert set(captures) == {"pipeline", "train", "study"}
+    assert set(captures) == {"pipeline", "train", "study", "trial"}
     assert len({capture.program for capture in captures.values()}) == 1
     assert {(c.entry.kind, c.entry.target, c.entry.argv) for c in captures.values()} == {("script", "train.py", ("--lr", "1"))}
     assert "sources/train.py" in captures["pipeline"].files
