@@ -198,11 +198,14 @@ def test_an_upload_is_its_beginners_and_its_parts_ask_who_sends_them(store, stag
     assert (upload.send(1).status_code, upload.complete().status_code, upload.abort().status_code) == (404, 404, 200)
     upload.http, upload.credentials[0]["headers"] = wires["nobody"].http, told
     assert upload.send(1).status_code == 200
+    finished = Upload(wires["bob"], run, "b", _data(5))
+    assert (finished.send(1).status_code, finished.complete().status_code) == (200, 200)
+    assert wires["bob"].http.get(f"{API}/artifacts/0/{run}/artifacts/d/b").content == finished.data[0], "who sent it has it"
     accounts.remove_grant(person="bob", role="contributor", on="experiment:Default")
     assert upload.send(1).status_code in (403, 404)
     upload.http = wires["bob"].http
     assert upload.complete().status_code in (403, 404)
-    assert get_run(run, store=store).artifacts == []
+    assert [artifact.path for artifact in get_run(run, store=store).artifacts] == ["d/b"]
     for wire in wires.values():
         wire.http.close()
     stage[0].handler.close()
