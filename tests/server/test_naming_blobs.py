@@ -11,11 +11,12 @@ from itertools import count
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 import zstandard
 from mlflow_wire import Wire
 
-from stratal.core.errors import NotFound, StoreDown
+from stratal.core.errors import Forbidden, NotFound, StoreDown
 from stratal.core.ids import new_id, to_bytes
 from stratal.core.settings import Settings
 from stratal.pipelines import store as pipelines
@@ -298,6 +299,26 @@ def test_what_a_step_gave_is_not_had_by_the_name_of_its_pipeline_or_its_key(hous
     assert mine.status_code in (403, 404), "nor is anything said in the name of a run of others"
     monkeypatch.setattr(pipelines, "_is_seen", lambda *_: True)
     assert "boss" in b64(house.call("pipelines/look_up", run=house.run, pipeline="p", asked={"s": "another"})), "it was had so before"
+
+
+def test_a_step_is_taken_from_the_cache_of_an_experiment_that_one_may_only_view(house: House):
+    house.accounts.grant(person="eve", role="viewer", on="experiment:salaries")
+    theirs, mine = PipelineStore(house.opened("ann")), PipelineStore(house.opened("eve"))
+    said = encode("nine", house.store.blobs, what="it")
+    made, row = new_id(), PipelineRow(run=new_id(), pipeline="p", entry=Entry(module="m", qualname="p"), params={}, nodes=())
+    step = StepRow(run=row.run, path="s", attempt=1, pipeline="p", state="running", step_run=made, key="k", started_ns=1)
+    token = theirs.begin(row=row, experiment="salaries", params={}, lease_s=30)
+    theirs.record(run=row.run, token=token, lease_s=30, begun=(Beginning(row=step, experiment="salaries"),))
+    result = Result(key="k", refs=(), output=said, step_run=made, at_ns=1)
+    theirs.record(run=row.run, token=token, lease_s=30, results=(result,))
+
+    row = msgspec.structs.replace(row, run=new_id())
+    token = mine.begin(row=row, experiment="mine", params={}, lease_s=30)
+    (found,) = mine.look_up(run=row.run, pipeline="p", asked={"s": "k"})["s"].results
+    hit = msgspec.structs.replace(step, run=row.run, state="hit", step_run=found.step_run, output=found.output, ended_ns=2)
+    assert mine.record(run=row.run, token=token, lease_s=30, begun=(Beginning(row=hit),)) == (hit,)
+    with pytest.raises(Forbidden):
+        mine.record(run=row.run, token=token, lease_s=30, results=(result,))
 
 
 def b64(answer: httpx.Response) -> str:

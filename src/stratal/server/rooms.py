@@ -8,6 +8,7 @@ from typing import Any
 from stratal.core.people import Role
 from stratal.data.store import DatasetStore
 from stratal.features.store import FeatureStore
+from stratal.pipelines.states import HIT
 from stratal.pipelines.store import PipelineStore
 from stratal.registry.store import ModelStore
 from stratal.store.access.accounts import AccessStore
@@ -90,7 +91,9 @@ ROOMS: tuple[Room, ...] = (
             "begin": lambda call: [call.row.run],
             "record": lambda call: [
                 call.run,
-                *(name for one in (*call.ended, *call.begun) for name in (one.row.run, one.row.step_run)),
+                *(one.row.run for one in (*call.ended, *call.begun)),
+                # A hit only says who made its result, and changes nothing there.
+                *(one.row.step_run for one in (*call.ended, *call.begun) if one.row.state != HIT),
                 *(result.step_run for result in call.results),
             ],
             "renew": lambda call: [call.run, *(row.step_run for row in call.steps)],
