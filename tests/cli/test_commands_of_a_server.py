@@ -140,6 +140,10 @@ ADMINISTRATION = {
     "grant add": "grant add bob viewer",
     "grant list": "grant list",
     "grant remove": "grant remove bob viewer",
+    "quota set": "quota set experiment:churn --runs 10000",
+    "quota list": "quota list",
+    "quota remove": "quota remove experiment:churn",
+    "quota recount": "quota recount",
 }
 # Whose own tests have a server: they start programs, which takes long. `demo` has none.
 HELD_BY_OTHERS = {"train", "reproduce", "pipeline resume", "demo"}
@@ -236,4 +240,5 @@ def test_it_says_where_to_do_it(run_command, name: str):
 @pytest.mark.parametrize("name", ADMINISTRATION)
 def test_administration_ends_in_plain_words(run_command, name: str):
     code, said = run_command(ADMINISTRATION[name])
-    assert code == 0 or "error " in said or "Usage:" in said
+    is_told = name == "doctor" and "good" in said  # it ends by 1 where something is to be done
+    assert code == 0 or is_told or "error " in said or "Usage:" in said

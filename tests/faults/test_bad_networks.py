@@ -13,7 +13,7 @@ from stratal.server.serving import serving
 from stratal.store import journal
 from stratal.store.calling import Server
 from stratal.store.journal import Writer, segments
-from stratal.store.shipping import Shipper
+from stratal.store.shipping import BlobWaits, Shipper
 from stratal.store.store import Store
 from stratal.testing.proxies import FAULTS, BadNetwork, bad_network, dice_script
 from stratal.tracking.facts import START, Start
@@ -52,12 +52,14 @@ def values(store: Store, id: str) -> list[float]:
 
 
 def ship_until_done(spool: Path, url: str, tries: int = 400) -> int:
-    """Ship until nothing is left, as a program whose passes fail; give how many failed."""
+    """Ship until nothing is left, as a program whose passes fail; give how many failed. Where it should wait, another one goes on."""
     failed, shipper = 0, Shipper(spool, Server(url, "tester"), keeps=False)
     for _ in range(tries):
         try:
             shipper.ship()
             failed += bool(shipper.done.refused)
+        except BlobWaits:
+            failed, shipper = failed + 1, Shipper(spool, Server(url, "tester"), keeps=False)
         except StoreDown:
             failed += 1
         if not segments(spool / "journal"):

@@ -38,9 +38,9 @@ def walked(trial, data):
     x = trial["x"]
     for step in range(8):
         x += random.gauss(0, 0.2)
-        trial.report(abs(x) + data[0], step=step // 2)
         with st.run(name="inner") as run:
             run.log({"y": np.random.rand()})
+        trial.report(abs(x) + data[0], step=step // 2)
 
 def made(scale):
     def objective(trial, *, power):

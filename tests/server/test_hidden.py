@@ -96,7 +96,8 @@ def test_what_is_named_beside_ones_own_is_told_apart_neither(scene, route: str, 
 def test_operations_tell_nothing_apart(scene, guarded, name: str):
     http, leaks = scene.people[name], {}
     for path, takes in operations.routes().items():
-        leaks[path] = told_apart(lambda of, path=path, takes=takes: operations.ask(path, takes, of.run, http, of.name), scene.hidden)
+        if path != "access/create_own_token":  # each has another secret
+            leaks[path] = told_apart(lambda of, path=path, takes=takes: operations.ask(path, takes, of.run, http, of.name), scene.hidden)
     assert not any(leaks.values()), leaks
 
 

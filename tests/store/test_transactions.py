@@ -7,6 +7,7 @@ import sqlite3
 import threading
 
 import pytest
+from sqlalchemy import select
 
 from stratal.core.errors import Bug, StoreDown
 from stratal.core.ids import new_id, to_bytes
@@ -144,8 +145,9 @@ def test_an_insert_that_is_run_with_more_columns_writes_them_all(store: Store):
         tx.run(add, name="a", offset=1, state="live")
         tx.run(add, name="b", offset=1, state="done", torn=7)
         tx.many(add, [{"name": "c", "offset": 1, "state": "done", "torn": 9}])
+    columns = (tables.segment.c.name, tables.segment.c.offset, tables.segment.c.state, tables.segment.c.torn)
     with store.database.read(store.actor()) as tx:
-        assert tx.rows(tables.segment.select()) == [("a", 1, "live", 0), ("b", 1, "done", 7), ("c", 1, "done", 9)]
+        assert tx.rows(select(*columns)) == [("a", 1, "live", 0), ("b", 1, "done", 7), ("c", 1, "done", 9)]
 
 
 def test_a_commit_that_fails_raises_changes_nothing_and_forgets_the_ids_that_it_gave(store: Store, watched: type[Connection]):

@@ -18,14 +18,16 @@ from stratal.tracking.operations.deciding import RunDecisions
 from stratal.tracking.operations.forking import RunForks
 from stratal.tracking.operations.leasing import RunLeases
 from stratal.tracking.operations.lineage import RunLineage
+from stratal.tracking.operations.quotas import QuotaStore
 from stratal.tracking.operations.reading import RunReads
 from stratal.tracking.operations.searching import RunSearch
+from stratal.tracking.operations.upkeep import Upkeep
 from stratal.tracking.operations.views import ViewStore
 from stratal.tracking.runs import run
 from stratal.tracking.views import save_view
 
 SECRET = "sesame"
-CLASSES = (RunDecisions, RunForks, RunLeases, RunLineage, RunReads, RunSearch, ViewStore)
+CLASSES = (QuotaStore, RunDecisions, RunForks, RunLeases, RunLineage, RunReads, RunSearch, Upkeep, ViewStore)
 
 
 @pytest.fixture
@@ -92,6 +94,7 @@ def calls(seen: RunId, hidden: RunId, digest: str):
     yield RunLineage, "explain", {"ref": f"sha256:{digest}"}
     yield RunLineage, "explain", {"ref": f"artifact:{hidden}/shared.txt"}
     yield RunForks, "origin", {"run": hidden, "step": 0}
+    yield QuotaStore, "quotas", {}
     yield ViewStore, "views", {}
 
 
@@ -115,7 +118,8 @@ def test_names_of_operations_are_apart_in_the_room():
 
 def test_what_is_not_scoped_names_what_a_role_is_needed_on():
     whole = {one.name for kind in CLASSES for one in operations_of(kind).values() if not one.is_scoped and one.on is None}
-    assert whole == {"save_view", "remove_view", "purge_deleted"}
+    views, care, quotas = {"save_view", "remove_view"}, {"purge_deleted", "collect", "examine"}, {"set_quota", "remove_quota", "recount"}
+    assert whole == views | care | quotas
     assert all(one.needs > Role.VIEWER for kind in CLASSES for one in operations_of(kind).values() if not one.is_scoped)
 
 

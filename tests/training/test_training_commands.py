@@ -44,7 +44,7 @@ def test_a_script_is_trained_on_ranks_and_its_checkpoints_are_listed(here):
     run = (here / "run.txt").read_text()
 
     listed = CliRunner().invoke(app, ["checkpoints", f"run:{run[-8:]}", "--json"])
-    (checkpoint,) = json.loads(listed.output)
+    (checkpoint,) = json.loads(listed.stdout)
     assert (checkpoint["run"], checkpoint["step"], checkpoint["samples"], checkpoint["mesh"]) == (run, 2, 8, "dp=2")
 
     shown = CliRunner().invoke(app, ["checkpoints", run])
