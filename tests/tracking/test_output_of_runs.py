@@ -29,7 +29,7 @@ from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import open_store
 from stratal.tracking.output import OutputFile, deliver_left, files_of
 from stratal.tracking.reading import get_run
-from stratal.tracking.runs import run
+from stratal.tracking.runs import Run, run
 
 
 @contextmanager
@@ -154,11 +154,12 @@ def test_who_goes_on_with_a_run_adds_to_its_output_and_who_joins_it_does_not(sto
 def test_output_without_end_keeps_its_beginning_and_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(output, "HEAD_BYTES", 100)
     monkeypatch.setattr(output, "TAIL_BYTES", 100)
-    file = OutputFile(tmp_path, new_id(), 0)
+    id = new_id()
+    file = OutputFile(tmp_path, id, 0)
     for number in range(200):
         file.append(f"line {number:03d}\n".encode())
     assert len(list(tmp_path.iterdir())) == 3
-    kept = file.close().decode().splitlines()
+    kept = files_of(tmp_path, id)[0].decode().splitlines()
     assert kept[0] == "line 000" and kept[-1] == "line 199"
     assert [line for line in kept if "left out" in line] and 20 < len(kept) < 45
     file.remove()
@@ -205,6 +206,25 @@ def test_output_that_cannot_become_an_artifact_is_kept_and_becomes_one_later(sto
     assert deliver_left(store) == 0
 
 
+def test_output_is_its_runs_own_until_it_is_an_artifact(store: Store):
+    class Looked:
+        """A run beside which somebody looks for what others left, at the last moment."""
+
+        def __init__(self, printing: Run) -> None:
+            self.store, self.short, self._run = store, printing.short, printing
+
+        def write(self, what: str, value: object) -> None:
+            assert deliver_left(store) == 0
+            self._run.write(what, value)
+
+    with run("e", store=store) as printing:
+        file = OutputFile(store.folder / "output", printing.id, 0)
+        file.append(b"kept\n")
+        file.keep(Looked(printing), "output.log")
+    assert get_run(printing.id, store=store).output == "kept\n"
+    assert list((store.folder / "output").iterdir()) == []
+
+
 def test_what_a_killed_process_printed_is_delivered_by_the_next_one_and_what_goes_on_is_left_alone(store: Store, victims: Victims):
     assert victims.start("stratal.testing.workloads:print_until_killed", store.url).wait() == -9
     ((killed, _),) = [path.name.split("-") for path in (store.folder / "output").iterdir()]
@@ -221,7 +241,7 @@ def test_what_a_killed_process_printed_is_delivered_by_the_next_one_and_what_goe
     assert get_run(killed, store=store).read_artifact("output.log") == b"acknowledged\n"
     assert files_of(store.folder / "output", killed) == {}
     assert files_of(store.folder / "output", going_on) == {0: b"mine\n"}
-    mine.close()
+    mine.remove()
 
 
 def test_records_of_logging_become_an_artifact(store: Store):

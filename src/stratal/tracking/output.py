@@ -47,8 +47,7 @@ class OutputFile:
         folder.mkdir(parents=True, exist_ok=True)
         self._base = folder / f"{run}-{epoch}"
         self._number = 0
-        self._owned = self._open()
-        try_lock(self._owned)
+        self._owned = self._own()
         self._fd = self._open()
         self._size = os.fstat(self._fd).st_size
 
@@ -63,28 +62,33 @@ class OutputFile:
         os.write(self._fd, data)
         self._size += len(data)
 
-    def close(self) -> bytes:
-        """Give all that was kept. The files stay, and are anybody's from now on."""
-        os.close(self._fd)
-        give_back(self._owned)
-        return read_files(self._base.parent, self._base.name) or b""
-
     def keep(self, run: OpenRun, name: str) -> None:
-        """Make it an artifact of its run. If that cannot be written, the files are kept, and others do it later: nothing is lost."""
-        data = self.close()
+        """Make it an artifact of its run. If that cannot be written, the files are kept, and others do it later: nothing is lost.
+
+        Until then it is ours: whoever takes it for one that was left would remove it while it is read."""
+        os.close(self._fd)
         try:
+            data = read_files(self._base.parent, self._base.name) or b""
             digest = run.store.blobs.put(data)
             run.write(ARTIFACT, ArtifactFact(path=name, digest=digest, size_bytes=len(data)))
+            self.remove()
         except StoreDown as error:
             log.warning("%s of run %s stays in a file of %s until it can be written: %s", name, run.short, self._base.parent, error)
             _looked.discard(run.store.folder)
-        else:
-            self.remove()
+        finally:
+            give_back(self._owned)
 
     def remove(self) -> None:
         """Remove the files."""
         for path in _parts(self._base.parent, self._base.name):
             path.unlink(missing_ok=True)
+
+    def _own(self) -> int:
+        while True:
+            fd = self._open()
+            if not try_lock(fd) or os.fstat(fd).st_nlink > 0:
+                return fd
+            give_back(fd)  # it was empty yet, and taken for one that was left
 
     def _open(self) -> int:
         return os.open(self._part(self._number), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -173,7 +177,7 @@ def _taken(first: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        yield try_lock(fd)
+        yield try_lock(fd) and os.fstat(fd).st_nlink > 0  # else its owner made it an artifact just now
     finally:
         give_back(fd)
 
