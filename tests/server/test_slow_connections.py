@@ -3,15 +3,14 @@ requests that are served, which each surface bounds."""
 
 import asyncio
 import contextlib
-import shutil
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
+from certificates import make_certificate
 from stratal.server import connections
 from stratal.server.asgi import Answer, live, send_answer
 from stratal.server.serving import Tls, listening
@@ -128,26 +127,8 @@ def test_a_request_that_is_served_may_take_longer(bounds):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Tls:
-    folder = tmp_path_factory.mktemp("certificate")
-    if shutil.which("openssl") is None:
-        pytest.skip("there is no openssl here")
-    made = Tls(cert=folder / "cert.pem", key=folder / "key.pem")
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-    ]
-    subprocess.run([*command, "-keyout", made.key, "-out", made.cert], check=True, capture_output=True)
-    return made
+    cert, key = make_certificate(tmp_path_factory.mktemp("certificate"))
+    return Tls(cert=cert, key=key)
 
 
 def test_a_handshake_that_never_ends_is_cut_off_and_others_are_served(bounds, certificate: Tls):

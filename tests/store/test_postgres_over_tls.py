@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from certificates import make_certificate
 from stratal.core.errors import Misuse, StoreDown, StratalError
 from stratal.store import postgres
 from stratal.store.store import Store
@@ -23,26 +24,7 @@ SECRET = "a-secret-that-no-error-may-show"
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    if shutil.which("openssl") is None:
-        pytest.skip("there is no openssl here")
-    folder = tmp_path_factory.mktemp("certificate")
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-    ]
-    made = [*command, "-addext", "subjectAltName=DNS:localhost", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
-    subprocess.run(made, check=True, capture_output=True)
-    return folder / "cert.pem", folder / "key.pem"
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
 
 
 @pytest.fixture(scope="module")
@@ -118,22 +100,7 @@ def test_a_database_that_is_not_there_is_named_with_what_makes_it(url: str):
 
 @pytest.mark.parametrize("change", [("localhost", "127.0.0.1"), ("cert.pem", "other.pem")])
 def test_a_certificate_that_proves_nothing_is_refused(url: str, change: tuple[str, str], certificate: tuple[Path, Path]):
-    other = certificate[0].with_name("other.pem")
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=localhost",
-    ]
-    subprocess.run([*command, "-keyout", other.with_suffix(".key"), "-out", other], check=True, capture_output=True)
+    make_certificate(certificate[0].parent, "other")
     told = refused(url.replace(*change))
     assert "certificate" in told.message and "sslrootcert" in told.hint
 
