@@ -1,6 +1,7 @@
 """ASGI, as much of it as a handler needs: requests with bounded bodies, answers, and failures that are answers."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import TypeAlias
 
@@ -15,6 +16,7 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _HEADERS = "stratal.headers"
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 class Answer(Record, frozen=True, kw_only=True):
@@ -98,6 +100,15 @@ class Request:
         """Wait until the sender has left. After the body."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+
+def range_asked(header: str, size: int) -> range | None:
+    """Read which of `size` bytes a range header asks for, empty if there are none of those; None if it is not one range."""
+    found = _RANGE.fullmatch(header)
+    if found is None or not (found[1] or found[2]):
+        return None
+    start = int(found[1]) if found[1] else max(0, size - int(found[2]))
+    return range(start, min(size, int(found[2]) + 1) if found[1] and found[2] else size)
 
 
 def headers_of(scope: Scope) -> Mapping[str, str]:

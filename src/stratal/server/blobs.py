@@ -4,14 +4,13 @@ What is not there and what may not be seen is the same answer. Bytes go out as a
 """
 
 import logging
-import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import BinaryIO, NamedTuple
 
 from stratal.core.errors import Misuse, NotFound
 from stratal.core.people import Identity
-from stratal.server.asgi import Answer, Failed, Request, Send, refusal
+from stratal.server.asgi import Answer, Failed, Request, Send, range_asked, refusal
 from stratal.server.guards import Guard
 from stratal.server.surfaces import Routes, Surface
 from stratal.store.blobs import Digest, is_digest
@@ -28,7 +27,6 @@ Handler = Callable[[Request, Identity, str, Send], Awaitable[None]]
 _PIECE = 1 << 20
 # Reads that go out at once, each with a connection and a file; and threads that read a piece at a time.
 MOST_READS, THREADS = 64, 4
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _HEADERS = (
     ("content-type", "application/octet-stream"),
     ("content-disposition", "attachment"),
@@ -122,14 +120,10 @@ def _range_of(text: str, size: int) -> tuple[int, int]:
     """Read one range of bytes. Raises Failed (416) for what lies outside, or for several."""
     if not text:
         return 0, size
-    found = _RANGE.fullmatch(text)
-    if found is None or not (found[1] or found[2]):
+    asked = range_asked(text, size)
+    if not asked:
         raise _outside(text, size)
-    start = int(found[1]) if found[1] else max(0, size - int(found[2]))
-    stop = min(size, int(found[2]) + 1) if found[1] and found[2] else size
-    if not start < stop:
-        raise _outside(text, size)
-    return start, stop
+    return asked.start, asked.stop
 
 
 def _outside(text: str, size: int) -> Failed:

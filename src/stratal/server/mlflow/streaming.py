@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -12,14 +11,13 @@ from urllib.parse import quote
 
 from stratal.core.errors import StoreDown
 from stratal.interop.mlflow.service.files import Opened
-from stratal.server.asgi import Send, refusal
+from stratal.server.asgi import Send, range_asked, refusal
 from stratal.store.store import Store
 
 T = TypeVar("T")
 _PIECE = 1 << 20
 # Bytes of a range that are in memory at once: few requests of an object store, and little for many readers.
 RANGE_PIECE = 4 << 20
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 # What a process that was killed left behind is dropped when it is so old.
 _OLD_S = 86400.0
 COMING = ".coming-"
@@ -70,13 +68,10 @@ async def give_range(send: Send, opened: Opened, part: range, read: Callable[[in
 
 def range_of(header: str, size: int) -> range | None:
     """Read which bytes of a file are asked for; None for all of it, or for several ranges. Raises Failed for those behind its end."""
-    found = _RANGE.fullmatch(header.strip())
-    if found is None or not (found[1] or found[2]):
-        return None
-    start, stop = (int(found[1]), int(found[2] or size - 1) + 1) if found[1] else (max(0, size - int(found[2])), size)
-    if start >= size or stop <= start:
+    asked = range_asked(header.strip(), size)
+    if asked is not None and not asked:
         raise refusal(416, "range", f"the file has {size} bytes, and none of those that are asked for: {header[:60]}")
-    return range(start, min(stop, size))
+    return asked
 
 
 async def give(send: Send, path: Path, name: str, in_thread: InThread, *, is_head: bool) -> None:
