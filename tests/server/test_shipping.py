@@ -165,6 +165,17 @@ def test_a_writer_that_begins_between_two_beats_is_alive_there_at_once(served, s
         writer.close()
 
 
+def test_a_writer_of_which_a_beat_came_before_its_first_frames_is_alive_with_them(served, spool, shipper):
+    writer = Writer(spool / "journal")
+    shipper.ship()
+    log_rows(writer, new_id(), range(2))
+    shipper.beat()  # of a writer that the server does not know yet
+    shipper.ship()
+    shipper.beat()
+    assert writer.id in served[1].living()
+    writer.close()
+
+
 def test_another_shipper_goes_on_where_the_first_one_was(served, spool, shipper):
     id, writer = new_id(), Writer(spool / "journal")
     other = Shipper(spool, Server(served[0], "tester"), keeps=False)

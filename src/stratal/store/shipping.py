@@ -104,8 +104,9 @@ class Shipper:
         """Say which writers here are alive, if it is time again or one is new: until then its run passes for lost. From the first time
         on passes say it, too, however long a blob takes."""
         living = living_writers(self._journals)
-        if time.monotonic() >= self._next_beat_s or not living <= self._beaten:
-            self._next_beat_s, self._beaten = time.monotonic() + BEAT_S, living
+        there = living & {name[:16] for name, offset in self._known.items() if offset}  # of others a server takes no beat
+        if time.monotonic() >= self._next_beat_s or not there <= self._beaten:
+            self._next_beat_s, self._beaten = time.monotonic() + BEAT_S, there
             if living:
                 self._server.beat(sorted(living))
 
