@@ -22,7 +22,7 @@ from stratal.server.asgi import Answer, Request, Send, json_answer, refusal
 from stratal.server.guards import Guard
 from stratal.server.linking import is_theirs, note_sent, working_for
 from stratal.server.rooming import Rooming
-from stratal.server.surfaces import Routes, Surface
+from stratal.server.surfaces import Places, Routes, Surface
 from stratal.store.arriving import Arrivals
 from stratal.store.database import Transaction
 from stratal.store.quotas.holding import check_placed
@@ -84,7 +84,7 @@ class Ingest(Surface):
         self._rooming = Rooming(store, self._guard)
         # Apart: an object store that is away must not hold up points.
         self._blob_threads = self.pool("ingest-blobs", self._limits.blob_threads)
-        self._blobs = 0
+        self._places = Places(self._limits.blobs, self.busy)
         self.routes = Routes[Handler](
             PREFIX,
             ("GET", r"/writers/([^/]+)", self._writer),
@@ -147,13 +147,8 @@ class Ingest(Surface):
         return Answer(status=204)
 
     async def _about_blobs(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
-        if self._blobs >= self._limits.blobs:
-            raise self.busy()
-        self._blobs += 1
-        try:
+        with self._places.one():
             return await (self._has_blob if request.method == "HEAD" else self._blob)(request, sender, match)
-        finally:
-            self._blobs -= 1
 
     async def _has_blob(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
         await self._read(lambda tx: self._guard.may_write(tx, sender, set()), sender)

@@ -52,6 +52,24 @@ class Routes(Generic[H]):
         raise refusal(404, "not-found", f"there is nothing at {path[:100]}", self._hint)
 
 
+class Places:
+    """So many requests of one kind at once; of more, each gets what `busy` gives."""
+
+    def __init__(self, most: int, busy: Callable[[], Exception]) -> None:
+        self._most, self._busy, self._taken = most, busy, 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Take a place while the block runs."""
+        if self._taken >= self._most:
+            raise self._busy()
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+
 class Surface(ABC):
     """An ASGI handler over one store. threads: that may wait for it; most_requests: under way at once, each holds a connection."""
 

@@ -25,7 +25,7 @@ from stratal.server.mlflow.failures import failed
 from stratal.server.mlflow.parts import AbortUpload, CompleteUpload, CreateUpload, Multipart, signed
 from stratal.server.mlflow.streaming import RANGE_PIECE, drop_old, give, give_range, range_of, take, take_part
 from stratal.server.mlflow.table import Carries, Found, Unknown, find
-from stratal.server.surfaces import Surface
+from stratal.server.surfaces import Places, Surface
 from stratal.server.threads import Threads
 from stratal.store.asides import MOST_PART_BYTES, keep_part
 from stratal.store.database import Transaction
@@ -99,7 +99,7 @@ class Mlflow(Surface):
         self._service = Service(store, is_relay=True)
         self._logging_threads = self.pool("mlflow-log", self._limits.logging_threads, is_near=True)
         self._file_threads = self.pool("mlflow-files", self._limits.file_threads)
-        self._files = 0
+        self._places = Places(self._limits.files, lambda: MlflowError(BUSY, "as many files come and go as do at a time"))
         self._multipart = Multipart(store, self._save)
         drop_old(store.folder)
 
@@ -158,18 +158,13 @@ class Mlflow(Surface):
         return write(self._perform(found, asked, sender))
 
     async def _carry(self, request: Request, found: Found, sender: Identity, send: Send) -> Answer | None:
-        if self._files >= self._limits.files:
-            raise MlflowError(BUSY, "as many files come and go as do at a time")
-        self._files += 1
-        try:
+        with self._places.one():
             if found.route.carries is Carries.UPLOAD:
                 return await self._take(request, found, sender)
             if found.route.carries is Carries.PART:
                 return await self._take_part(request, found, sender)
             await self._give(request, found, sender, send)
             return None
-        finally:
-            self._files -= 1
 
     async def _give(self, request: Request, found: Found, sender: Identity, send: Send) -> None:
         opened = await self.in_thread(lambda: self._open(request, found, sender))
