@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stratal.store.columns import gather
 from stratal.store.frames import (
     FACT,
     NAMED,
@@ -15,6 +16,7 @@ from stratal.store.frames import (
     encode_fact,
     encode_names,
     pack,
+    pack_many,
     points_packer,
     read_fact,
     read_points,
@@ -111,7 +113,7 @@ def test_points_come_back_bit_for_bit_from_stretches(width: int, count: int, swi
         wanted.append(values)
     rows, steps = [], []
     for frame in scan(data, SALT).frames:
-        shapes, when, values = read_points(data, frame)
+        shapes, when, values = read_points(data, [frame])
         assert (shapes == shape).all()
         rows.append(values)
         steps.extend(when[:, 0].tolist())
@@ -129,3 +131,43 @@ def test_random_garbage_between_good_frames_is_damage():
     a, b = pack(FACT, 0, 0, RUN, b"a", SALT), pack(FACT, 0, 1, RUN, b"b", SALT)
     garbage = os.urandom(5000)
     assert scan(a + garbage + b, SALT).damage == [(len(a), len(a) + len(garbage))]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 1), st.integers(1, 3), st.integers(1, 40)), min_size=1, max_size=12))
+def test_runs_that_take_turns_are_gathered_row_by_row_in_order(turns: list[tuple[int, int, int, int]]):
+    """turns: run, epoch, metrics of a row, and how many rows of it follow each other; the shape of three metrics is known to nobody."""
+    data, wanted, number, nameless = b"", {}, 0, 0
+    for run, epoch, width, count in turns:
+        for _ in range(count):
+            values = [number * 0.5 + i for i in range(width)]
+            data += pack(POINTS, epoch, number, bytes([run]) * 16, points_packer(width).pack(width, number, -number, *values), SALT)
+            if width < 3:
+                wanted.setdefault((bytes([run]) * 16, epoch), []).append((number, number, -number, values))
+            nameless += width == 3
+            number += 1
+    read = scan(data, SALT)
+    assert read.end == len(data) and read.damage == []
+    groups, unknown = gather(data, read.frames, lambda shape: np.arange(shape, dtype=np.int32) if shape < 3 else None)
+    found = {}
+    for place, rows in groups.items():
+        for group in rows:
+            columns = [column.tolist() for column in (group.sequence, group.steps, group.times, group.values)]
+            found.setdefault(place, []).extend(zip(*columns, strict=True))
+    assert found == wanted
+    assert sum(frame.stretch for frame in unknown) == nameless
+
+
+def test_names_that_nobody_knows_cost_only_their_own_frames():
+    """Two shapes of one width in one run: they are read together."""
+    data = b"".join(pack(POINTS, 0, i, RUN, points_packer(1).pack(i % 2, i, i, 1.0), SALT) for i in range(6))
+    data += b"".join(pack(POINTS, 0, i, RUN if i % 2 else b"s" * 16, points_packer(1).pack(0, i, i, 1.0), SALT) for i in range(6, 10))
+    frames = scan(data, SALT).frames
+    groups, unknown = gather(data, frames, lambda shape: np.zeros(1, np.int32) if shape == 0 else None)
+    assert sorted(step for rows in groups.values() for group in rows for step in group.steps.tolist()) == [0, 2, 4, 6, 7, 8, 9]
+    assert unknown and all(frame.run == RUN for frame in unknown)
+
+
+def test_many_packed_at_once_are_those_packed_one_by_one():
+    bodies = [(POINTS if i % 3 else NAMED, bytes([i]) * i) for i in range(20)]
+    one_by_one = b"".join(pack(kind, 4, 9 + i, RUN, body, SALT) for i, (kind, body) in enumerate(bodies))
+    assert pack_many(4, 9, RUN, bodies, SALT) == one_by_one

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stratal.store.frames import NO_STEP, Frame, read_points
+from stratal.store.frames import NO_STEP, Frame, counted, is_like, read_points
 from stratal.store.series import Floats, Ints, Keys, Points
 
 LAST_STEP = 2**63 - 1
@@ -81,21 +81,47 @@ def gather(
     """
     into: dict[tuple[bytes, int], list[Rows]] = {}
     unknown: list[Frame] = []
-    for frame in frames:
-        shapes, when, values = read_points(data, frame)
-        sequence = np.arange(frame.sequence, frame.sequence + frame.stretch, dtype=np.int64)
-        for shape in np.unique(shapes).tolist():
-            keys = keys_of(shape)
-            if keys is None or len(keys) != values.shape[1]:
-                unknown.append(frame)
-                continue
-            mine = shapes == shape
-            if mine.all():
-                rows = Rows(keys, when[:, 0], when[:, 1], values, sequence)
-            else:
-                rows = Rows(keys, when[mine, 0], when[mine, 1], values[mine], sequence[mine])
-            into.setdefault((frame.run, frame.epoch), []).append(rows)
+    for place, pieces in _pieces(frames).items():
+        for piece in pieces:
+            rows, nameless = _rows_of(data, piece, keys_of)
+            if nameless:  # of which frames these are, each of them tells by itself
+                rows, nameless = [], []
+                for frame in piece:
+                    found, lacking = _rows_of(data, [frame], keys_of)
+                    rows += found
+                    nameless += lacking
+            unknown += nameless
+            if rows:
+                into.setdefault(place, []).extend(rows)
     return into, unknown
+
+
+def _pieces(frames: Sequence[Frame]) -> dict[tuple[bytes, int], list[list[Frame]]]:
+    """Give the frames by (run, epoch) in their order, those together that are read together."""
+    found: dict[tuple[bytes, int], list[list[Frame]]] = {}
+    for frame in frames:
+        pieces = found.setdefault((frame.run, frame.epoch), [])
+        if pieces and is_like(pieces[-1][-1], frame):
+            pieces[-1].append(frame)
+        else:
+            pieces.append([frame])
+    return found
+
+
+def _rows_of(data: bytes, piece: Sequence[Frame], keys_of: Callable[[int], Keys | None]) -> tuple[list[Rows], list[Frame]]:
+    """Give the rows of frames that are read together, by shape; and these frames, if nobody knows the names of one of the shapes."""
+    shapes, when, values = read_points(data, piece)
+    sequence = counted(piece, [frame.sequence for frame in piece], 1)
+    rows: list[Rows] = []
+    unknown: list[Frame] = []
+    for shape in np.unique(shapes).tolist():
+        keys = keys_of(shape)
+        if keys is None or len(keys) != values.shape[1]:
+            unknown = list(piece)
+            continue
+        mine = shapes == shape
+        rows.append(Rows(keys, when[mine, 0], when[mine, 1], values[mine], sequence[mine]))
+    return rows, unknown
 
 
 def sort_series(groups: Sequence[Rows]) -> Sorted:

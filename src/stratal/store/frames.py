@@ -25,7 +25,7 @@ frame, which is reported or a torn tail; it is never read wrong. 4 bytes of one 
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 from zlib import crc32
@@ -45,8 +45,9 @@ NO_STEP = -(2**63)  # "the next step of its own series", given when the point se
 _encode = msgspec.msgpack.Encoder().encode
 _decode_names = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 _decode_fact = msgspec.msgpack.Decoder(tuple[str, int, object]).decode
-# A stretch is checked as one NumPy table; its size bounds the memory of that table. A guess that is never tight.
-_LONGEST_STRETCH = 65536
+# A stretch is checked as NumPy tables of so many frames: the first is small, as runs that take turns have stretches of one frame, and the
+# next ones grow up to what bounds their memory. Guesses that are never tight.
+_FIRST_TABLE, _TABLES_GROW, _LARGEST_TABLE = 32, 8, 65536
 
 
 class Frame(NamedTuple):
@@ -100,6 +101,15 @@ def pack(kind: int, epoch: int, sequence: int, run: bytes, body: bytes, salt: in
     return b"".join((head, SUM.pack(crc32(head, salt)), body))
 
 
+def pack_many(epoch: int, sequence: int, run: bytes, bodies: Iterable[tuple[int, bytes]], salt: int) -> bytes:
+    """Make frames of (kind, body) that follow each other; twice as quick as one by one."""
+    parts: list[bytes] = []
+    for number, (kind, body) in enumerate(bodies, sequence):
+        head = FIELDS.pack(MAGIC, kind, len(body), epoch, number, run, crc32(body, salt))
+        parts += (head, SUM.pack(crc32(head, salt)), body)
+    return b"".join(parts)
+
+
 def scan(data: bytes, salt: int, *, is_whole: bool = False) -> Scan:
     """Read all good frames. O(bytes); stretches of like frames are checked 20 times quicker than one by one.
 
@@ -118,8 +128,7 @@ def scan(data: bytes, salt: int, *, is_whole: bool = False) -> Scan:
             at = follows
             continue
         width, at = frame.stop - at, frame.stop
-        if frame.kind == POINTS:
-            more = _stretch(data, view, at, width, salt)
+        if frame.kind == POINTS and (more := _stretch(data, view, at, width, salt)):
             frame, at = frame._replace(stretch=1 + more), at + more * width
         found.append(frame)
     return Scan(found, found[-1].end if found else 0, damage)
@@ -158,19 +167,34 @@ def read_names(data: bytes, frame: Frame) -> tuple[int, tuple[str, ...]]:
     return shape_of(bytes(names)), decode_names(names)
 
 
-def read_points(data: bytes, frame: Frame) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.float64]]:
-    """Give the points of a frame or stretch of R rows and n metrics.
+def is_like(one: Frame, other: Frame) -> bool:
+    """Tell whether `read_points` reads two frames together."""
+    return one.kind == other.kind == POINTS and one.stop - one.start == other.stop - other.start
+
+
+def read_points(data: bytes, frames: Sequence[Frame]) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.float64]]:
+    """Give the points of like frames or stretches, of R rows in all, of n metrics each.
 
     Returns shapes (R,), steps and times (R, 2), values (R, n). All rows have one n, but may differ in shape.
     """
-    skip = SIZE.size + SIZE.unpack_from(data, frame.start)[0] if frame.kind == NAMED else 0
-    first, width = frame.start + skip, _width(frame)
-    span = (frame.stretch - 1) * width + frame.stop - first
-    strided = np.lib.stride_tricks.as_strided(
-        np.frombuffer(data, np.uint8, span, first), (frame.stretch, frame.stop - first), (width, 1), writeable=False
-    )
-    table = np.ascontiguousarray(strided).view("<i8")
+    first = frames[0]
+    skip = SIZE.size + SIZE.unpack_from(data, first.start)[0] if first.kind == NAMED else 0
+    length, width = first.stop - first.start - skip, _width(first)
+    every = np.lib.stride_tricks.as_strided(
+        np.frombuffer(data, np.uint8), (max(0, len(data) - length + 1), length), (1, 1), writeable=False
+    )  # a row for each byte that a body might start at: a view
+    table = every[counted(frames, [frame.start + skip for frame in frames], width)].view("<i8")
     return table[:, 0].view("<u8"), table[:, 1:3], table[:, 3:].view("<f8")
+
+
+def counted(frames: Sequence[Frame], first: Sequence[int], by: int) -> NDArray[np.int64]:
+    """Count on from a number of each frame, by as much for each row of its stretch: (R,)."""
+    if len(frames) == 1:
+        return np.arange(first[0], first[0] + by * frames[0].stretch, by, dtype=np.int64)
+    counts = np.array([frame.stretch for frame in frames], np.int64)
+    starts = np.array(first, np.int64) - by * (np.cumsum(counts) - counts)  # as if each counted on from row 0
+    rows: NDArray[np.int64] = np.repeat(starts, counts) + by * np.arange(counts.sum())
+    return rows
 
 
 def points_packer(count: int) -> struct.Struct:
@@ -216,13 +240,24 @@ def _next_good(data: bytes, view: memoryview, at: int, size: int, salt: int) -> 
 
 
 def _stretch(data: bytes, view: memoryview, at: int, width: int, salt: int) -> int:
-    """Count the frames from `at` that look like the one before it.
+    """Count the frames from `at` that look like the one before it."""
+    found, most = 0, _FIRST_TABLE
+    while data[at : at + 16] == data[at - width : at - width + 16] and data[at + 24 : at + 40] == data[at - width + 24 : at - width + 40]:
+        count = min((len(data) - at) // width, most)
+        if count < 4:
+            break
+        like = _table(data, view, at, count, width, salt)
+        found, at, most = found + like, at + like * width, min(most * _TABLES_GROW, _LARGEST_TABLE)
+        if like < count:
+            break
+    return found
+
+
+def _table(data: bytes, view: memoryview, at: int, count: int, width: int, salt: int) -> int:
+    """Count the first of `count` frames that look like the one before them.
 
     Equal header words vouch for each other, so only the bodies' checksums are computed.
     """
-    count = min((len(data) - at) // width, _LONGEST_STRETCH)
-    if count < 4 or view[at : at + 16] != view[at - width : at - width + 16]:
-        return 0
     table = np.frombuffer(data, np.uint8, (count + 1) * width, at - width).reshape(count + 1, width)
     words = np.ascontiguousarray(table[:, :HEADER]).view("<u8")  # 0 magic, kind; 1 length, epoch; 2 sequence; 3, 4 run; 5 sums
     same = words[1:, 2] == words[:-1, 2] + np.uint64(1)
