@@ -32,6 +32,7 @@ from stratal.store.frames import (
     encode_fact,
     encode_names,
     pack,
+    pack_many,
     points_packer,
     salt_of,
     scan,
@@ -113,25 +114,21 @@ class Writer:
 
         Raises Misuse for names, values or steps that cannot be, StoreDown if the bytes cannot be written.
         """
-        if any(step == NO_STEP for _, step, _ in rows):
-            raise _bad_value({}, NO_STEP)
         with self._lock:
             if self._is_writing:
                 raise _inside_another()
             shapes = [self._shapes.get(tuple(metrics)) or self._new_shape(metrics) for metrics, _, _ in rows]
-            bodies = []
-            for shape, (metrics, step, at_ns) in zip(shapes, rows, strict=True):
-                try:
-                    bodies.append(shape.body(shape.id, step, at_ns, *metrics.values()))
-                except struct.error as error:
-                    raise _bad_value(metrics, step) from error
+            bodies = [_body_of(shape, *row) for shape, row in zip(shapes, rows, strict=True)]
             try:
                 self._is_writing = True
                 if self._fd < 0 or self._size > SEGMENT_BYTES:
                     self._open_segment()
-                self._write(self._frames_of(run, epoch, shapes, bodies), len(bodies))
+                named = [self._named(shape, body) for shape, body in zip(shapes, bodies, strict=True)]
+                self._write(pack_many(epoch, self._sequence, run, named, self._salt), len(named))
+            except BaseException:
                 for shape in shapes:
-                    shape.uses += 1
+                    shape.uses = 0  # who knows whether its names were written
+                raise
             finally:
                 self._is_writing = False
 
@@ -186,16 +183,12 @@ class Writer:
     def _append(self, kind: int, run: bytes, epoch: int, body: bytes) -> None:
         self._write(pack(kind, epoch, self._sequence, run, body, self._salt), 1)
 
-    def _frames_of(self, run: bytes, epoch: int, shapes: "list[_Shape]", bodies: list[bytes]) -> bytes:
-        frames = []
-        uses = {shape.id: shape.uses for shape in shapes}  # the shapes' own counters move when the frames are written
-        for number, (shape, body) in enumerate(zip(shapes, bodies, strict=True), self._sequence):
-            if uses[shape.id] < 2 or uses[shape.id] % NAME_AGAIN == 0:
-                frames.append(pack(NAMED, epoch, number, run, SIZE.pack(len(shape.names)) + shape.names + body, self._salt))
-            else:
-                frames.append(pack(POINTS, epoch, number, run, body, self._salt))
-            uses[shape.id] += 1
-        return b"".join(frames)
+    def _named(self, shape: "_Shape", body: bytes) -> tuple[int, bytes]:
+        """Give kind and body of a frame of points, with their names now and then."""
+        uses, shape.uses = shape.uses, shape.uses + 1
+        if uses < 2 or uses % NAME_AGAIN == 0:
+            return NAMED, SIZE.pack(len(shape.names)) + shape.names + body
+        return POINTS, body
 
     def _write(self, frames: bytes, count: int) -> None:
         before, sequence = self._size, self._sequence
@@ -375,6 +368,15 @@ def _pread(fd: int, size: int, offset: int) -> bytes:
         parts.append(part)
         size, offset = size - len(part), offset + len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _body_of(shape: _Shape, metrics: Mapping[str, float], step: int, at_ns: int) -> bytes:
+    try:
+        if step != NO_STEP:
+            return shape.body(shape.id, step, at_ns, *metrics.values())
+    except struct.error as error:
+        raise _bad_value(metrics, step) from error
+    raise _bad_value(metrics, step)
 
 
 def _bad_value(metrics: Mapping[str, float], step: int | None) -> Misuse:

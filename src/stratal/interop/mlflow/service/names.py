@@ -6,11 +6,13 @@ import re
 from functools import lru_cache
 
 from stratal.interop.foreign import LAST_NS
-from stratal.interop.mlflow.service.errors import invalid, required
+from stratal.interop.mlflow.service.errors import MlflowError, invalid, required
 
 LONGEST_KEY, LONGEST_PARAM, LONGEST_TAG, LONGEST_EXPERIMENT, LONGEST_EXPERIMENT_TAG = 250, 6000, 8000, 500, 20_000
 _ALLOWED = re.compile(r"[/\w.\- :]+")
 _MS = 1_000_000
+# The last time that can be said.
+LAST_MS = LAST_NS // _MS
 _QUALITIES = (
     "able", "bold", "brave", "bright", "calm", "clean", "clever", "crisp", "deep", "eager", "fair", "fast", "fine", "fresh", "gentle",
     "glad", "grand", "keen", "kind", "light", "lively", "lucky", "mild", "neat", "noble", "proud", "quick", "quiet", "rare", "sharp",
@@ -42,6 +44,15 @@ def check_key(key: str | None, field: str = "key") -> str:
     return key
 
 
+@lru_cache(maxsize=65536)
+def is_key(key: str | None) -> bool:
+    """Tell whether MLflow takes a name."""
+    try:
+        return bool(check_key(key))
+    except MlflowError:
+        return False
+
+
 def check_length(field: str, value: str, most: int) -> str:
     """Give a text of at most so many characters. Raises MlflowError for a longer one."""
     if len(value) > most:
@@ -61,7 +72,7 @@ def check_experiment(name: str | None) -> str:
 
 def ns_of(ms: int, field: str) -> int:
     """Give a time of MLflow in nanoseconds. Raises MlflowError for what is none."""
-    if not 0 <= ms <= LAST_NS // _MS:
+    if not 0 <= ms <= LAST_MS:
         raise invalid(f"Invalid value {ms} for parameter '{field}' supplied: it is no time in milliseconds since 1970")
     return ms * _MS
 

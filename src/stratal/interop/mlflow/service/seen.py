@@ -5,30 +5,21 @@ Most points lie beyond all that was written of their series before; that costs o
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
 
 # Ends of series that are remembered, and points of series that were looked through: 300 and 200 bytes each.
 MOST_ENDS, MOST_POINTS = 200_000, 200_000
-
-
-class Point(NamedTuple):
-    """A point, as clients send it: time in milliseconds."""
-
-    key: str
-    step: int
-    ms: int
-    value: float
-
-    @property
-    def place(self) -> tuple[int, int]:
-        return (self.step, self.ms)
-
-
+# A point, as clients send it: key, step, time in milliseconds, value.
+Point = tuple[str, int, int, float]
 # Step, time and value of points; NaN is None, so that it is one value.
 Identities = set[tuple[int, int, float | None]]
 # The highest (step, time) of a series, and the values there; None where they are not known.
 End = tuple[tuple[int, int], tuple[float | None, ...] | None]
+
+
+def identities(points: Iterable[Point], key: str) -> Identities:
+    """Give what the points of one series are known by."""
+    return {(step, ms, value if value == value else None) for name, step, ms, value in points if name == key}
 
 
 class Seen:
@@ -74,7 +65,7 @@ class Ends:
         self.heard_ns = 0  # when it was written down last that a client of the run is there
         self.by_key: dict[str, End] = {}
         self._seen, self._run = seen, run
-        self._asked: tuple[dict[str, End], dict[str, Identities]] = ({}, {})
+        self._asked: tuple[dict[str, End], list[Point]] = ({}, [])
 
     def learn(self, ends: dict[str, End]) -> None:
         """Remember the ends of all series that the run has."""
@@ -85,7 +76,7 @@ class Ends:
         """Give the points that are not there yet, each once. read: gives all points of a series; it is called only where it must be."""
         new: list[Point] = []
         ends: dict[str, End] = {}
-        added: dict[str, Identities] = {}
+        added: dict[str, Identities] = {}  # of what is new, for series of which a point lies before the end
         for point in points:  # a thousand at a time: nothing is called for one that lies beyond its series
             key, step, ms, value = point
             place, kept = (step, ms), value if value == value else None
@@ -96,20 +87,24 @@ class Ends:
                 if kept in end[1]:
                     continue
                 ends[key] = (place, (*end[1], kept))
-            elif (step, ms, kept) in added.get(key, ()) or (step, ms, kept) in self._all(key, read):
-                continue
-            added.setdefault(key, set()).add((step, ms, kept))
+            else:
+                if key not in added:
+                    added[key] = identities(new, key)
+                if (step, ms, kept) in added[key] or (step, ms, kept) in self._all(key, read):
+                    continue
+            if key in added:
+                added[key].add((step, ms, kept))
             new.append(point)
-        self._asked = ends, added
+        self._asked = ends, new
         return new
 
     def note(self) -> None:
         """Remember the points that `fresh` gave last: they are written."""
-        ends, added = self._asked
+        ends, new = self._asked
         self.by_key.update(ends)
-        for key, points in added.items():
+        for key in {key for key, _, _, _ in new}:
             if (known := self._seen.points(self._run, key)) is not None:
-                known |= points
+                known |= identities(new, key)
 
     def _all(self, key: str, read: Callable[[str], Identities]) -> Identities:
         known = self._seen.points(self._run, key)
