@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from peers import HERE, MLFLOW, environment, interleaved, machine, median_ratio, say, seconds
 
@@ -121,6 +122,17 @@ class Server:
         self._process.wait()
 
 
+def rest(servers: list[Server]) -> None:
+    """Wait until both have started: `mlflow server` goes on for some ten seconds, with processes of its own that want both cores."""
+    watched = [each for server in servers for each in (psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True))]
+    for each in watched:
+        each.cpu_percent()
+    while True:
+        time.sleep(1.0)
+        if sum(each.cpu_percent() for each in watched if each.is_running()) < 10:
+            return
+
+
 def fill(store: Store) -> None:
     dice = np.random.default_rng(7)
     for number in range(RUNS):
@@ -165,6 +177,7 @@ def both(database: str = SQLITE) -> Iterator[tuple[Server, Server, Path]]:
             port = free_port()
             servers.append(Server(name, [*command, "--port", str(port)], port, folder))
             stack.callback(servers[-1].close)
+        rest(servers)
         yield servers[0], servers[1], folder
 
 

@@ -24,6 +24,7 @@ from stratal.server.authenticating import AccessGuard
 from stratal.server.doorway import Doorway
 from stratal.server.guards import Guard
 from stratal.server.ingest import Ingest, Limits
+from stratal.server.keeping import keeping
 from stratal.server.openid import Provider
 from stratal.server.signing_in import PREFIX as AUTH
 from stratal.server.signing_in import Auth
@@ -31,14 +32,13 @@ from stratal.server.surfaces import Surface
 from stratal.store.marks import is_loopback
 from stratal.store.shipments import PREFIX as INGEST
 from stratal.store.store import Store
-from stratal.webhooks.delivering import delivering
 
 HOST, PORT = "127.0.0.1", 4117
 # Seconds for which a server waits for the place of its files before it tells a client to come again. A program that has the place
 # itself waits longer; here others wait for the thread, and the client for its answer.
 FILES_AWAY_S = 10.0
-# How long a thread that settles journals may keep the interpreter while requests wait for it. A request takes it about ten times: with
-# Python's 5 ms each, settling 4 MiB of points held up everybody.
+# How long a thread that does much (a query, a batch) may keep the interpreter while requests wait for it. A request takes it about ten
+# times: with Python's 5 ms each, one such thread held up everybody.
 _TURN_S = 0.0005
 # How long a peer may acknowledge nothing. Longer than a laptop's hiccup, shorter than what holds memory for nothing.
 _STALLED_MS = 60_000
@@ -71,14 +71,15 @@ def serve(
         check_loopback(host)
     with _bound(host, port) as bound:
         server = _server(Served(store, guard=guard, names=names), tls)
+        # uvicorn takes the signal, stops gracefully, and raises it once more, which would end this process before what follows. One that
+        # comes before uvicorn listens to it counts, too.
+        signal.signal(signal.SIGTERM, lambda _signal, _frame: setattr(server, "should_exit", True))
         listens(_url(bound, tls))
-        # uvicorn takes the signal, stops gracefully, and raises it once more, which would end this process before what follows.
-        signal.signal(signal.SIGTERM, lambda _signal, _frame: None)
         # What was imported and made until now stays for ever: looking through it took 0.1 s each time, in which every request waited.
         gc.collect()
         gc.freeze()
         sys.setswitchinterval(_TURN_S)
-        with delivering(store):
+        with keeping(store):
             stay_here()
             server.run(sockets=[bound])
 

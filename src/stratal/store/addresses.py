@@ -22,15 +22,23 @@ class Address(Record, frozen=True, kw_only=True):
     @property
     def shown(self) -> str:
         """What another process opens the store with. Its password comes from its settings, from PGPASSWORD or from ~/.pgpass."""
-        if self.blobs is None:
-            return self.url
-        return f"{self.url}{'&' if '?' in self.url else '?'}{urlencode({'blobs': self.blobs}, safe='/:', quote_via=quote)}"
+        return self._with_blobs(self.url)
+
+    @property
+    def whole(self) -> str:
+        """What a child of this process opens the store with: a secret, if this process was told a password."""
+        return self._with_blobs(self.dsn)
 
     @property
     def dsn(self) -> str:
         """What libpq connects with, password included if this process was told one."""
         password = _passwords.get(self.url)
         return self.url if password is None else f"{self.url}{'&' if '?' in self.url else '?'}password={quote(password, safe='')}"
+
+    def _with_blobs(self, url: str) -> str:
+        if self.blobs is None:
+            return url
+        return f"{url}{'&' if '?' in url else '?'}{urlencode({'blobs': self.blobs}, safe='/:', quote_via=quote)}"
 
 
 def database_address(said: str, settings_store: str | None = None) -> Address | None:

@@ -12,7 +12,7 @@ applied, the database file itself holds the outcome, and the server that the sto
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -36,6 +36,8 @@ from stratal.store.tables import damage, kept_fact, participant, segment
 SYSTEM = Identity(name="stratal")
 # Dead segments, or bytes of them, that are worth a checkpoint and its sync.
 MANY_DEAD, MANY_DEAD_BYTES = 16, 16 << 20
+# Bytes of journals that a process settles by itself though another one settles for it: no more than to ask the other takes.
+LITTLE_BYTES = 4 << 10
 
 _ADD_SEGMENT = insert(segment).on_conflict_do_nothing()
 _MOVE_OFFSET = (
@@ -76,11 +78,14 @@ class Settler:
         self.folder = folder
         self._database = database
         self._applier = applier
+        # Has another process settle what there is, and returns when that has done so, or cannot.
+        self.have_settled: Callable[[], object] | None = None
         self.names = Names()
         database.on_rollback.append(self.names.forget)  # ids that it gave are void
 
     def settle(self) -> int:
         """Settle everything that journals hold now, and give the number of frames; what comes meanwhile is left to the next."""
+        self.leave_much()
         total = 0
         with open_segments(self.folder, segments(self.folder)) as opened:
             sizes = {name: os.fstat(fd).st_size for name, fd in opened.items()}
@@ -100,6 +105,11 @@ class Settler:
         for run in touched:
             self.fold(run)
         return sum(frame.stretch for tail in tails for frame in tail.read.frames)
+
+    def leave_much(self) -> None:
+        """Have what waits settled by the process that does so for this one, if there is one and it is more than a little."""
+        if self.have_settled is not None and self.waiting_bytes() > LITTLE_BYTES:
+            self.have_settled()
 
     def waiting_bytes(self) -> int:
         """Give how many bytes of journals are not applied yet."""

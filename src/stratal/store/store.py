@@ -140,6 +140,7 @@ class Store:
         Raises StoreDown if the store cannot be written; then nothing has changed.
         """
         ids = [to_bytes(run) for run in runs]
+        self.settler.leave_much()
         with self.settler.transaction(self.actor()) as tx:
             self.settler.drain(tx, {self.writer_id} | self.settler.participants(tx, ids))
             yield admitted(tx)

@@ -24,9 +24,8 @@ log = logging.getLogger(__name__)
 
 # Seconds between two looks. Lost runs, and the log's end, are looked at less often.
 LOOK_S, SELDOM_S = 1.0, 60.0
-# Bytes of journals that are settled though nobody asked: 40,000 calls of one metric. A reader waits a tenth of a second for as much;
-# each settling takes the interpreter from requests, so where nobody listens there are as few as that allows.
-MUCH_BYTES = 4 << 20
+# Bytes of journals that are settled though nobody asked: 10,000 calls of one metric. A reader waits for as much a tenth of a second.
+MUCH_BYTES = 1 << 20
 # Endpoints that are told at once, and deliveries to one of them before others have their turn again.
 _AT_ONCE, _IN_A_ROW = 8, 20
 
