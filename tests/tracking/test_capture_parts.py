@@ -12,9 +12,10 @@ import torch
 
 from stratal.core.errors import Misuse
 from stratal.core.records import from_json, to_json
+from stratal.testing.machines import GIB, FakeGpu, FakeNvml
 from stratal.tracking.capture import Capture, entry_of_function, project_root, quick, set_seeds, thorough
 from stratal.tracking.capture.git import read_git
-from stratal.tracking.capture.hardware import Gpu, gpus_of_driver, read_hardware
+from stratal.tracking.capture.hardware import Gpu, gpus_of_driver, gpus_of_library, read_hardware
 from stratal.tracking.capture.packages import Packages, normal_name, read_packages
 from stratal.tracking.capture.sources import imported_sources, read_configurations
 
@@ -257,6 +258,15 @@ def test_the_machine_is_described() -> None:
     assert hardware.processor
     assert hardware.blas is not None
     assert hardware.threads["torch"] == torch.get_num_threads()
+
+
+def test_gpus_are_named_by_the_drivers_library_with_their_memory() -> None:
+    found = gpus_of_library(FakeNvml([FakeGpu(), FakeGpu(memory=None, name="NVIDIA GB10")]))
+    assert [(gpu.name, gpu.memory_bytes, gpu.driver) for gpu in found] == [
+        ("NVIDIA H100 80GB HBM3", 80 * GIB, "580.159.04"),
+        ("NVIDIA GB10", 0, "580.159.04"),
+    ]
+    assert gpus_of_library(FakeNvml([FakeGpu()], has_driver=False)) == ()
 
 
 def test_gpus_are_named_by_the_driver_where_its_library_has_no_package(tmp_path: Path) -> None:

@@ -82,16 +82,25 @@ def test_counters_that_go_back_give_no_negative_rate(machine: FakeMachine):
 
 def test_gpus_tell_what_they_can():
     ours, theirs = FakeGpuProcess(7, 5 * GIB), FakeGpuProcess(9, GIB)
-    nvml = FakeNvml(
-        [FakeGpu(processes=[ours, theirs, FakeGpuProcess(7, None)]), FakeGpu(percent=None, milliwatts=None), FakeGpu(memory=None)]
-    )
-    first, second = Gpus(nvml).read({7, 8})
+    lost = FakeGpu(memory=None, percent=None, milliwatts=None)
+    nvml = FakeNvml([FakeGpu(processes=[ours, theirs]), FakeGpu(percent=None, milliwatts=None), lost, FakeGpu(memory=None)])
+    first, second, fourth = Gpus(nvml).read({7, 8})
     assert (first.number, first.used_percent, first.power_watts, first.celsius, first.ours_bytes) == (0, 50, 300, 60, 5 * GIB)
     assert (second.used_percent, second.power_watts, second.memory_total_bytes) == (None, None, 80 * GIB)
-    machine = FakeMachine(gpus=(first, second))
+    machine = FakeMachine(gpus=(first, second, fourth))
     found = read_twice(machine, lambda: machine.passes(1))
     assert found["system/gpu/0/percent"] == 50 and found["system/gpu/1/memory_percent"] == 25
     assert "system/gpu/1/percent" not in found
+    assert found["system/gpu/3/percent"] == 50  # it uses the machine's memory, and has none of its own
+    assert not any(name.startswith("system/gpu/3/memory") for name in found)
+
+
+@pytest.mark.parametrize("processes", [None, [FakeGpuProcess(7, 5 * GIB), FakeGpuProcess(8, None)]])
+def test_what_a_tree_holds_of_a_gpu_is_left_out_where_the_driver_tells_a_part_of_it(processes):
+    (reading,) = Gpus(FakeNvml([FakeGpu(processes=processes)])).read({7, 8})
+    assert reading.ours_bytes is None and reading.memory_bytes == 20 * GIB
+    machine = FakeMachine(gpus=(reading,))
+    assert "system/gpu/0/process_memory_bytes" not in read_twice(machine, lambda: machine.passes(1))
 
 
 def test_without_a_driver_or_the_package_there_are_no_gpus():

@@ -77,6 +77,7 @@ class FakeGpu:
     percent: int | None = 50
     milliwatts: int | None = 300_000
     celsius: int | None = 60
+    name: str = "NVIDIA H100 80GB HBM3"
     processes: Sequence[FakeGpuProcess] | None = ()
 
 
@@ -92,6 +93,14 @@ class FakeNvml:
     def nvmlInit(self) -> None:  # noqa: N802  # NVML's own names, here and below
         if not self._has_driver:
             raise FakeNvmlError("Driver Not Loaded")
+
+    def nvmlShutdown(self) -> None: ...  # noqa: N802
+
+    def nvmlSystemGetDriverVersion(self) -> str | bytes:  # noqa: N802
+        return "580.159.04"
+
+    def nvmlDeviceGetName(self, handle: object) -> str | bytes:  # noqa: N802
+        return _gpu(handle).name
 
     def nvmlDeviceGetCount(self) -> int:  # noqa: N802
         return len(self.gpus)

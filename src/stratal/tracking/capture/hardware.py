@@ -12,8 +12,10 @@ from pathlib import Path
 import msgspec
 
 from stratal.core.records import Record
+from stratal.tracking.system.gpus import Nvml
 
 _DRIVER = Path("/proc/driver/nvidia")
+_SIGNS = (_DRIVER, Path("/dev/nvidiactl"), Path("/dev/dxg"))  # of a driver: Linux's, a container's, WSL's
 _MODEL = re.compile(r"^Model:\s*(.+)$", re.MULTILINE)
 _VERSION = re.compile(r"\b(\d+\.\d+(?:\.\d+)?)\b")
 
@@ -102,22 +104,36 @@ def _limit(path: Path) -> int | None:
 
 def _gpus() -> tuple[Gpu, ...]:
     """Ask the driver's own library where its Python package is installed, else read what the driver says under /proc."""
-    if not _DRIVER.exists():
+    if not any(sign.exists() for sign in _SIGNS):
         return ()
     try:
         import pynvml  # only machines with an NVIDIA driver get here
     except ImportError:
         return gpus_of_driver(_DRIVER)
-    pynvml.nvmlInit()
+    return gpus_of_library(pynvml) or gpus_of_driver(_DRIVER)
+
+
+def gpus_of_library(nvml: Nvml) -> tuple[Gpu, ...]:
+    """Ask NVML. There are none where it cannot start, as after an update of the driver before the machine was started again."""
     try:
-        driver = _text(pynvml.nvmlSystemGetDriverVersion())
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
-        return tuple(
-            Gpu(name=_text(pynvml.nvmlDeviceGetName(each)), memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(each).total), driver=driver)
-            for each in handles
-        )
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return ()
+    try:
+        driver = _text(nvml.nvmlSystemGetDriverVersion())
+        handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
+        return tuple(Gpu(name=_text(nvml.nvmlDeviceGetName(each)), memory_bytes=_memory(nvml, each), driver=driver) for each in handles)
+    except nvml.NVMLError:  # one of them fell off the bus
+        return ()
     finally:
-        pynvml.nvmlShutdown()
+        nvml.nvmlShutdown()
+
+
+def _memory(nvml: Nvml, handle: object) -> int:
+    try:
+        return nvml.nvmlDeviceGetMemoryInfo(handle).total
+    except nvml.NVMLError:  # it has none of its own: it uses the machine's
+        return 0
 
 
 def gpus_of_driver(folder: Path) -> tuple[Gpu, ...]:

@@ -39,6 +39,12 @@ class Nvml(Protocol):
 
     def nvmlInit(self) -> None: ...  # noqa: N802  # NVML's own names, here and below
 
+    def nvmlShutdown(self) -> None: ...  # noqa: N802
+
+    def nvmlSystemGetDriverVersion(self) -> str | bytes: ...  # noqa: N802  # bytes: of older packages
+
+    def nvmlDeviceGetName(self, handle: object) -> str | bytes: ...  # noqa: N802
+
     def nvmlDeviceGetCount(self) -> int: ...  # noqa: N802
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> object: ...  # noqa: N802
@@ -76,20 +82,27 @@ class Gpus:
         nvml = self._nvml
         assert nvml is not None  # else there is no handle
         memory = self._or_none(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
-        if memory is None:
-            return None
         used = self._or_none(lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
         milliwatts = self._or_none(lambda: nvml.nvmlDeviceGetPowerUsage(handle))
-        processes = self._or_none(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle)) or ()
+        if memory is None and used is None and milliwatts is None:
+            return None
         return GpuReading(
             number=number,
-            memory_bytes=memory.used,
-            memory_total_bytes=memory.total,
-            ours_bytes=sum(process.usedGpuMemory or 0 for process in processes if process.pid in pids),
+            memory_bytes=None if memory is None else memory.used,
+            memory_total_bytes=None if memory is None else memory.total,
+            ours_bytes=self._of_processes(handle, pids),
             used_percent=None if used is None else used.gpu,
             power_watts=None if milliwatts is None else milliwatts / 1000,
             celsius=self._or_none(lambda: nvml.nvmlDeviceGetTemperature(handle, _CELSIUS)),
         )
+
+    def _of_processes(self, handle: object, pids: Set[int]) -> int | None:
+        """Add up what these processes hold. None if the driver does not tell it of all of them: a part of it would pass for the whole."""
+        nvml = self._nvml
+        assert nvml is not None
+        processes = self._or_none(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+        told = None if processes is None else [process.usedGpuMemory for process in processes if process.pid in pids]
+        return None if told is None or None in told else sum(filter(None, told))
 
     def _or_none(self, read: Callable[[], T]) -> T | None:
         assert self._nvml is not None

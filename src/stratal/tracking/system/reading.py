@@ -17,12 +17,13 @@ class ProcessReading(NamedTuple):
 
 
 class GpuReading(NamedTuple):
-    """One GPU, numbered as its driver does. used_percent: how much of the time it computed. ours_bytes: what our tree holds of it."""
+    """One GPU, numbered as its driver does. used_percent: how much of the time it computed. ours_bytes: what our tree holds of it.
+    None: the driver does not tell, as of memory where the GPU uses the machine's."""
 
     number: int
-    memory_bytes: int
-    memory_total_bytes: int
-    ours_bytes: int
+    memory_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    ours_bytes: int | None = None
     used_percent: float | None = None
     power_watts: float | None = None
     celsius: float | None = None
@@ -93,7 +94,7 @@ def _of_gpu(gpu: GpuReading) -> dict[str, float | None]:
     return {
         "percent": gpu.used_percent,
         "memory_bytes": gpu.memory_bytes,
-        "memory_percent": _share(gpu.memory_bytes, gpu.memory_total_bytes),
+        "memory_percent": _share(gpu.memory_bytes or 0, gpu.memory_total_bytes or 0),
         "process_memory_bytes": gpu.ours_bytes,
         "power_watts": gpu.power_watts,
         "celsius": gpu.celsius,
