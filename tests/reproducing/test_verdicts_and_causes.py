@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
-from stratal.tracking.capture import Capture, Entry, Hardware, Seeds, StoredFile
+from stratal.tracking.capture import Capture, Entry, Gpu, Hardware, Seeds, StoredFile
 from stratal.tracking.reproducing.causes import Side, likely_causes
 from stratal.tracking.reproducing.matching import Standing, labels, tree_of
 from stratal.tracking.reproducing.verdicts import Points, Tolerance, first_divergence, is_of_the_clock, judge, overall
@@ -115,6 +116,11 @@ def hardware(**changes: object) -> Hardware:
     return Hardware(**{**fields, **changes})  # type: ignore[arg-type]
 
 
+def seeds(**switches: bool | str) -> Seeds:
+    return Seeds(seed=1, seeded=("random",), hash_seed="0", torch=switches)
+
+
+H100 = Gpu(name="NVIDIA H100", memory_bytes=1, driver="570.1")
 FILE = StoredFile(digest="a" * 64, size_bytes=1)
 OTHER = StoredFile(digest="b" * 64, size_bytes=1)
 
@@ -127,6 +133,14 @@ OTHER = StoredFile(digest="b" * 64, size_bytes=1)
         ({"threads": {"OMP_NUM_THREADS": "1"}}, {"threads": {"OMP_NUM_THREADS": "2"}}, "threads", "OMP_NUM_THREADS: 1 → 2"),
         ({}, {"python": "3.12.1"}, "python", "3.11.7 → cpython 3.12.1"),
         ({}, {"hardware": hardware(processor="B")}, "arithmetic", "processor: A → B"),
+        ({}, {"hardware": hardware(gpus=(H100,))}, "gpu", "none → NVIDIA H100"),
+        (
+            {"hardware": hardware(gpus=(H100,))},
+            {"hardware": hardware(gpus=(structs.replace(H100, driver="580.1"),))},
+            "gpu",
+            "driver: 570.1 → 580.1",
+        ),
+        ({"seeds": seeds(cudnn_benchmark=False)}, {"seeds": seeds(cudnn_benchmark=True)}, "arithmetic", "cudnn_benchmark: False → True"),
         ({}, {"entry": Entry(kind="script", target="train.py", argv=("--lr", "1"))}, "arguments", "none → --lr 1"),
     ],
 )
@@ -137,6 +151,11 @@ def test_what_differs_is_the_likeliest_cause(before: dict, after: dict, subject:
 
     assert (causes[0].subject, causes[0].is_known) == (subject, True)
     assert words in causes[0].what
+
+
+def test_a_switch_that_one_capture_does_not_tell_is_no_cause() -> None:
+    a, b = (Side(capture=capture(seeds=made), is_seeded=True) for made in (seeds(), seeds(cudnn_conv_precision="tf32")))
+    assert [cause.subject for cause in likely_causes(a, b, size=0.5) if cause.is_known] == []
 
 
 def test_last_digits_speak_for_arithmetic_and_large_differences_for_packages() -> None:

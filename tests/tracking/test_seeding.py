@@ -68,6 +68,19 @@ def test_determinism_turns_the_switches_of_torch_and_says_what_it_could_not(torc
     assert [reason.split()[0] for reason in seeds.not_done] == ["PYTHONHASHSEED"]
 
 
+def test_precisions_that_were_set_by_torchs_new_way_are_no_hindrance_to_seeding():
+    if not hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        pytest.skip("this torch has the old way alone")
+    before = seed_everything(7).torch
+    kept, torch.backends.cuda.matmul.fp32_precision = torch.backends.cuda.matmul.fp32_precision, "tf32"
+    try:
+        now = seed_everything(7).torch
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = kept
+    assert (before["float32_matmul_precision"], now["cuda_matmul_precision"]) == ("highest", "tf32")
+    assert "float32_matmul_precision" not in now, "torch refuses to say it by its old way"
+
+
 def test_a_workspace_that_the_user_chose_stays(torch_as_before, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
     seed_everything(7, deterministic=True)

@@ -72,6 +72,7 @@ def _put_torch(states: _States) -> None:
         return
     torch.set_rng_state(torch.frombuffer(bytearray(states.torch), dtype=torch.uint8))
     if states.cuda and torch.cuda.is_available():
+        torch.cuda.init()  # a seed that waits for it would otherwise come over these states then: torch runs waiting seeds last
         for device, state in enumerate(states.cuda[: torch.cuda.device_count()]):
             torch.cuda.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8), device)
 

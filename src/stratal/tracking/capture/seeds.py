@@ -1,7 +1,9 @@
 """Seeds: set in one call, and written down with the switches that decide whether equal seeds give equal numbers."""
 
+import contextlib
 import random
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -96,5 +98,19 @@ def _torch_switches() -> dict[str, bool | str]:
         "deterministic_algorithms": bool(torch.are_deterministic_algorithms_enabled()),
         "cudnn_deterministic": bool(torch.backends.cudnn.deterministic),
         "cudnn_benchmark": bool(torch.backends.cudnn.benchmark),
-        "float32_matmul_precision": str(torch.get_float32_matmul_precision()),
+        **_float32_precisions(torch),
     }
+
+
+def _float32_precisions(torch: Any) -> dict[str, str]:
+    """How exact products of float32 are. torch has an old and a new way to set it, and refuses to read by one what was set by the other."""
+    asked: dict[str, Callable[[], object]] = {
+        "float32_matmul_precision": torch.get_float32_matmul_precision,
+        "cuda_matmul_precision": lambda: torch.backends.cuda.matmul.fp32_precision,  # from torch 2.9 on, as the next one
+        "cudnn_conv_precision": lambda: torch.backends.cudnn.conv.fp32_precision,
+    }
+    found = {}
+    for name, read in asked.items():
+        with contextlib.suppress(RuntimeError, AttributeError):
+            found[name] = str(read())
+    return found

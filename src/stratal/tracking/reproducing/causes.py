@@ -112,7 +112,9 @@ def _seeds(a: Capture, b: Capture) -> Iterator[Cause]:
         yield Cause(subject="seed", what=f"{a.seeds.seed} → {b.seeds.seed}")
     if a.seeds.hash_seed != b.seeds.hash_seed:
         yield Cause(subject="environment", what=f"PYTHONHASHSEED: {a.seeds.hash_seed} → {b.seeds.hash_seed}")
-    yield from _mapping("arithmetic", a.seeds.torch, b.seeds.torch, "torch ")
+    known = a.seeds.torch.keys() & b.seeds.torch.keys()  # of a switch that one does not tell nothing is known
+    before, after = ({name: each.torch[name] for name in known} for each in (a.seeds, b.seeds))
+    yield from _mapping("arithmetic", before, after, "torch ")
 
 
 def _packages(a: Mapping[str, str], b: Mapping[str, str]) -> Iterator[Cause]:
@@ -133,6 +135,8 @@ def _machine(a: Capture, b: Capture) -> Iterator[Cause]:
     gpus = [", ".join(gpu.name for gpu in each.hardware.gpus) or "none" if each.hardware else "" for each in (a, b)]
     if gpus[0] != gpus[1]:
         yield Cause(subject="gpu", what=f"{gpus[0]} → {gpus[1]}")
+    elif (before := {gpu.driver for gpu in a.hardware.gpus}) != (after := {gpu.driver for gpu in b.hardware.gpus}):
+        yield Cause(subject="gpu", what=f"driver: {_listed(sorted(before))} → {_listed(sorted(after))}")
     if a.hardware.processor != b.hardware.processor:
         yield Cause(subject="arithmetic", what=f"processor: {a.hardware.processor} → {b.hardware.processor}")
     if None not in (a.hardware.blas, b.hardware.blas) and a.hardware.blas != b.hardware.blas:
