@@ -76,15 +76,9 @@ def watch(run: OpenRun, module: torch.nn.Module, *, optimizer: object, every: in
 
 def _norms(groups: dict[str, _Named]) -> dict[str, float]:
     """Give the norm of each tensor, and of all of a group together (`all`). One transfer for each device."""
-    found: dict[str, float] = {}
-    for kind, tensors in groups.items():
-        squares = 0.0
-        for name, norm in _transferred(tensors):
-            found[f"{kind}/{name}"] = norm
-            squares += norm * norm
-        if tensors:
-            found[f"{kind}/all"] = squares**0.5
-    return found
+    found = dict(_transferred([(f"{kind}/{name}", tensor) for kind, tensors in groups.items() for name, tensor in tensors]))
+    alls = {f"{kind}/all": math.hypot(*(found[f"{kind}/{name}"] for name, _ in tensors)) for kind, tensors in groups.items() if tensors}
+    return found | alls
 
 
 def _transferred(tensors: _Named) -> Iterable[tuple[str, float]]:
@@ -100,7 +94,9 @@ def _histogram(tensor: torch.Tensor) -> Histogram:
     finite = values[values.isfinite()]
     low, high = torch.stack([finite.min(), finite.max()]).tolist() if finite.numel() else (0.0, 1.0)
     high = high if low < high else low + 1.0  # all are equal
-    counts = torch.histc(finite, BINS, low, high)
+    # Not torch.histc: on a GPU it has no form that repeats, and raises where such forms are asked for.
+    bins = ((finite - low) / (high - low) * BINS).long().clamp(0, BINS - 1)
+    counts = torch.bincount(bins, minlength=BINS)
     nan, below, above = torch.stack([values.isnan().sum(), (values == -math.inf).sum(), (values == math.inf).sum()]).tolist()
     return Histogram(
         edges=np.linspace(low, high, BINS + 1),

@@ -37,7 +37,7 @@ def write(model: object, folder: Path, sample: object | None) -> Signature | Non
     if sample is None:
         raise Misuse("a torch module is traced, which takes a sample of its inputs", hint="log_model(name, module, sample=rows)")
     columns, rows = _sample(sample)
-    plain = copy.deepcopy(model).cpu().eval()
+    plain = _copy_on_cpu(model).eval()
     graph, weights = _trace(plain, rows)
     files = {GRAPH: json.dumps(graph, sort_keys=True, indent=1).encode(), WEIGHTS: encode_tensors(weights)}
     with torch.no_grad():
@@ -85,6 +85,16 @@ class _Torch:
                 hint="log torch.nn.Sequential(module, torch.nn.Sigmoid()), or with Softmax(dim=1) for two columns",
             )
         return outputs
+
+
+def _copy_on_cpu(model: torch.nn.Module) -> torch.nn.Module:
+    """Copy tensor by tensor: a copy of the whole on its GPU could be more than the GPU has room for."""
+    moved: dict[int, object] = {}
+    for each in (*model.parameters(), *model.buffers()):
+        if not each.is_cpu:
+            here = each.detach().cpu()
+            moved[id(each)] = torch.nn.Parameter(here, each.requires_grad) if isinstance(each, torch.nn.Parameter) else here
+    return copy.deepcopy(model, moved).cpu()
 
 
 def _trace(model: torch.nn.Module, rows: torch.Tensor) -> tuple[dict[str, object], dict[str, np.ndarray]]:
