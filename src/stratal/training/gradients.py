@@ -23,7 +23,8 @@ def sum_gradients(group: Group, parameters: Sequence[torch.nn.Parameter], loss: 
     if group.world_size == 1:
         return loss
     # The loss, and which parameters were used, travel in front of the first gradients: a small model costs one exchange.
-    header = torch.tensor([loss, *(parameter.grad is not None for parameter in parameters)], dtype=_header_type(parameters))
+    device = parameters[0].device if parameters else None
+    header = torch.tensor([loss, *(parameter.grad is not None for parameter in parameters)], dtype=_header_type(parameters), device=device)
     for bucket in _buckets([header, *(_gradient(parameter) for parameter in parameters)]):
         flat = torch.cat([part.reshape(-1) for part in bucket])
         group.add_up(flat)
@@ -53,7 +54,7 @@ def _buckets(parts: Sequence[torch.Tensor]) -> Iterator[list[torch.Tensor]]:
     bucket: list[torch.Tensor] = []
     size_bytes = 0
     for part in parts:
-        if bucket and (part.dtype != bucket[0].dtype or size_bytes >= _BUCKET_BYTES):
+        if bucket and ((part.dtype, part.device) != (bucket[0].dtype, bucket[0].device) or size_bytes >= _BUCKET_BYTES):
             yield bucket
             bucket, size_bytes = [], 0
         bucket.append(part)

@@ -162,7 +162,7 @@ class Job:
             )
         prepared = self._ready()
         data, samples = batch.part(self.rank, self.world_size)
-        torch.default_generator.manual_seed(mixed(self.seed, batch.consumed, self.rank))
+        _seed_torch(mixed(self.seed, batch.consumed, self.rank))
         self._hand_round(prepared.model.buffers())
         prepared.optimizer.zero_grad(set_to_none=True)
         loss = 0.0
@@ -310,6 +310,13 @@ def _seed_all(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)  # the user's code may draw from it
     torch.manual_seed(seed)
+
+
+def _seed_torch(seed: int) -> None:
+    """Seed torch's generators. Without a GPU in use only the CPU's: torch writes down a stack for a seed that waits for one."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call, unused-ignore]  # depends on torch's version
+        torch.cuda.manual_seed_all(seed)
 
 
 def _trained(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[torch.nn.Parameter, ...]:
