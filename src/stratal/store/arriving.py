@@ -2,7 +2,8 @@
 
 They are applied in the transaction that moves the segment's offset, as a tick applies a local journal; no journal file is
 written. So the offset row is the one place that says what has arrived: there is no file to lock, sweep or lose, a repeat
-can be told after years, and any number of servers over one database can take shipments (docs/decisions/007).
+can be told after years, and any number of servers over one database can take shipments (docs/decisions/007). What a quota has no
+room for stays where it is, with all that comes after it in its segment; what comes before it is taken.
 
 Laws (tested): 1 `accept` returns only when the frames are as durable as the store is. 2 a frame is applied once, however
 often, in whatever cuts and from however many senders it arrives. 3 a repeat with other bytes is refused, and one that
@@ -25,6 +26,7 @@ from stratal.store.admitting import admitted
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.frames import FACT, NAMED, POINTS, SIZE, Frame, Scan, check_metric_names, read_fact, read_names, salt_of, scan
 from stratal.store.journal import Tail
+from stratal.store.quotas.rules import OverQuota
 from stratal.store.settling import Settler
 from stratal.store.shipments import ALIVE_S, OtherBytes, OtherOffset, Part, Seal, SegmentParts, SegmentState, WriterState
 from stratal.store.tables import remote_writer, run, segment, shipment
@@ -82,12 +84,25 @@ class Arrivals:
         self._may_write, self._created, self._placed = may_write, created, placed
 
     def accept(self, name: str, offset: int, data: bytes, damage: Sequence[tuple[int, int]], sender: Identity) -> int:
-        """Apply the frames of a shipment, and give the offset before which everything is durable.
+        """Apply the frames of a shipment, and give the offset before which everything is durable: in front of the first run for which
+        there is no room, or the end.
 
         damage: ranges of `data` that the sender's disk has spoilt. Raises Misuse for bytes that are not whole frames of this
-        segment, OtherOffset, OtherBytes, Forbidden, OverQuota; then nothing has changed.
+        segment, OtherOffset, OtherBytes, Forbidden, OverQuota if the first frame has no room; then nothing has changed.
         """
         tail = _tail_of(name, offset, data, damage)
+        while True:
+            crowded: list[int] = []
+            try:
+                return self._take(tail, sender, crowded)
+            except OverQuota:
+                if not (frames := [frame for frame in tail.read.frames if frame.sequence < min(crowded, default=0)]):
+                    raise
+                tail = _cut(tail, frames)
+
+    def _take(self, tail: Tail, sender: Identity, crowded: list[int]) -> int:
+        """Apply a tail in one transaction. crowded: is told of the facts that had no room, if it raises OverQuota."""
+        name, offset, data = tail.name, tail.offset, tail.data
         with self._settler.transaction(sender) as opened:
             tx = admitted(opened)
             self._open(tx, tail.writer, sender)
@@ -104,7 +119,7 @@ class Arrivals:
                 )
             before = _experiments(tx, runs)
             made: list[str] = []
-            tx.made = made
+            tx.made, tx.crowded = made, crowded
             touched = self._settler.apply(tx, [tail], sender=sender.name if sender.is_authenticated else "")
             after = _experiments(tx, runs)
             if after != before:  # what the frames themselves say of a run must not lead to where its sender may not write
@@ -232,6 +247,13 @@ def _tail_of(name: str, offset: int, data: bytes, damage: Sequence[tuple[int, in
             raise Misuse("the frames are not in the order in which they were written")
         reached = frame.sequence + frame.stretch - 1
     return Tail(name, -1, offset, offset + len(data), data, Scan(frames, len(data), list(damage)))
+
+
+def _cut(tail: Tail, frames: list[Frame]) -> Tail:
+    """Give what these first frames of a tail hold."""
+    end = frames[-1].end
+    damage = [each for each in tail.read.damage if each[1] <= end]
+    return tail._replace(size=tail.offset + end, data=tail.data[:end], read=Scan(frames, end, damage))
 
 
 def _check_body(data: bytes, frame: Frame) -> None:

@@ -166,10 +166,11 @@ class Shipper:
         data = tail.data[: frames[-1].end]
         damage = [each for each in tail.read.damage if each[1] <= len(data)]
         acknowledged = self._server.ship(tail.name, tail.offset, data, damage)
-        if acknowledged != tail.offset + len(data):  # a repeat of something that we did not know of: compare it first
+        taken = [frame for frame in frames if tail.offset + frame.end <= acknowledged]  # not all, if one had no room
+        if not taken or acknowledged != tail.offset + taken[-1].end:  # a repeat of something that we did not know of: compare it first
             raise OtherOffset(f"{tail.name} is at {acknowledged} there", acknowledged)
-        self.done.frames += sum(frame.stretch for frame in frames)
-        self.done.size_bytes += len(data)
+        self.done.frames += sum(frame.stretch for frame in taken)
+        self.done.size_bytes += taken[-1].end
         self._went_out(len(data))
         return acknowledged
 

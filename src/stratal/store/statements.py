@@ -100,6 +100,8 @@ class Transaction:
     may_view: Callable[[str], bool] | None = None
     # What it has made until now, 'experiment:NAME' or 'model:NAME', where a server asks; None: nobody wants to know.
     made: list[str] | None = None
+    # The sequences of facts that put a run where there was no room for it, where a server asks; None: nobody wants to know.
+    crowded: list[int] | None = None
     # Whether who it works for may read a blob, where a server asks; None: what is named need not be proved (proofs.py).
     may_read: "Callable[[Transaction, str], bool] | None" = None
 

@@ -16,7 +16,7 @@ from stratal.core.records import to_json
 from stratal.store.database import Transaction, insert
 from stratal.store.proofs import claims_of, claims_of_runs
 from stratal.store.quotas.rows import quotas_said, to_usage
-from stratal.store.quotas.rules import BITS, is_nearly
+from stratal.store.quotas.rules import BITS, Usage, is_nearly
 from stratal.store.quotas.tables import blob, quota, use
 from stratal.store.shipments import MOST_BLOB_BYTES
 from stratal.store.tables import blob_use, run
@@ -80,10 +80,12 @@ class Counts(NamedTuple):
     files: dict[tuple[str, str], CountedFile]
 
 
-def count_start(tx: Transaction, holder: str, before: str, experiment: str) -> None:
-    """A run is in `experiment` from now on, and was in `before`, '' for none. holder: as which it holds files."""
+def count_start(tx: Transaction, holder: str, before: str, experiment: str) -> bool:
+    """A run is in `experiment` from now on, and was in `before`, '' for none; tell whether there was room for it.
+
+    holder: as which it holds files."""
     if before == experiment:
-        return
+        return True
     for digest in {
         *uses_of(tx, holder),
         *claims_of(tx, holder),
@@ -93,7 +95,8 @@ def count_start(tx: Transaction, holder: str, before: str, experiment: str) -> N
         count_file(tx, experiment, digest, file.size_bytes)
     if before:
         _add(tx, before, runs=-1)
-    _add(tx, experiment, runs=1)
+    now = _add(tx, experiment, runs=1)
+    return now is None or now.most_runs is None or now.runs <= now.most_runs
 
 
 def count_purge(tx: Transaction, experiment: str, digests: Iterable[str]) -> None:
@@ -219,21 +222,21 @@ def _put(tx: Transaction, experiment: str, digest: str, old: CountedFile | None,
     _add(tx, experiment, size=(new.counted_bytes if new else 0) - (old.counted_bytes if old else 0))
 
 
-def _add(tx: Transaction, experiment: str, *, runs: int = 0, size: int = 0) -> None:
+def _add(tx: Transaction, experiment: str, *, runs: int = 0, size: int = 0) -> Usage | None:
+    """Add to what an experiment holds; give what it holds then, if anything was said of it."""
     if not (runs or size):
-        return
+        return None
     found = tx.row(_ADD, experiment=experiment, runs=runs, size_bytes=size, told=0)
     assert found is not None
-    if experiment:
-        _tell(tx, experiment, *found)
+    return _tell(tx, experiment, *found) if experiment else None
 
 
-def _tell(tx: Transaction, experiment: str, runs: int, size: int, told: int) -> None:
+def _tell(tx: Transaction, experiment: str, runs: int, size: int, told: int) -> Usage | None:
     said = quotas_said(tx, experiment)
     if not said and not told:
-        return
-    now_told = 0
-    for what, used, limit in to_usage(experiment, runs, size, said).parts():
+        return None
+    now, now_told = to_usage(experiment, runs, size, said), 0
+    for what, used, limit in now.parts():
         if not is_nearly(used, limit):
             continue
         now_told |= BITS[what]
@@ -242,3 +245,4 @@ def _tell(tx: Transaction, experiment: str, runs: int, size: int, told: int) -> 
             log.warning("quota nearly used experiment=%s of=%s used=%d limit=%d", experiment, what, used, limit)
     if now_told != told:
         tx.run(_TELL, of=experiment, now_told=now_told)
+    return now

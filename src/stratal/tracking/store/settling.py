@@ -131,7 +131,8 @@ class TrunkFacts:
             check_run(tx, start.experiment)
         self._begin(tx, row, start, at_ns=at_ns, epoch=epoch, names=names)
 
-    def _begin(self, tx: Transaction, row: RunRow, start: Start, *, at_ns: int, epoch: int, names: Names) -> None:
+    def _begin(self, tx: Transaction, row: RunRow, start: Start, *, at_ns: int, epoch: int, names: Names) -> bool:
+        """Begin a run; tell whether its experiment had room for it."""
         doc: dict[str, object] = {
             "name": start.name, "group": start.group, "job_type": start.job_type, "user": start.user,
             "params": params_to_json(start.params), "tags": start.tags, "capture": start.capture,
@@ -140,7 +141,7 @@ class TrunkFacts:
         if tx.made is not None and start.experiment and tx.value(_RUN_OF, named=start.experiment) is None:
             tx.made.append(f"experiment:{start.experiment}")
         said, before = tx.row(_SAID, run_no=row.no) or ("{}", "")
-        count_start(tx, _holder(row), before, start.experiment)
+        has_room = count_start(tx, _holder(row), before, start.experiment)
         tx.run(
             _BEGIN, run_no=row.no, new_experiment=start.experiment, new_kind=start.kind, new_started_ns=at_ns, new_doc=_json(doc),
             new_parent=parent,
@@ -149,7 +150,7 @@ class TrunkFacts:
         _write_tags(tx, row, start.tags, _Said(epoch, at_ns, names))
         write_words(tx, row.no, start.name)
         if row.is_new and said == "{}":
-            return
+            return has_room
         # Points or facts of another writer came first.
         tx.run(_NAME_METRICS, run_no=row.no, new_experiment=start.experiment)
         tx.run(_NAME_PARAMS, run_no=row.no, new_experiment=start.experiment)
@@ -158,13 +159,15 @@ class TrunkFacts:
         doc["capture"] = {**start.capture, **earlier.get("capture", {})}
         doc["tags"] = {name: value for name, value in tx.rows(_TAGS, run_no=row.no) if value is not None}
         tx.run(_SET_DOC, run_no=row.no, new_doc=_json({**earlier, **doc}))
+        return has_room
 
     def _start(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
         fact, row, sender = placed
         start = _body(fact.value, Start)
         if sender:
             start = msgspec.structs.replace(start, user=sender)
-        self._begin(tx, row, start, at_ns=fact.at_ns, epoch=fact.epoch, names=names)
+        if not self._begin(tx, row, start, at_ns=fact.at_ns, epoch=fact.epoch, names=names) and tx.crowded is not None:
+            tx.crowded.append(fact.sequence)
 
     def _end(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         end = _body(placed.fact.value, End)
