@@ -16,9 +16,10 @@ from stratal.core.records import Record
 from stratal.server.asgi import Answer, Failed, Request, Send, json_answer, refusal
 from stratal.server.guards import Guard
 from stratal.server.linking import note_sent, working_for
+from stratal.server.rooming import Rooming
 from stratal.server.surfaces import Routes, Surface
 from stratal.store.store import Store
-from stratal.store.transferring import Transfer, begin_transfer, finish_transfer, read_transfer
+from stratal.store.transferring import Transfer, begin_transfer, check_transfer, finish_transfer, read_transfer
 
 PREFIX = "/api/v1/transfers"
 # Threads that wait for the object store: each holds a part in memory while it verifies. Requests under way at once.
@@ -42,6 +43,7 @@ class Transfers(Surface):
 
     def __init__(self, store: Store, *, guard: Guard | None = None) -> None:
         super().__init__(store, guard, name="transfers", threads=_THREADS, most_requests=_MOST_REQUESTS)
+        self._rooming = Rooming(store, self._guard)
         self.routes = Routes[Handler](
             PREFIX,
             ("POST", "", self._begin),
@@ -61,7 +63,12 @@ class Transfers(Surface):
 
     async def _begin(self, request: Request, sender: Identity, _match: re.Match[str]) -> Answer:
         asked = msgspec.json.decode(await request.body(_BODY_BYTES, _BODY_S, _BODY_S), type=Begin)
-        begin = partial(begin_transfer, self._store.blobs, asked.digest, asked.size_bytes, sender=sender.name)
+
+        def begin() -> Transfer:
+            check_transfer(self._store.blobs, asked.digest, asked.size_bytes)
+            self._rooming.check(request, sender, asked.digest, asked.size_bytes)
+            return begin_transfer(self._store.blobs, asked.digest, asked.size_bytes, sender=sender.name)
+
         return _told(201, await self._as_writer(sender, begin))
 
     async def _read(self, _request: Request, sender: Identity, match: re.Match[str]) -> Answer:

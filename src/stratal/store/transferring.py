@@ -53,11 +53,18 @@ class Transfer(Record, frozen=True, kw_only=True):
     good_s: float
 
 
-def begin_transfer(blobs: Blobs, digest: str, size_bytes: int, *, sender: str) -> Transfer:
-    """Begin to take a blob. Raises Misuse where blobs lie in no object store that signs URLs."""
-    plan = Plan(digest=check_digest(digest), size_bytes=size_bytes, part_bytes=_place(blobs).part_bytes, sender=sender)
+def check_transfer(blobs: Blobs, digest: str, size_bytes: int) -> None:
+    """Raise Misuse for what cannot be sent so, or where blobs lie in no object store."""
+    _place(blobs)
+    check_digest(digest)
     if not 0 < size_bytes <= MOST_BLOB_BYTES:
         raise Misuse(f"a file of {size_bytes} bytes is not sent so", hint=f"from 1 to {MOST_BLOB_BYTES} bytes")
+
+
+def begin_transfer(blobs: Blobs, digest: str, size_bytes: int, *, sender: str) -> Transfer:
+    """Begin to take a blob. Raises Misuse as `check_transfer`, and where the object store signs no URLs."""
+    check_transfer(blobs, digest, size_bytes)
+    plan = Plan(digest=digest, size_bytes=size_bytes, part_bytes=_place(blobs).part_bytes, sender=sender)
     id = secrets.token_hex(_ID_DIGITS // 2)
     found = _transfer(_place(blobs), id, plan)
     _place(blobs).claim()

@@ -8,6 +8,7 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 from stratal.core.errors import NotFound
@@ -15,17 +16,17 @@ from stratal.core.people import Identity
 from stratal.interop.mlflow.service.calls import Answer, Empty
 from stratal.interop.mlflow.service.calls import Request as Asked
 from stratal.interop.mlflow.service.errors import invalid, missing, required
-from stratal.interop.mlflow.service.files import Opened, SaveFile
+from stratal.interop.mlflow.service.files import HoldRoom, Opened, SaveFile
 from stratal.server.asgi import Request
 from stratal.server.linking import note_sent
 from stratal.server.mlflow.streaming import COMING
-from stratal.store.asides import NamedPart, Upload, begin_upload, drop_parts, drop_upload, find_upload, finish_upload
+from stratal.store.asides import NamedPart, Upload, begin_upload, drop_parts, drop_upload, find_upload, finish_upload, keep_part
 from stratal.store.store import Store
 
 _PROXY = "/api/2.0/mlflow-artifacts"
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
-# Asks whether a file may be saved there, and saves it if it has a digest.
+# Asks whether a file may be saved there, and saves it if it has a digest; keeps or gives back room for one that comes by parts.
 Save = Callable[[SaveFile, Identity], object]
 
 
@@ -98,6 +99,12 @@ class Multipart:
         self._save(SaveFile(path=upload.path), sender)
         return int(number)
 
+    def keep(self, id: str, number: int, data: bytes | Path, sender: Identity) -> str:
+        """Keep a part that may be sent, and give its digest. Raises MlflowError, OverQuota."""
+        size = len(data) if isinstance(data, bytes) else data.stat().st_size
+        self._save(HoldRoom(path=self._find(id, sender).path, upload=id, part=number, size_bytes=size), sender)
+        return keep_part(self._store.blobs, id, number, data)
+
     def complete(self, folder: str, asked: CompleteUpload, sender: Identity) -> Empty:
         """Put the parts together and save the file. A repeat changes nothing."""
         id, path = asked.upload_id or "", _target(folder, asked.path)
@@ -112,6 +119,7 @@ class Multipart:
             aside = self._store.folder / f"{COMING}{secrets.token_hex(8)}"
             done = finish_upload(self._store.blobs, id, upload, parts, aside=aside)
             note_sent(self._store, sender, done.digest)
+            self._save(HoldRoom(path=path, upload=id, digest=done.digest, size_bytes=done.size_bytes), sender)
             self._save(SaveFile(path=path, digest=done.digest, size_bytes=done.size_bytes), sender)
             drop_parts(self._store.blobs, id)
         return Empty()
@@ -120,8 +128,9 @@ class Multipart:
         """Throw an upload away; one that is not there is fine."""
         self._save(SaveFile(path=_target(folder, asked.path)), sender)
         with contextlib.suppress(NotFound), self._alone(asked.upload_id or ""):
-            find_upload(self._store.blobs, asked.upload_id or "", sender=sender.name)
+            upload = find_upload(self._store.blobs, asked.upload_id or "", sender=sender.name)
             drop_upload(self._store.blobs, asked.upload_id or "")
+            self._save(HoldRoom(path=upload.path, upload=asked.upload_id or ""), sender)
         return Empty()
 
     def _find(self, id: str, sender: Identity) -> Upload:

@@ -15,7 +15,7 @@ from stratal.interop.mlflow.service.calls import Answer as ServiceAnswer
 from stratal.interop.mlflow.service.calls import Opens, Service, perform
 from stratal.interop.mlflow.service.calls import Request as Asked
 from stratal.interop.mlflow.service.errors import BAD_REQUEST, BUSY, MlflowError, missing
-from stratal.interop.mlflow.service.files import Opened, SaveFile, at_path, save
+from stratal.interop.mlflow.service.files import HoldRoom, Opened, SaveFile, at_path, hold_room, save
 from stratal.interop.mlflow.service.info import VERSION
 from stratal.server.asgi import Answer, Failed, Request, Send
 from stratal.server.guards import Guard, check_seen
@@ -27,7 +27,7 @@ from stratal.server.mlflow.streaming import RANGE_PIECE, drop_old, give, give_ra
 from stratal.server.mlflow.table import Carries, Found, Unknown, find
 from stratal.server.surfaces import Places, Surface
 from stratal.server.threads import Threads
-from stratal.store.asides import MOST_PART_BYTES, keep_part
+from stratal.store.asides import MOST_PART_BYTES
 from stratal.store.database import Transaction
 from stratal.store.quotas.holding import holding_quotas
 from stratal.store.store import Store
@@ -187,10 +187,10 @@ class Mlflow(Surface):
         return Answer(status=200, body=b"{}", headers=JSON)
 
     async def _take_part(self, request: Request, found: Found, sender: Identity) -> Answer:
-        id, blobs = found.fields["upload_id"], self._store.blobs
+        id = found.fields["upload_id"]
         number = await self._with_files(lambda: self._multipart.find(id, found.fields["part"], sender))
         pieces = request.pieces(self._limits.part_bytes, self._limits.piece_s, math.inf)
-        etag = await take_part(self._store, pieces, lambda data: keep_part(blobs, id, number, data), self._with_files)
+        etag = await take_part(self._store, pieces, lambda data: self._multipart.keep(id, number, data, sender), self._with_files)
         return Answer(status=200, headers=(("etag", f'"{etag}"'),))
 
     def _in_parts(self, request: Request, found: Found, sender: Identity, body: bytes) -> ServiceAnswer:
@@ -213,6 +213,8 @@ class Mlflow(Surface):
 
     def _save(self, asked: SaveFile, sender: Identity) -> ServiceAnswer:
         rights = GuardedRights(self._guard, sender)
+        if isinstance(asked, HoldRoom):
+            return perform(self._service, hold_room, asked, rights=rights, needs=Role.CONTRIBUTOR, on=at_path)
         return perform(self._service, save, asked, rights=rights, needs=Role.CONTRIBUTOR, on=at_path)
 
     def _perform(self, found: Found, asked: Asked, sender: Identity) -> ServiceAnswer:

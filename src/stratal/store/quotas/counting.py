@@ -94,8 +94,8 @@ def count_start(tx: Transaction, holder: str, before: str, experiment: str) -> b
         uncount_file(tx, before, digest)
         count_file(tx, experiment, digest, file.size_bytes)
     if before:
-        _add(tx, before, runs=-1)
-    now = _add(tx, experiment, runs=1)
+        add_use(tx, before, runs=-1)
+    now = add_use(tx, experiment, runs=1)
     return now is None or now.most_runs is None or now.runs <= now.most_runs
 
 
@@ -104,7 +104,7 @@ def count_purge(tx: Transaction, experiment: str, digests: Iterable[str]) -> Non
     for digest in digests:
         uncount_file(tx, experiment, digest)
     if experiment:
-        _add(tx, experiment, runs=-1)
+        add_use(tx, experiment, runs=-1)
 
 
 def count_file(tx: Transaction, experiment: str, digest: str, size_bytes: int, *, is_new: bool = True) -> None:
@@ -146,6 +146,15 @@ def count_rename(tx: Transaction, old: str, new: str) -> None:
     """An experiment has another name, under which there was none."""
     for statement in _MOVES:
         tx.run(statement, old=old, new=new)
+
+
+def add_use(tx: Transaction, experiment: str, *, runs: int = 0, size: int = 0) -> Usage | None:
+    """Add to what an experiment holds; give what it holds then, if anything was said of it."""
+    if not (runs or size):
+        return None
+    found = tx.row(_ADD, experiment=experiment, runs=runs, size_bytes=size, told=0)
+    assert found is not None
+    return _tell(tx, experiment, *found) if experiment else None
 
 
 def find_file(tx: Transaction, experiment: str, digest: str) -> CountedFile | None:
@@ -219,16 +228,7 @@ def _put(tx: Transaction, experiment: str, digest: str, old: CountedFile | None,
         tx.run(_ADD_FILE, experiment=experiment, digest=digest, **new._asdict())
     else:
         tx.run(_SET_FILE, of=experiment, what=digest, **{f"now_{name}": value for name, value in new._asdict().items()})
-    _add(tx, experiment, size=(new.counted_bytes if new else 0) - (old.counted_bytes if old else 0))
-
-
-def _add(tx: Transaction, experiment: str, *, runs: int = 0, size: int = 0) -> Usage | None:
-    """Add to what an experiment holds; give what it holds then, if anything was said of it."""
-    if not (runs or size):
-        return None
-    found = tx.row(_ADD, experiment=experiment, runs=runs, size_bytes=size, told=0)
-    assert found is not None
-    return _tell(tx, experiment, *found) if experiment else None
+    add_use(tx, experiment, size=(new.counted_bytes if new else 0) - (old.counted_bytes if old else 0))
 
 
 def _tell(tx: Transaction, experiment: str, runs: int, size: int, told: int) -> Usage | None:

@@ -19,7 +19,9 @@ from stratal.interop.mlflow.service.registry.versions import FOLDER, OfVersion
 from stratal.interop.mlflow.service.store.files import File, drop_file, files_below, find_file
 from stratal.interop.mlflow.service.store.logged import find_logged
 from stratal.interop.mlflow.service.store.runs import Head
+from stratal.store.quotas.counting import count_asked
 from stratal.store.quotas.holding import check_file
+from stratal.store.quotas.parts import count_part, parts_bytes, uncount_parts
 from stratal.store.quotas.rows import usage
 from stratal.store.uses import holds
 from stratal.tracking.facts import ARTIFACT, ArtifactFact, check_artifact_path
@@ -47,6 +49,13 @@ class SaveFile(AtPath, frozen=True, kw_only=True):
 
     digest: str = ""
     size_bytes: int = 0
+
+
+class HoldRoom(SaveFile, frozen=True, kw_only=True):
+    """Room for an upload of several parts. part: that is about to be kept; 0: they are now the file that is said, or given up."""
+
+    upload: str = ""
+    part: int = 0
 
 
 class VersionFile(OfVersion, frozen=True, kw_only=True):
@@ -147,6 +156,24 @@ def save(call: Call, request: SaveFile) -> Empty:
         hear(call, home)
         fact = ArtifactFact(path=path, digest=request.digest, size_bytes=request.size_bytes)
         call.store.writer.fact(home.bytes, home.epoch, ARTIFACT, fact)
+    return Empty()
+
+
+@logs
+def hold_room(call: Call, request: HoldRoom) -> Empty:
+    """Count a part before it is kept; count the file instead of its parts, or nothing. Raises OverQuota: then the parts still count."""
+    head, _ = _writable(call, request.path or "")
+    has_limit = usage(call.tx, head.experiment).most_bytes is not None
+    if not has_limit and parts_bytes(call.tx, head.experiment, request.upload) is None:
+        return Empty()
+    with call.commanding(head.id) as commanding:
+        if request.part:
+            count_part(commanding.tx, head.experiment, request.upload, request.part, request.size_bytes)
+            return Empty()
+        uncount_parts(commanding.tx, head.experiment, request.upload)
+        if request.digest:
+            check_file(commanding.tx, head.experiment, request.digest, request.size_bytes)
+            count_asked(commanding.tx, head.experiment, request.digest, request.size_bytes, is_waiting=False)
     return Empty()
 
 
