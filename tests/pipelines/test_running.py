@@ -230,6 +230,29 @@ def test_retries_end_with_the_value_and_leave_each_attempt(trace, store):
     assert attempts[1].why == ("attempt 1 ended with ValueError: boom 1",)
 
 
+@pytest.mark.parametrize("command", ["record", "renew", "end"])
+def test_what_is_sent_again_because_its_answer_was_lost_counts_once(trace, store, monkeypatch, command):
+    once = getattr(PipelineStore, command)
+
+    def twice(self, **values):
+        assert once(self, **values) is not None
+        return once(self, **values)
+
+    monkeypatch.setattr(PipelineStore, command, twice)
+
+    @pipeline
+    def whole() -> dict[str, int]:
+        return {"flaky": flaky(trace.path, 1, "value"), "other": flaky(trace.path, 0, "value")}
+
+    done = whole.with_options(lease_s=0.03).run()  # so short that it is renewed
+    steps = PipelineStore(store).steps(run=done.id)
+    assert sorted((row.path, row.attempt, row.state) for row in steps) == [
+        ("flaky", 1, "failed"), ("flaky", 2, "finished"), ("flaky#2", 1, "finished"),
+    ]  # fmt: skip
+    assert [get_run(row.step_run, store=store).status for row in steps if row.state == "finished"] == ["finished"] * 2
+    assert get_run(f"run:{done.id}", store=store).status == "finished" and whole.run().states() == {"flaky": "hit", "flaky#2": "hit"}
+
+
 @pytest.mark.parametrize(("kind", "tries"), [("value", 4), ("permanent", 1), ("refused", 1)])
 def test_retries_are_bounded_and_not_for_permanent_errors(trace, kind, tries):
     @pipeline

@@ -29,6 +29,7 @@ KEYS = (
     "on_error",
     "server_auth",
     "webhook_hosts",
+    "patience_s",
 )
 TABLES = ("oidc",)
 # No setting: how a replay tells the program that it starts.
@@ -70,6 +71,9 @@ class Settings:
     cache_gib: int = 10
     # CPU slots that this process may use for workers. None: all that the system grants.
     slots: int | None = None
+
+    # Seconds for which pipelines and studies wait for a server that is away; 0: not at all. The default is a guess: a restart, an upgrade.
+    patience_s: float = 300.0
 
     # Hosts in private networks that webhooks may reach, by name, with commas: "ci.internal, 10.0.0.7". Default: none.
     webhook_hosts: str = ""
@@ -136,8 +140,9 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
             found[key] = _switch(key, found[key])
     if "token" in found:
         found["token"] = _secret("token", found["token"])
-    if "system_metrics_s" in found:
-        found["system_metrics_s"] = _seconds("system_metrics_s", found["system_metrics_s"])
+    for key, usual in (("system_metrics_s", 15), ("patience_s", 300)):
+        if key in found:
+            found[key] = _seconds(key, found[key], usual)
     if "XDG_STATE_HOME" in environ:
         found["state_home"] = Path(environ["XDG_STATE_HOME"])
     settings = Settings(**found)  # type: ignore[arg-type]  # keys and values were checked one by one
@@ -260,13 +265,15 @@ def _positive(key: str, value: object) -> int:
     return number
 
 
-def _seconds(key: str, value: object) -> float:
+def _seconds(key: str, value: object, usual: int) -> float:
     try:
         number = float(str(value))
     except ValueError:
         number = math.nan
     if not (number == 0 or 1 <= number <= 86400):
-        raise Misuse(f"{key} = {value!r} is neither 0 nor 1 to 86400 seconds", hint=f"set STRATAL_{key.upper()} to 15, or to 0 for none")
+        raise Misuse(
+            f"{key} = {value!r} is neither 0 nor 1 to 86400 seconds", hint=f"set STRATAL_{key.upper()} to {usual}, or to 0 for none"
+        )
     return number
 
 

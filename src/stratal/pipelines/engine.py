@@ -31,6 +31,7 @@ from stratal.pipelines.sources import SourceReader
 from stratal.pipelines.states import DONE, FAILED, FINISHED, HIT, LOST, RUNNING, SKIPPED
 from stratal.pipelines.store import PipelineStore
 from stratal.pipelines.working import Attempt, Report, error_of, perform
+from stratal.store.patience import patient
 from stratal.store.store import Store
 
 # A worker ends its own process at a step's timeout. If it cannot (it holds the interpreter's lock), it is killed from here that much later:
@@ -102,14 +103,15 @@ class Coordinator:
     def drive(self) -> None:
         """Run until nothing runs and nothing can begin. Raises StaleLease if the run was taken over: nothing more is written then."""
         try:
-            while True:
-                self._collect()
-                self._look_up()
-                self._prepare()
-                self._commit()
-                if self._schedule.is_over:
-                    return
-                self._wait()
+            with patient(self._store.settings.patience_s):
+                while True:
+                    self._collect()
+                    self._look_up()
+                    self._prepare()
+                    self._commit()
+                    if self._schedule.is_over:
+                        return
+                    self._wait()
         except StaleLease:
             raise
         except BaseException:

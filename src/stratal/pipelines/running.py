@@ -18,6 +18,7 @@ from stratal.pipelines.progress import LinePrinter, StepEvent
 from stratal.pipelines.rows import Entry, NodeRow, PipelineRow, StepRow
 from stratal.pipelines.sources import display_module
 from stratal.pipelines.store import PipelineStore
+from stratal.store.patience import patient
 from stratal.store.store import Store
 from stratal.tracking.capturing import capture_leased
 from stratal.tracking.opening import current_store, open_store
@@ -135,10 +136,11 @@ def _drive(
     except BaseException as error:
         rows.end(run=run, token=token, status="stopped" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
-    rows.end(run=run, token=token, status="failed" if result is None else "finished")
-    if result is None:
-        raise _failure(run, failures_in_order(graph, coordinator.failed))
-    return PipelineRun(store, run, _last_rows(graph, rows.steps(run=run)), result)
+    with patient(store.settings.patience_s):
+        rows.end(run=run, token=token, status="failed" if result is None else "finished")
+        if result is None:
+            raise _failure(run, failures_in_order(graph, coordinator.failed))
+        return PipelineRun(store, run, _last_rows(graph, rows.steps(run=run)), result)
 
 
 def _show_life(store: Store, run: str, experiment: str, pipeline: str) -> None:

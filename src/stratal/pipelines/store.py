@@ -1,7 +1,7 @@
 """All SQL of the room. What a coordinator writes is guarded by the lease of its run: a zombie's command changes nothing."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
@@ -52,6 +52,11 @@ _STEPS = (
     select(pipeline_step)
     .where(pipeline_step.c.run == bindparam("run_id"))
     .order_by(pipeline_step.c.started_ns, pipeline_step.c.path, pipeline_step.c.attempt)
+)
+_STEP = select(pipeline_step).where(
+    pipeline_step.c.run == bindparam("of_run"),
+    pipeline_step.c.path == bindparam("of_path"),
+    pipeline_step.c.attempt == bindparam("of_attempt"),
 )
 _BEFORE = (
     select(pipeline_step)
@@ -114,7 +119,7 @@ class PipelineStore:
                     _lose(tx, self._store, row, "the coordinator of its run ended before it did")
             return token
 
-    @operation(needs=Role.CONTRIBUTOR)
+    @operation(needs=Role.CONTRIBUTOR, is_repeatable=True)
     def record(
         self,
         *,
@@ -129,9 +134,12 @@ class PipelineStore:
         """Write what has happened to steps since the last time, with the start and end of their own runs, in one transaction.
 
         ended: attempts that were running. begun: new attempts, also hits and skipped ones, which are over at once; gives their rows.
-        Raises StaleLease; nothing has changed then. An attempt ends once: a second end is a Bug."""
+        Raises StaleLease; nothing has changed then. An attempt ends once: a second end is a Bug, but for the whole of this again, of
+        which the answer was lost: that gives the same, and changes nothing."""
         with self._store.command(runs=[run]) as tx:
             leases.guard(tx, run, token)
+            if _was_recorded(tx, ended, begun):
+                return tuple(_step_at(tx, one.row) or one.row for one in begun)
             for ending in ended:
                 _end(tx, ending.row)
                 if ending.writer:
@@ -143,7 +151,7 @@ class PipelineStore:
                 _keep(tx, result)
             return rows
 
-    @operation(needs=Role.CONTRIBUTOR)
+    @operation(needs=Role.CONTRIBUTOR, is_repeatable=True)
     def renew(self, *, run: str, token: int, lease_s: float, steps: tuple[StepRow, ...]) -> int:
         """Hold the leases of the run and of its running steps for another `lease_s`; gives their number. Raises StaleLease."""
         with self._store.command() as tx:
@@ -152,7 +160,7 @@ class PipelineStore:
                 leases.renew(tx, row.step_run, row.step_epoch, lease_s)
             return 1 + len(steps)
 
-    @operation(needs=Role.CONTRIBUTOR)
+    @operation(needs=Role.CONTRIBUTOR, is_repeatable=True)
     def end(self, *, run: str, token: int, status: str) -> int:
         """End the run and give its lease back; what it still has in flight is lost. Gives the last epoch. Raises StaleLease."""
         with self._store.command(runs=[run]) as tx:
@@ -212,6 +220,17 @@ class PipelineStore:
     def _read(self) -> AbstractContextManager[Transaction]:
         # Not `query`, which settles all journals first: the rows of this room are written by commands only.
         return self._store.glance()
+
+
+def _was_recorded(tx: Transaction, ended: Sequence[Ending], begun: Sequence[Beginning]) -> bool:
+    """Tell whether this very record is there already: all of it is, or nothing, so the first that it holds decides."""
+    if begun:
+        there = _step_at(tx, begun[0].row)
+        return there is not None and (there.step_run, there.started_ns) == (begun[0].row.step_run, begun[0].row.started_ns)
+    if ended:
+        there = _step_at(tx, ended[0].row)
+        return there is not None and (there.state, there.ended_ns) == (ended[0].row.state, ended[0].row.ended_ns)
+    return False  # what is left may be written again
 
 
 def _lose(tx: Transaction, store: Store, row: StepRow, message: str) -> None:
@@ -297,6 +316,12 @@ def _need_blobs(tx: Transaction, payloads: Iterable[Payload], holder: str) -> No
 
 def _steps(tx: Transaction, run: str) -> list[StepRow]:
     return [_step(row) for row in tx.rows(_STEPS, run_id=run)]
+
+
+def _step_at(tx: Transaction, row: StepRow) -> StepRow | None:
+    """Give an attempt as it is there now."""
+    found = tx.row(_STEP, of_run=row.run, of_path=row.path, of_attempt=row.attempt)
+    return None if found is None else _step(found)
 
 
 def _step(row: Row) -> StepRow:

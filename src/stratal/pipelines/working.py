@@ -18,6 +18,7 @@ from stratal.pipelines import graph
 from stratal.pipelines.payloads import Payload, decode, encode, targets_in
 from stratal.pipelines.policy import failure_of
 from stratal.pipelines.rows import StepError
+from stratal.store.patience import patient
 from stratal.store.store import Store
 from stratal.tracking import active
 from stratal.tracking.opening import open_store, use_store
@@ -66,7 +67,7 @@ def _perform(attempt: Attempt, function: bytes) -> Report:
     run = Run(store, RunId(attempt.step_run), attempt.experiment, epoch=attempt.step_epoch, kind="step")
     started_ns = store.clock.now_ns()
     output, error = None, None
-    with _active(run), _deadline(attempt.timeout_s), watching_resolutions() as refs:
+    with _active(run), _deadline(attempt.timeout_s), patient(store.settings.patience_s), watching_resolutions() as refs:
         try:
             output = _call(attempt, _function(function), run)
         except BaseException as raised:  # noqa: BLE001  the edge of a process: whatever a step raises is its result, SystemExit too

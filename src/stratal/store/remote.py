@@ -21,6 +21,7 @@ from stratal.store.calling import Busy, open_client
 from stratal.store.hypertext import httpx
 from stratal.store.journal import segments
 from stratal.store.operations import Operation, all_operations, room_of
+from stratal.store.patience import patiently
 from stratal.store.shipments import USER
 from stratal.store.shipping import digests_in
 from stratal.store.telling import Failure, told
@@ -66,12 +67,19 @@ class Remote:
             plain = msgspec.to_builtins(values, builtin_types=(bytes,))
         except TypeError as error:
             raise Misuse(f"{name} was given what cannot travel: {error}", hint="use texts, numbers and records") from error
-        self._ship(operation, digests_in(plain) if operation.is_command else ())
-        answer = self._send(operation, f"{PREFIX}/{room_of(kind)}/{name}", body, encoding)
-        return self._read(answer, operation)
+
+        def ask() -> object:
+            self._ship(operation, digests_in(plain) if operation.is_command else ())
+            answer = self._send(operation, f"{PREFIX}/{room_of(kind)}/{name}", body, encoding)
+            return self._read(answer, operation)
+
+        return patiently(ask, is_repeatable=operation.is_repeatable)
 
     def fetch(self, digest: str, aside: Path) -> None:
         """Write a blob's bytes to a file, going on where a connection broke. Raises NotFound, StoreDown."""
+        patiently(lambda: self._fetch(digest, aside), is_repeatable=True)
+
+    def _fetch(self, digest: str, aside: Path) -> None:
         tries = 0
         with aside.open("ab") as file:
             while True:
@@ -85,6 +93,9 @@ class Remote:
 
     def size_of(self, digest: str) -> int | None:
         """Give a blob's size, None if it is not there, or may not be seen. Raises StoreDown."""
+        return patiently(lambda: self._size_of(digest), is_repeatable=True)
+
+    def _size_of(self, digest: str) -> int | None:
         try:
             answer = self._client().head(f"{self._url}{BLOBS}/{digest}", headers=self._headers())
         except (httpx.TransportError, httpx.DecodingError) as error:

@@ -8,6 +8,7 @@ from stratal.compute.local import LocalWorkers
 from stratal.compute.port import WorkerDied
 from stratal.core.errors import Refused
 from stratal.core.ids import RunId
+from stratal.store.patience import patient
 from stratal.store.store import Store
 from stratal.tracking.capturing import capture_leased, wait_for_captures
 from stratal.tracking.explaining import captured_as
@@ -34,11 +35,12 @@ def bring_to_budget(store: Store, order: Order, *, workers: int, on_trial: OnTri
     if not is_done(before, order.trials):
         _begin_run(store, order)
         wanted = min(workers, order.trials - before.asked + len(before.running))
-        if wanted <= 1:
-            work(store, order, on_trial)
-        else:
-            _work_in_processes(store, studies, order, wanted, before.told, on_trial)
-        _end_run(store, studies, order)
+        with patient(store.settings.patience_s):
+            if wanted <= 1:
+                work(store, order, on_trial)
+            else:
+                _work_in_processes(store, studies, order, wanted, before.told, on_trial)
+            _end_run(store, studies, order)
     _refuse_the_hopeless(studies, order)
 
 

@@ -213,7 +213,7 @@ class StudyStore:
                 is_hopeless=counts.get("failed", 0) >= HOPELESS and not counts.get("finished") and not counts.get("stopped"),
             )
 
-    @operation(needs=Role.CONTRIBUTOR, on="name")
+    @operation(needs=Role.CONTRIBUTOR, on="name", is_repeatable=True)
     def propose(self, *, name: str, version: int, number: int, params: Params, known: int) -> Assignment | None:
         """Make trial `number` with these params, and take it. None: somebody else was faster; read again and propose anew."""
         with self._store.command() as tx:
@@ -228,7 +228,7 @@ class StudyStore:
             )  # fmt: skip
             return Assignment(number=number, run=run, params=params, token=token, attempt=1)
 
-    @operation(needs=Role.CONTRIBUTOR, on="name")
+    @operation(needs=Role.CONTRIBUTOR, on="name", is_repeatable=True)
     def take_over(self, *, name: str, version: int) -> Assignment | None:
         """Take the first trial that nobody works on any more, with its params; None if there is none.
 
@@ -246,7 +246,7 @@ class StudyStore:
                 return Assignment(number=number, run=run.hex(), params=from_json(params, Params), token=token, attempt=attempts + 1)
         return None
 
-    @operation(needs=Role.CONTRIBUTOR, on="name")
+    @operation(needs=Role.CONTRIBUTOR, on="name", is_repeatable=True)
     def report(self, *, name: str, version: int, number: int, run: str, token: int, step: int, value: float | None) -> Standing:
         """Note a value at a step (None: NaN), and give what a stopper decides from. Raises StaleLease. Idempotent by step."""
         with self._store.command() as tx:
@@ -256,7 +256,7 @@ class StudyStore:
             peers = tx.rows(_PEERS, on_study=name, on_version=version, at_step=step)
             return Standing(own=tuple(row[0] for row in own), peers=tuple(row[0] for row in peers))
 
-    @operation(needs=Role.CONTRIBUTOR, on="name")
+    @operation(needs=Role.CONTRIBUTOR, on="name", is_repeatable=True)
     def tell(self, *, name: str, version: int, number: int, run: str, token: int, result: Result) -> Trial:
         """End a trial with its result, and its run with it. Raises StaleLease if it was taken over."""
         with self._store.command(runs=[run]) as tx:

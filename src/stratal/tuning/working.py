@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from stratal.core.errors import StaleLease, StratalError
 from stratal.core.ids import RunId
 from stratal.core.records import from_json
+from stratal.store.patience import patient
 from stratal.store.store import Store
 from stratal.tracking.capturing import capture_part, complete_part
 from stratal.tracking.leased import adopt
@@ -59,8 +60,13 @@ def work_in_process(url: str, order: Order) -> None:
 def work(store: Store, order: Order, on_trial: Callable[[Trial], None] | None = None) -> None:
     """Work until all trials have ended, also those of others. on_trial: called with each result, of whatever worker."""
     studies = StudyStore(store)
-    name, number = order.version.name, order.version.version
     sampler = order.sampler.build(space_of(order.version), order.version.seed)
+    with patient(store.settings.patience_s):
+        _work(store, studies, order, sampler, on_trial)
+
+
+def _work(store: Store, studies: StudyStore, order: Order, sampler: Sampler, on_trial: Callable[[Trial], None] | None) -> None:
+    name, number = order.version.name, order.version.version
     told, is_first = 0, True
     while True:
         snapshot = studies.snapshot(name=name, version=number, since=told, started=order.started)
@@ -120,9 +126,10 @@ def _try(store: Store, studies: StudyStore, order: Order, assignment: Assignment
             run.set_tags({"error": result.error[:500]})
         studies.tell(name=name, version=at, number=number, run=run.id, token=token, result=result)
     except StaleLease:
-        log.warning("trial was taken over by another worker study=%s number=%d", name, number)
+        # Or its result was told, and the answer lost.
+        log.warning("trial was taken over by another worker, or has ended study=%s number=%d", name, number)
     except BaseException:  # Ctrl-C, the store is down: the next worker may go on at once
-        with contextlib.suppress(StratalError):
+        with contextlib.suppress(StratalError), patient(0):
             studies.give_back(name=name, version=at, number=number, run=run.id, token=token)
         raise
     finally:
