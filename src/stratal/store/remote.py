@@ -4,6 +4,7 @@ Before an operation everything that this machine has logged for the server is sh
 was written, and commands decide on it. Sent again is only what cannot have been done: queries, and what no connection took.
 """
 
+import logging
 import os
 import random
 import time
@@ -25,7 +26,10 @@ from stratal.store.patience import patiently
 from stratal.store.shipments import USER
 from stratal.store.shipping import digests_in
 from stratal.store.telling import Failure, told
+from stratal.store.uploading import Landed
 from stratal.store.wire import BLOBS, HOLDER, MSGPACK, PREFIX, pack, unpack
+
+log = logging.getLogger(__name__)
 
 # Tries of what may be sent again, and the first pause between two; it doubles. Guesses: a server that starts anew takes a second or two.
 TRIES, PAUSE_S = 5, 0.1
@@ -43,7 +47,7 @@ class Spool(Protocol):
     @property
     def holder(self) -> str: ...
 
-    def ship_now(self, blobs: Iterable[str]) -> str: ...
+    def ship_now(self, blobs: Iterable[str], *, must: bool = True) -> Landed: ...
 
     def actor(self) -> Identity: ...
 
@@ -55,6 +59,7 @@ class Remote:
         self._store = store
         self._url = str(store.remote)
         self._http, self._pid = open_client(self._url, store.settings.user, store.settings.token), os.getpid()
+        self._missing = ""  # why answers lack something, as was said last
 
     def call(self, kind: type, name: str, values: Mapping[str, object]) -> object:
         """Call an operation of a room's store. Raises what it raises there; StoreDown if the server is not reached,
@@ -128,12 +133,19 @@ class Remote:
         digests = list(dict.fromkeys(named))
         if not digests and not segments(self._store.journals):
             return
-        refused = self._store.ship_now(digests)
-        if refused and operation.is_command:
+        landed = self._store.ship_now(digests, must=operation.is_command)
+        if landed.refused and operation.is_command:
             raise Refused(
-                f"the server does not take what this process has logged, and {operation.name} may depend on it: {refused}",
+                f"the server does not take what this process has logged, and {operation.name} may depend on it: {landed.refused}",
                 hint="see docs/offline.md for what a server refuses",
             )
+        self._say_what_is_missing(landed.refused or landed.waits)
+
+    def _say_what_is_missing(self, why: str) -> None:
+        """Warn that answers lack something that was logged here, whenever the reason is another one."""
+        if why and why != self._missing:
+            log.warning("not all that was logged here is on %s yet, and what is read there lacks it: %s", self._url, why)
+        self._missing = why
 
     def _send(self, operation: Operation, path: str, body: bytes, encoding: str) -> httpx.Response:
         headers = {**self._headers(), "content-type": encoding, "accept": MSGPACK}

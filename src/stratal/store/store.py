@@ -30,7 +30,7 @@ from stratal.store.journal import Writer, living_writers, segments
 from stratal.store.locating import locate
 from stratal.store.marks import mark_spool, remote_url, spool_folder
 from stratal.store.placing import blobs_of, blobs_of_database
-from stratal.store.uploading import Shipping, Uploader, finish_upload, upload_aside
+from stratal.store.uploading import Landed, Shipping, Uploader, finish_upload, upload_aside
 
 if TYPE_CHECKING:
     from stratal.store.cache import Cache
@@ -100,9 +100,9 @@ class Store:
         """What ships the spool of a store behind a URL."""
         return self._upload_aside(str(self.remote))
 
-    def ship_now(self, blobs: Iterable[str]) -> str:
-        """Ship to the server what was logged here until now, and blobs; give why it refuses what this process wrote, or ''."""
-        return cast("Shipping", self.uploader.make_pass).ship_now(blobs)
+    def ship_now(self, blobs: Iterable[str], *, must: bool = True) -> Landed:
+        """Ship to the server what was logged here until now, and blobs; say what has become of it. must: all of it, or StoreDown."""
+        return cast("Shipping", self.uploader.make_pass).ship_now(blobs, must=must)
 
     @property
     def holder(self) -> str:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from stratal.core.errors import StoreDown
 from stratal.core.threads import start_aside
@@ -28,13 +28,21 @@ log = logging.getLogger(__name__)
 PASS_S, MOST_WAIT_S = 1.0, 30.0
 # Seconds that the end of a process waits: for a server of which it knows nothing yet, and for one that is there.
 UNKNOWN_S, FINISH_S = 2.0, 10.0
-# Seconds that a command waits until what was logged before it is on the server, and between two looks at another process's pass.
-SHIP_S, LOOK_S = 120.0, 0.02
+# Seconds that a command waits until what was logged before it is on the server; a query, which then says what is not; and between two
+# looks at another process's pass.
+SHIP_S, READ_S, LOOK_S = 120.0, 10.0, 0.02
 
 Pass = Callable[[], Iterable[str]]
 
 _uploaders: dict[Path, "Uploader"] = {}
 _starting = threading.Lock()
+
+
+class Landed(NamedTuple):
+    """What has become of what this process wrote. refused: why the server does not take it; waits: why not all of it is there yet."""
+
+    refused: str = ""
+    waits: str = ""
 
 
 class Uploader:
@@ -95,6 +103,7 @@ class Shipping:
     def __init__(self, writer: Writer, url: str, user: str, token: str | None = None) -> None:
         self._writer, self._url, self._user, self._token = writer, url, user, token
         self._turn = threading.Lock()  # one pass at a time
+        self._waits_since_s: float | None = None  # since when queries have found that something waits
         self._made: Shipper | None = None
 
     def __call__(self) -> Iterable[str]:
@@ -108,37 +117,53 @@ class Shipping:
             except BlobWaits as error:  # the server is there: points go on, and who logs them lives
                 waits.append(f"keeps files back: {error.message}")
             self._shipper.beat()
+            if not waits:
+                self._waits_since_s = None
             return [f"refused {why}" for why in self._shipper.done.refused] + waits
 
-    def ship_now(self, blobs: Iterable[str]) -> str:
-        """Ship what was logged until now, and blobs that no fact names; give why the server refuses what this process wrote, or ''.
+    def ship_now(self, blobs: Iterable[str], *, must: bool = True) -> Landed:
+        """Ship what was logged until now, and blobs that no fact names, and say what has become of it.
 
-        Raises StoreDown if the server is not reached, or was busy all the time."""
-        ends_s = time.monotonic() + SHIP_S
-        if not self._turn.acquire(timeout=SHIP_S):
-            raise self._too_slow()
+        must: wait for long, and raise StoreDown if not all of it is there then; else say so, soon, or at once if it is known to wait.
+        Raises StoreDown if the server is not reached."""
+        began_s = time.monotonic()
+        ends_s = began_s + SHIP_S if must else (self._waits_since_s or began_s) + READ_S
+        if not self._turn.acquire(timeout=max(PASS_S, ends_s - began_s)):
+            return self._waiting("this process is sending something that takes long", began_s, must)
         try:
-            while not self._shipped(blobs):
+            while True:
+                why, again_s = self._why_waits(blobs)
+                if not why:
+                    self._waits_since_s = None
+                    return Landed(refused=self._shipper.done.refused_of.get(self._writer.id, ""))
                 if time.monotonic() > ends_s:
-                    raise self._too_slow()
-                time.sleep(LOOK_S)
-            return self._shipper.done.refused_of.get(self._writer.id, "")
+                    return self._waiting(why, began_s, must)
+                time.sleep(again_s)
         finally:
             self._turn.release()
 
-    def _shipped(self, blobs: Iterable[str]) -> bool:
+    def _why_waits(self, blobs: Iterable[str]) -> tuple[str, float]:
+        """Make a pass; say why something is left after it, '' if nothing is, and in how many seconds to try again."""
         from stratal.store.calling import Busy  # as below
 
         try:
             self._shipper.ship_blobs(blobs)
             is_shipped = self._shipper.ship()
             self._shipper.beat()  # a run that began just now is alive there, too
-            return is_shipped
+            return "" if is_shipped else "another process ships at the moment", LOOK_S
         except Busy as error:
             with contextlib.suppress(StoreDown):
                 self._shipper.beat()
-            time.sleep(min(error.wait_s, PASS_S))
-            return False
+            return error.message, min(error.wait_s, PASS_S)
+
+    def _waiting(self, why: str, since_s: float, must: bool) -> Landed:
+        if must:
+            raise StoreDown(
+                f"what was logged here is not on {self._url} after {SHIP_S:g} s, and this may depend on it: {why}",
+                hint="see `stratal sync`",
+            )
+        self._waits_since_s = self._waits_since_s or since_s
+        return Landed(waits=why)
 
     @property
     def _shipper(self) -> "Shipper":
@@ -148,12 +173,6 @@ class Shipping:
         if self._made is None:
             self._made = Shipper(self._writer.folder.parent, Server(self._url, self._user, self._token), keeps=False)
         return self._made
-
-    def _too_slow(self) -> StoreDown:
-        return StoreDown(
-            f"what was logged here is not on {self._url} after {SHIP_S:g} s, and this may depend on it",
-            hint="another process ships at the moment, or the server is busy; see `stratal sync`",
-        )
 
 
 def upload_aside(writer: Writer, begin: Callable[[], Pass]) -> Uploader:
