@@ -8,6 +8,7 @@ import pytest
 from mlflow_wire import Wire
 
 from stratal.server.authenticating import AccessGuard
+from stratal.server.mlflow.parts import Multipart
 from stratal.server.mlflow.surface import Limits, Mlflow
 from stratal.server.serving import listening
 from stratal.store.access.accounts import AccessStore
@@ -146,6 +147,38 @@ def test_two_who_finish_at_once_both_have_it(kept):
         each.join()
     assert answers == [200, 200]
     assert get_run(run, store=store).read_artifact("d/a") == b"".join(upload.data)
+
+
+def test_each_of_many_who_finish_at_once_waits_for_its_turn(store):
+    multipart, inside, most, began, leave = (
+        Multipart(store, lambda _asked, _sender: None),
+        0,
+        0,
+        threading.Semaphore(0),
+        threading.Semaphore(0),
+    )
+
+    def finish() -> None:
+        nonlocal inside, most
+        with multipart._alone("one"):
+            inside += 1
+            most = max(most, inside)
+            began.release()
+            leave.acquire()
+            inside -= 1
+
+    threads = [threading.Thread(target=finish) for _ in range(4)]
+    threads[0].start(), threads[1].start()
+    began.acquire()
+    for each in threads[2:]:
+        leave.release()  # one ends, another waits already, and a third comes
+        began.acquire()
+        each.start()
+    for _ in range(2):
+        leave.release()
+    for each in threads:
+        each.join()
+    assert most == 1 and len(multipart._finishing) == 0
 
 
 def test_ranges_of_a_file_are_read_where_a_signed_url_says(kept):

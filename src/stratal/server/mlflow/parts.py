@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
+from weakref import WeakValueDictionary
 
 from stratal.core.errors import NotFound
 from stratal.core.people import Identity
@@ -74,12 +75,20 @@ class SignedFile(Answer, frozen=True, kw_only=True):
     file_size: int
 
 
+class _Turn:
+    """Whose turn it is to finish an upload."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
 class Multipart:
     """Uploads of several parts into one store. Its calls are for threads."""
 
     def __init__(self, store: Store, save: Save) -> None:
         self._store, self._save = store, save
-        self._finishing: dict[str, threading.Lock] = {}
+        self._choosing = threading.Lock()
+        self._finishing = WeakValueDictionary[str, _Turn]()  # there for as long as somebody has it, or waits for it
 
     def create(self, request: Request, folder: str, asked: CreateUpload, sender: Identity) -> CreatedUpload:
         """Begin an upload: parts are sent to this server, each by a request of its own."""
@@ -142,10 +151,10 @@ class Multipart:
     @contextlib.contextmanager
     def _alone(self, id: str) -> Iterator[None]:
         """Let a client that asks again wait for what it has asked before."""
-        lock = self._finishing.setdefault(id, threading.Lock())
-        with lock:
+        with self._choosing:
+            turn = self._finishing.setdefault(id, _Turn())
+        with turn.lock:
             yield
-        self._finishing.pop(id, None)
 
 
 def signed(request: Request, opened: Opened, path: str) -> SignedFile:
