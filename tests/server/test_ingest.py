@@ -237,6 +237,15 @@ def test_a_writer_belongs_to_who_opened_it(store, team, segment):
     assert team.put(segment.name, middle, segment.data[middle:], **{"stratal-user": "ada"}).status_code == 200
 
 
+def test_to_others_a_writer_is_as_one_that_was_never_heard_of(store, team, segment):
+    team.put(segment.name, 0, segment.data, **{"stratal-user": "ada"})
+    writer, nobodys = segment.name[:16], "00000000000000aa"
+    asked = {(who, which): team.http.get(f"/ingest/v1/writers/{which}", headers={"stratal-user": who}).json()
+             for who in ("ada", "eve") for which in (writer, nobodys)}  # fmt: skip
+    assert asked["ada", writer]["segments"] == [{"name": segment.name, "offset": len(segment.data), "state": "live"}]
+    assert asked["eve", writer] == {**asked["eve", nobodys], "writer": writer} == {"writer": writer, "segments": []}
+
+
 def test_a_gate_decides_which_runs_may_be_written(store, segment):
     def nobody(_tx, _sender, runs: set[bytes]) -> None:
         assert runs == {to_bytes(segment.id)}

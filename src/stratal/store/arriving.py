@@ -151,10 +151,10 @@ class Arrivals:
                 tx.run(_SEEN, id=writer, sender=sender.name, now=tx.now_ns)
 
     def writer(self, tx: Transaction, writer: str, sender: Identity) -> WriterState:
-        """Give what is here of a writer. Raises Forbidden if it is somebody else's."""
+        """Give what is here of a writer; of one that is somebody else's, what there is of one that nobody ever heard of."""
         self._may_write(tx, sender, set())
-        self._check_owner(tx, writer, sender, may_be_new=True)
-        rows = tx.rows(_SEGMENTS, first=f"{writer}-", last=f"{writer}.")  # '.' comes after '-'
+        is_theirs = tx.value(_OWNER, id=writer) == sender.name
+        rows = tx.rows(_SEGMENTS, first=f"{writer}-", last=f"{writer}.") if is_theirs else []  # '.' comes after '-'
         return WriterState(writer=writer, segments=[SegmentState(name=name, offset=at, state=state) for name, at, state in rows])
 
     def parts(self, tx: Transaction, name: str, since: int, sender: Identity) -> SegmentParts:
@@ -169,11 +169,11 @@ class Arrivals:
         tx.run(_OPEN, writer=writer, owner=sender.name, opened_ns=tx.now_ns)
         self._check_owner(tx, writer, sender)
 
-    def _check_owner(self, tx: Transaction, writer: str, sender: Identity, *, may_be_new: bool = False) -> None:
+    def _check_owner(self, tx: Transaction, writer: str, sender: Identity) -> None:
         owner = tx.value(_OWNER, id=writer)
-        if owner is None and not may_be_new:
+        if owner is None:
             raise NotFound(f"writer {writer} has sent nothing to this store")
-        if owner not in (None, sender.name):
+        if owner != sender.name:
             raise _not_yours(writer, owner, sender)
 
 
