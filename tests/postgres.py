@@ -48,6 +48,8 @@ ON_BOTH = {
     "test_ingest",
     "test_naming_blobs",
     "test_proofs",
+    "test_importing_over_http",
+    "test_importing_there",
 }
 SQLITE_ONLY = {
     "test_any_calls_through_any_relays_in_any_order_give_a_set",  # makes a folder per example

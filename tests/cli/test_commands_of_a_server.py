@@ -103,6 +103,7 @@ WORKS = {
     "webhook list": "webhook list",
     "webhook deliveries": "webhook deliveries",
     "sync": "sync",
+    "import": "import tensorboard logs",
 }
 # What they are asked here is refused, by a rule that a folder has, too: there is no approval, predecessor, report or endpoint.
 REFUSED_AS_IN_A_FOLDER = {
@@ -113,7 +114,6 @@ REFUSED_AS_IN_A_FOLDER = {
     "webhook test": "webhook test none",
 }
 ONLY_WHERE_THE_STORE_LIES = {
-    "import": "import tensorboard .",
     "export": "export out",
     "server": "server --port 0",
 }
@@ -190,6 +190,7 @@ def run_command(team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("STRATAL_STORE", url)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     pl.DataFrame({"x0": [float(n) for n in range(40)], "x1": [1.0, 2.0] * 20, "y": [0, 1] * 20}).write_csv("rows.csv")
+    shutil.copytree(Path(__file__).parent.parent / "interop/fixtures/tensorboardx-2.6.5/tiny", "logs")
     with pytest.raises(SystemExit):
         main(["data", "infer", "rows.csv", "--output", "schema.json"])
     capsys.readouterr()

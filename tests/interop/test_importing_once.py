@@ -10,7 +10,6 @@ from foreign_files import event, event_file, field, frame, held, neptune_part, s
 
 from stratal.core.errors import Conflict, Misuse, NotFound
 from stratal.core.ids import short
-from stratal.core.settings import Settings
 from stratal.interop import framing
 from stratal.interop.applying import apply_source
 from stratal.interop.bounds import artifact_path, read_json, safe_file
@@ -18,7 +17,6 @@ from stratal.interop.importing import Options, import_runs
 from stratal.interop.tensorboard.finding import find
 from stratal.tracking.deleting import delete, purge
 from stratal.tracking.finding import find_runs
-from stratal.tracking.opening import open_store
 from stratal.tracking.reproducing.reproduce import reproduce
 from stratal.tracking.runs import run as start_run
 
@@ -130,13 +128,6 @@ def test_two_processes_that_import_one_history_at_a_time_lose_and_double_nothing
     assert [racer.wait() for racer in racers] == [0, 0]
     import_runs("wandb", path, store=shared)
     assert held(shared) == held(store)
-
-
-def test_a_store_behind_a_url_cannot_import_and_says_where_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    event_file(tmp_path / "logs/events.out.tfevents.1.host", *losses(2))
-    settings = Settings(user="ada", capture=False, state_home=tmp_path / "state")
-    with pytest.raises(Misuse, match="only where the store lies"):
-        import_runs("tensorboard", tmp_path / "logs", store=open_store("http://127.0.0.1:1", settings=settings))
 
 
 def test_batches_make_no_difference(store, fresh_store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

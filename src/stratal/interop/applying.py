@@ -1,27 +1,26 @@
 """Applying a source exactly once: its frames and the mark of how far it was read go into the database in one transaction.
 
 A source is settled like the journal of a writer of its own: the offset of that journal is the place in the source. Whoever
-is killed loses the batch in hand, and nothing counts twice.
+is killed loses the batch in hand, and nothing counts twice. It is read here; a store behind a URL is sent batch after batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from stratal.core.ids import RunId, short, to_bytes
-from stratal.interop.foreign import Began, ForeignId, Remark
-from stratal.interop.framing import Body, Framer, writer_of
+from stratal.core.errors import Misuse, OutcomeUnknown
+from stratal.core.ids import short
+from stratal.interop.batches import MOST_BATCH_BYTES, MOST_NAME, MOST_SOURCES, Batch, Mark, SourceId, Standing
+from stratal.interop.foreign import Remark
+from stratal.interop.framing import Framer
+from stratal.interop.operations import ImportStore
 from stratal.interop.port import Source
 from stratal.interop.report import ImportedRun, Tally
-from stratal.interop.store import Mark, find_mark, has_begun, move_mark, run_of
-from stratal.store.database import Transaction
-from stratal.store.frames import FACT, encode_fact, pack, salt_of, scan
-from stratal.store.journal import Tail
-from stratal.store.names import is_buried
 from stratal.store.store import Store
-from stratal.tracking.facts import EDGE, START, EdgeFact, Start
 
 # Told after each transaction: the source, how far it is, and where it ends.
 Progress = Callable[[str, int, int], None]
+# Times that one batch is sent to a server that is lost in the middle of it.
+TRIES = 3
 
 
 class Applied(NamedTuple):
@@ -33,37 +32,51 @@ class Applied(NamedTuple):
     is_unchanged: bool = False
 
 
-def apply_source(store: Store, source: Source, progress: Progress) -> Applied:
+class Standings:
+    """What a store has of sources that are applied in turn, asked for many at once."""
+
+    def __init__(self, store: Store, sources: Sequence[Source]) -> None:
+        self._imports, self._sources = ImportStore(store), sources
+        self._known: dict[SourceId, Standing] = {}
+        self._asked = 0
+
+    def of(self, number: int) -> Standing:
+        """Give it of a source by its number, ascending."""
+        id = _id_of(self._sources[number])
+        if number >= self._asked:
+            ids = [_id_of(source) for source in self._sources[number : number + MOST_SOURCES]]
+            self._known = dict(zip(ids, self._imports.look(sources=ids), strict=True))
+            self._asked = number + len(ids)
+        # Once only: the second time it is a copy of a source that was applied a moment ago.
+        return self._known.pop(id, None) or self._imports.look(sources=[id])[0]
+
+
+def apply_source(store: Store, source: Source, progress: Progress, standing: Standing | None = None) -> Applied:
     """Apply what a source says past its mark. Raises Conflict if another import of it is under way, StoreDown as any write."""
-    return _Applying(store, source, progress).run()
+    return _Applying(store, source, progress, standing or ImportStore(store).look(sources=[_id_of(source)])[0]).run()
 
 
 def is_unchanged(store: Store, source: Source) -> bool:
     """Tell whether all that a state says was applied already."""
-    with store.query() as tx:
-        mark = find_mark(tx, writer_of(source.run.tool, source.run.digest, source.part))
-    return bool(mark.place) and source.digest(mark.place) == mark.digest
+    [standing] = ImportStore(store).look(sources=[_id_of(source)])
+    return bool(standing.mark.place) and source.digest(standing.mark.place) == standing.mark.digest
 
 
 class _Applying:
     """One source on its way into a store."""
 
-    def __init__(self, store: Store, source: Source, progress: Progress) -> None:
+    def __init__(self, store: Store, source: Source, progress: Progress, standing: Standing) -> None:
         self._store, self._source, self._progress = store, source, progress
-        self._writer = writer_of(source.run.tool, source.run.digest, source.part)
-        with store.query() as tx:
-            self._mark = find_mark(tx, self._writer)
-            id = RunId(self._mark.run) if self._mark.run else run_of(tx, source.run)
-            self._was_new = not has_begun(tx, id)
-            self._purged = id if is_buried(tx, to_bytes(id)) else ""
+        self._imports = ImportStore(store)
+        self._standing, self._mark = standing, standing.mark
         self._tally = Tally.earlier(self._mark.counts)
         self._framer = Framer(store, self._tally)
         self._remarks: list[Remark] = []
 
     def run(self) -> Applied:
         source, mark = self._source, self._mark
-        if self._purged:
-            remark = Remark(f"{source.name}: its run {short(self._purged)} was purged here, and is not imported again")
+        if self._standing.is_purged:
+            remark = Remark(f"{source.name}: its run {short(self._standing.run)} was purged here, and is not imported again")
             return Applied(None, Tally(), [remark], is_unchanged=True)
         if source.is_state:
             return self._replace()
@@ -111,59 +124,48 @@ class _Applying:
     def _applied(self, *, is_unchanged: bool = False) -> Applied:
         run = None
         if self._mark.run:
-            run = ImportedRun(id=RunId(self._mark.run), foreign=self._source.run.run, is_new=self._was_new)
+            run = ImportedRun(id=self._standing.run, foreign=self._source.run.run, is_new=not self._standing.has_begun)
         return Applied(run, self._tally, self._remarks, is_unchanged)
 
     def _commit(self, place: int) -> None:
-        began, bodies = self._framer.take()
-        digest = self._source.digest(place)
-        with self._store.settler.transaction(self._store.actor()) as tx:
-            id = run_of(tx, self._source.run)
-            start = self._start(tx, id, began)
-            mark = Mark(
-                place=place,
-                digest=digest,
-                frames=self._mark.frames + len(start) + len(bodies),
-                counts=self._tally.stored(),
-                run=id,
-            )
-            move_mark(tx, self._writer, self._mark, mark, tool=self._source.run.tool, name=self._source.name)
-            self._store.settler.apply(tx, [self._tail(id, [*start, *bodies], place)])
-        self._mark = mark
-        self._store.settler.fold(to_bytes(id))
+        began, bodies, files = self._framer.take()
+        batch = Batch(
+            source=_id_of(self._source),
+            name=self._source.name.replace("\0", " ").encode("utf-8", "replace").decode()[:MOST_NAME],
+            after=self._mark.place,
+            place=place,
+            digest=self._source.digest(place),
+            counts=self._tally.counts,
+            began=None if self._standing.has_begun else began,
+            bodies=bodies,
+        )
+        if self._store.remote:
+            self._mark = self._send(batch, files)
+        else:
+            self._mark = self._imports.apply(run=self._standing.run, batch=batch)
         self._progress(self._source.name, place, self._source.size)
 
-    def _start(self, tx: Transaction, id: RunId, began: Began | None) -> list[Body]:
-        """Give the start of a run that has not begun; what another source of it said first stands."""
-        if began is None or has_begun(tx, id):
-            return []
-        start = Start(
-            experiment=began.experiment,
-            name=began.name,
-            kind=began.kind,
-            group=began.group,
-            job_type=began.job_type,
-            parent=run_of(tx, began.parent) if began.parent else None,
-            user=began.user,
-            capture=began.capture,
-        )
-        said = [Body(FACT, encode_fact(START, began.at_ns, start))]
-        if (origin := _known(tx, began.forked_from)) is not None:
-            edge = EdgeFact(verb="used", target=f"run:{origin}", role="fork")
-            said.append(Body(FACT, encode_fact(EDGE, began.at_ns, edge)))
-        return said
-
-    def _tail(self, id: RunId, bodies: list[Body], place: int) -> Tail:
-        name = f"{self._writer}-000000.log"
-        salt, run = salt_of(name), to_bytes(id)
-        data = b"".join(pack(body.kind, 0, self._mark.frames + n, run, body.data, salt) for n, body in enumerate(bodies))
-        offset = self._mark.place
-        return Tail(name, -1, offset, len(data), data, scan(data, salt)._replace(end=place - offset))
+    def _send(self, batch: Batch, files: list[str]) -> Mark:
+        """Bring a batch to a server, files first. If the server is lost in the middle of it, look what became of it."""
+        if (size := sum(len(body.data) for body in batch.bodies)) > MOST_BATCH_BYTES:
+            raise Misuse(
+                f"it says {size:,} bytes at one place, and a server takes {MOST_BATCH_BYTES:,}",
+                hint="import it where the store lies, with --store FOLDER",
+            )
+        if files:
+            self._store.ship_now(files)
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return self._imports.apply(run=self._standing.run, batch=batch)
+            except OutcomeUnknown:
+                [now] = self._imports.look(sources=[batch.source])
+                if (now.mark.place, now.mark.digest) == (batch.place, batch.digest):
+                    return now.mark
+                if tries >= TRIES:
+                    raise
 
 
-def _known(tx: Transaction, foreign: ForeignId | None) -> RunId | None:
-    """Give the run that a foreign id stands for, if the store has it."""
-    if foreign is None:
-        return None
-    id = run_of(tx, foreign)
-    return id if has_begun(tx, id) else None
+def _id_of(source: Source) -> SourceId:
+    return SourceId(foreign=source.run, part=source.part.encode("utf-8", "surrogatepass"))

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import NamedTuple
 
 import msgspec
 
 from stratal.core.errors import Misuse, NotFound
+from stratal.interop.batches import Body, SourceId
 from stratal.interop.bounds import MOST_TEXT, artifact_path, is_storable
 from stratal.interop.foreign import (
     Alerted,
@@ -65,13 +65,6 @@ MOST_SHAPES = 512
 _LOWEST_STEP, _HIGHEST_STEP = NO_STEP + 1, 2**63 - 1
 
 
-class Body(NamedTuple):
-    """A frame without its header."""
-
-    kind: int
-    data: bytes
-
-
 class Framer:
     """Turns statements into bodies, batch by batch. Files go into the store's blobs at once."""
 
@@ -88,12 +81,13 @@ class Framer:
         self._began: Began | None = None
         self._bodies: list[Body] = []
         self._named: dict[tuple[str, ...], int] = {}  # sets of names that this batch has defined, and their shapes
+        self._files: list[str] = []
         self._size = self._values = 0
 
-    def take(self) -> tuple[Began | None, list[Body]]:
-        """Give what was said since the last time."""
-        taken = self._began, self._bodies
-        self._began, self._bodies, self._named, self._size, self._values = None, [], {}, 0, 0
+    def take(self) -> tuple[Began | None, list[Body], list[str]]:
+        """Give what was said since the last time, and the digests of the files in it."""
+        taken = self._began, self._bodies, self._files
+        self._began, self._bodies, self._files, self._named, self._size, self._values = None, [], [], {}, 0, 0
         return taken
 
     @property
@@ -191,6 +185,7 @@ class Framer:
         except Misuse as error:
             self._lose("artifacts", error)
             return
+        self._files.append(digest)
         fact = ArtifactFact(path=said.path, digest=digest, size_bytes=self._blobs.size_bytes(digest))
         self._fact(ARTIFACT, fact, said.at_ns, "artifacts")
 
@@ -204,6 +199,7 @@ class Framer:
             for statement in said.otherwise:
                 self.say(statement)
             return
+        self._files += [file.digest for entry in fact.entries for file in entry.files]
         self._fact(MEDIA, fact, said.at_ns, "media", len(items))
 
     def _linked(self, said: Linked) -> None:
@@ -274,6 +270,6 @@ class Framer:
         self._tally.skipped(Skipped(what=what, reason=reason, by_rule=False, count=count))
 
 
-def writer_of(tool: str, run_digest: str, part: str) -> str:
+def writer_of(source: SourceId) -> str:
     """Give the writer under which a source's frames are applied: 16 hex digits, as all writers have."""
-    return blake2b("\0".join((tool, run_digest, part)).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return blake2b(f"{source.foreign.tool}\0{source.foreign.digest}\0".encode() + source.part, digest_size=8).hexdigest()

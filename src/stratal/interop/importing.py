@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from stratal.core.errors import Conflict, Damaged, Misuse, NotFound, Refused
+from stratal.core.errors import Conflict, Damaged, Forbidden, Misuse, NotFound, Refused
 from stratal.core.ids import short
 from stratal.core.records import Record
-from stratal.interop.applying import Applied, Progress, apply_source
+from stratal.interop.applying import Applied, Progress, Standings, apply_source
 from stratal.interop.foreign import Remark
 from stratal.interop.port import ForeignModel, Found, Source
 from stratal.interop.report import ImportedRun, ImportReport, Tally, words_of
@@ -69,32 +69,43 @@ def import_runs(
         files=None if files is None else Path(files).expanduser(),
         artifact_roots={old: Path(new).expanduser() for old, new in (artifact_roots or {}).items()},
     )
-    store.settle()  # before anything is read: a store that only takes what is logged cannot import
+    if not store.remote:
+        store.settle()  # before anything is read: a store that only takes what is logged cannot import
     find: Finder = import_module(READERS[tool]).find
     found = find(top.resolve(), options)
     if not any(found):
         raise NotFound(f"{top} holds nothing that {tool} wrote", hint="docs/importing.md says what each tool's files look like")
     applied = _apply_all(store, found.sources, progress or _silent)
     applied += [_register(store, model, progress or _silent) for model in found.models]
-    store.settler.catch_up()
+    if not store.remote:
+        store.settler.catch_up()
     return _report(tool, str(top), applied, [*found.remarks, *_hidden(store, applied)])
 
 
 def _apply_all(store: Store, sources: Sequence[Source], progress: Progress) -> list[Applied]:
-    """Apply sources in order; one that cannot be read must not stop those of other runs."""
+    """Apply sources in order; one that cannot be read must not stop those of other runs. Raises Forbidden if none may be imported."""
     applied = []
-    elsewhere: set[str] = set()  # runs that another import is at: their sources must come in order
-    for source in sources:
+    left: dict[str, str] = {}  # runs of which a source was not applied, whose sources must come in order; and why
+    forbidden: list[Forbidden] = []
+    standings = Standings(store, sources)
+    for number, source in enumerate(sources):
+        run = source.run.digest
         try:
-            if source.run.digest in elsewhere:
-                raise Conflict(f"another import is at this run: {source.name} was left to it")
-            applied.append(apply_source(store, source, progress))
-        except (Misuse, NotFound, Damaged, Conflict) as error:
-            applied.append(_lost(f"{source.name}: {error.message}"))
+            if run in left:
+                raise Conflict(f"{left[run]}: {source.name} was left to it")
+            applied.append(apply_source(store, source, progress, standings.of(number)))
+        except (Misuse, NotFound, Damaged, Conflict, Refused) as error:
+            applied.append(_lost(f"{source.name}: {error if isinstance(error, Forbidden | Refused) else error.message}"))
             if isinstance(error, Conflict):
-                elsewhere.add(source.run.digest)
+                left.setdefault(run, "another import is at this run")
+            elif isinstance(error, Forbidden | Refused):
+                left.setdefault(run, "the next import of this run goes on where it was refused")
+            if isinstance(error, Forbidden):
+                forbidden.append(error)
         except OSError as error:
             applied.append(_lost(f"{source.name} cannot be read: {error.strerror or error}"))
+    if forbidden and all(one.run is None and not one.is_unchanged for one in applied):
+        raise forbidden[0]
     return applied
 
 

@@ -9,10 +9,11 @@ from hashlib import sha256
 
 from stratal.core.errors import Misuse, NotFound, Refused
 from stratal.interop.applying import Applied, Progress, apply_source, is_unchanged
+from stratal.interop.batches import SourceId
 from stratal.interop.foreign import Linked, Remark, Skipped, Statement
+from stratal.interop.operations import ImportedModels, ImportStore
 from stratal.interop.port import ForeignModel, ForeignVersion, OnceSource
 from stratal.interop.report import Tally
-from stratal.interop.store import run_of
 from stratal.registry import ModelStore, Stage
 from stratal.registry.names import check_model_name
 from stratal.store.store import Store
@@ -55,9 +56,9 @@ class _Registering:
             self._remarks.append(Remark(f"{self._model.name} version {version.number}: its files are not here", is_loss=True))
             return
         digest = self._manifest(version)
-        with self._store.query() as tx:
-            run = run_of(tx, version.run or self._model.home.run)
-        done = self._models.register_version(name=self._name, digest=digest, run=run, path=version.path)
+        came_from = SourceId(foreign=version.run or self._model.home.run, part=b"")
+        [standing] = ImportStore(self._store).look(sources=[came_from])
+        done = ImportedModels(self._store).register_imported(name=self._name, digest=digest, origin=standing.run, path=version.path)
         number = self._numbers[version.number] = done.version.number
         if done.is_new:
             self._tally.imported("model versions")
@@ -92,7 +93,10 @@ class _Registering:
         blobs = self._store.blobs
         digests = [(path, blobs.put_file(file)) for path, file in sorted(version.files)]
         files = tuple(ModelFile(path=path, digest=digest, size_bytes=blobs.size_bytes(digest)) for path, digest in digests)
-        return blobs.put(Manifest(flavor=self._model.flavor, files=files, versions=version.identity).encode())
+        manifest = blobs.put(Manifest(flavor=self._model.flavor, files=files, versions=version.identity).encode())
+        if self._store.remote:
+            self._store.ship_now([digest for _, digest in digests] + [manifest])
+        return manifest
 
     def _stage(self, number: int, stage: Stage) -> None:
         if stage is Stage.DEVELOPMENT or self._was_moved(number):

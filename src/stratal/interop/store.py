@@ -4,7 +4,7 @@ from sqlalchemy import bindparam, select, update
 
 from stratal.core.errors import Conflict
 from stratal.core.ids import RunId, to_bytes
-from stratal.core.records import Record
+from stratal.interop.batches import Mark
 from stratal.interop.foreign import ForeignId
 from stratal.interop.tables import import_mark as t
 from stratal.store.database import Transaction, insert
@@ -16,19 +16,9 @@ _ADD = insert(t).on_conflict_do_nothing()
 _MOVE = (
     update(t)
     .where(t.c.writer == bindparam("of_writer"), t.c.place == bindparam("old_place"))
-    .values({name: bindparam(f"new_{name}") for name in ("name", "place", "digest", "frames", "counts", "at_ns")})
+    .values({name: bindparam(f"new_{name}") for name in ("name", "place", "digest", "frames", "counts", "at_ns", "sender")})
 )
 _BEGUN = select(run.c.started_ns).where(run.c.id == bindparam("run_id"))
-
-
-class Mark(Record, frozen=True, kw_only=True):
-    """How far a source has been imported: everything up to `place`, in so many frames; counts is JSON. run: '' before the first."""
-
-    place: int = 0
-    digest: str = ""
-    frames: int = 0
-    counts: str = "{}"
-    run: str = ""
 
 
 def find_mark(tx: Transaction, writer: str) -> Mark:
@@ -42,7 +32,10 @@ def find_mark(tx: Transaction, writer: str) -> Mark:
 
 def move_mark(tx: Transaction, writer: str, old: Mark, new: Mark, *, tool: str, name: str) -> None:
     """Move a mark on. Raises Conflict if another import of the same source was faster."""
-    values = {"name": name, "place": new.place, "digest": new.digest, "frames": new.frames, "counts": new.counts, "at_ns": tx.now_ns}
+    values = {
+        "name": name, "place": new.place, "digest": new.digest, "frames": new.frames, "counts": new.counts, "at_ns": tx.now_ns,
+        "sender": tx.actor.name,
+    }  # fmt: skip
     if old.place == 0:
         changed = tx.run(_ADD, writer=writer, tool=tool, run=to_bytes(new.run), **values)
     else:

@@ -17,6 +17,7 @@ import_mark = Table(
     Column("frames", BigInteger, nullable=False),
     Column("counts", Text, nullable=False),  # what was imported and skipped so far
     Column("at_ns", BigInteger, nullable=False),
+    Column("sender", Text, nullable=False, server_default=""),  # who imported up to here; '' before this was noted
     sqlite_with_rowid=False,
 )
 

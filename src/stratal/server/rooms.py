@@ -8,6 +8,7 @@ from typing import Any
 from stratal.core.people import Role
 from stratal.data.store import DatasetStore
 from stratal.features.store import FeatureStore
+from stratal.interop.operations import ImportedModels, ImportStore
 from stratal.pipelines.states import HIT
 from stratal.pipelines.store import PipelineStore
 from stratal.registry.store import ModelStore
@@ -108,4 +109,6 @@ ROOMS: tuple[Room, ...] = (
     Room(store=AccessStore, is_for_known=True),
     Room(store=Upkeep, on="experiment"),
     Room(store=QuotaStore),
+    Room(store=ImportStore, experiments={"apply": lambda call: [call.batch.began.experiment] if call.batch.began else []}),
+    Room(store=ImportedModels, on="model"),
 )

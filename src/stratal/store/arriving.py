@@ -242,7 +242,7 @@ def _tail_of(name: str, offset: int, data: bytes, damage: Sequence[tuple[int, in
     frames = frames_of(data, salt_of(name), damage)
     reached = -1
     for frame in frames:
-        _check_body(data, frame)
+        check_body(data, frame)
         if not reached < frame.sequence < 2**63 - frame.stretch:
             raise Misuse("the frames are not in the order in which they were written")
         reached = frame.sequence + frame.stretch - 1
@@ -256,7 +256,7 @@ def _cut(tail: Tail, frames: list[Frame]) -> Tail:
     return tail._replace(size=tail.offset + end, data=tail.data[:end], read=Scan(frames, end, damage))
 
 
-def _check_body(data: bytes, frame: Frame) -> None:
+def check_body(data: bytes, frame: Frame) -> None:
     """Refuse bodies that no writer of ours makes: what settling trusts of its own disk, it must not trust of the network."""
     try:
         if frame.kind == FACT:

@@ -56,6 +56,17 @@ def check_file(tx: Transaction, experiment: str, digest: str, size_bytes: int) -
     )
 
 
+def check_grown(tx: Transaction, experiment: str, before_bytes: int) -> None:
+    """Raise OverQuota if files that this transaction has added go beyond their experiment's quota, where quotas are held."""
+    now = usage(tx, experiment)
+    if _is_held.get() and now.most_bytes is not None and now.size_bytes > max(now.most_bytes, before_bytes):
+        raise OverQuota(
+            f"experiment:{experiment} has no room for files of {shown_bytes(now.size_bytes - before_bytes)}: it holds "
+            f"{shown_bytes(before_bytes)}, and its quota is {shown_bytes(now.most_bytes)}",
+            hint=_HINT,
+        )
+
+
 def _check_runs(tx: Transaction, experiment: str, *, more: int) -> None:
     now = usage(tx, experiment)
     if now.most_runs is not None and now.runs + more > now.most_runs:
