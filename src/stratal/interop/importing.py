@@ -54,7 +54,9 @@ def import_runs(
     new, and one that was rewritten is refused and named among the losses.
     experiment: where the runs go, instead of the experiment that the tool names. files: the folder of artifacts, where it does not lie
     beside the path; artifact_roots: {OLD: NEW} for tools that wrote down whole places. progress: called with (source, bytes done, bytes).
-    Raises NotFound if there is nothing of the tool at the path, Misuse for a tool that cannot be imported.
+    A store behind a URL is brought what was read here, batch by batch.
+    Raises NotFound if there is nothing of the tool at the path, Misuse for a tool that cannot be imported, Forbidden if a server lets
+    none of it in, StoreDown if it is lost: import again, and it goes on.
     """
     if tool not in READERS:
         raise Misuse(f"{tool!r} cannot be imported", hint=f"choose one of: {', '.join(sorted(READERS))}")
