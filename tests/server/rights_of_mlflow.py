@@ -72,6 +72,7 @@ _ROWS: dict[str, dict[str, str]] = {
     "2.0/mlflow/logged-models/{model_id}/tags/{tag_key*}": {"DELETE": C},
     "2.0/mlflow/logged-models/{model_id}/params": {"POST": C},
     "2.0/mlflow/logged-models/{model_id}/artifacts/directories": {"GET": V},
+    "2.0/mlflow/logged-models/{model_id}/artifacts/files": {"GET": V},
 }
 ROWS = {f"{verb} {path}": who for path, verbs in _ROWS.items() for verb, who in verbs.items()}
 
@@ -158,5 +159,6 @@ def _said_at(of: Things) -> dict[str, dict[str, object]]:
         "2.0/mlflow/logged-models": {"name": "m2"},
         "2.0/mlflow-artifacts/artifacts": {"path": f"{of.experiment}/{of.run}/artifacts"},
         "/get-artifact": {"path": "a.txt"},
+        "2.0/mlflow/logged-models/{model_id}/artifacts/files": {"artifact_file_path": "a.txt"},
         "/model-versions/get-artifact": {"path": "a.txt"},
     }

@@ -121,7 +121,7 @@ def test_pages_read_files_as_attachments(wire, place):
     wire.http.put(f"{at}/page.html", content=b"<script>alert(1)</script>")
     answer = wire.http.get("/get-artifact", params={"run_uuid": run, "path": "page.html"})
     assert answer.content == b"<script>alert(1)</script>"
-    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["content-disposition"] == "attachment; filename=page.html"
     assert answer.headers["content-security-policy"] == "sandbox"
     assert wire.http.head("/get-artifact", params={"run_uuid": run, "path": "page.html"}).headers["content-length"] == "25"
 

@@ -114,6 +114,14 @@ def test_its_files_are_listed_and_registered(wire, begun, store):
     inside = wire.http.get(root, params={"artifact_directory_path": "data"}).json()
     assert inside["files"] == [{"path": "data/a.bin", "is_dir": False, "file_size": 2}]
     assert wire.http.get(root, params={"artifact_directory_path": "../x"}).status_code == 400
+    files = f"{PATH}/{id}/artifacts/files"
+    assert wire.http.get(files, params={"artifact_file_path": "data/a.bin"}).content == b"12"
+    assert [wire.http.get(files, params={"artifact_file_path": path}).status_code for path in ("data", "x", "../x", "")] == [
+        400,
+        404,
+        400,
+        400,
+    ]
     wire.ok("registered-models/create", name="churn")
     version = wire.ok("model-versions/create", name="churn", source=f"models:/{id}", model_id=id)["model_version"]
     assert (version["model_id"], version["run_id"], version["version"]) == (id, begun[0].id, "1")
@@ -179,6 +187,8 @@ def test_logged_models_are_found_by_what_is_said_of_them(wire, begun, store):
     assert search(wire, begun, filter="metrics.acc < 0.5") == ["a"]
     assert search(wire, begun, filter="metrics.acc > 0.5", datasets=[{"dataset_name": "other"}]) == []
     assert search(wire, begun, filter="metrics.acc > 0.5", datasets=[{"dataset_name": "d", "dataset_digest": "1"}]) == ["b"]
+    assert search(wire, begun, datasets=[{"dataset_name": "d", "dataset_digest": "1"}]) == ["b"]
+    assert search(wire, begun, datasets=[{"dataset_name": "d", "dataset_digest": "2"}, {"dataset_name": "other"}]) == []
     assert search(wire, begun, order_by=[{"field_name": "metrics.acc", "ascending": False}]) == ["b", "a", "c"]
     assert search(wire, begun, order_by=[{"field_name": "metrics.acc", "ascending": True}]) == ["a", "b", "c"]
     assert search(wire, begun, order_by=[{"field_name": "name"}]) == ["a", "b", "c"]

@@ -32,9 +32,16 @@ def test_routes_are_there_under_the_path_of_the_pages_too(wire):
         assert answer.json()["experiment"]["name"] == "Default"
 
 
-@pytest.mark.parametrize("path", ["2.0/mlflow/traces/t/info", "3.0/mlflow/traces", "2.0/mlflow/gateway-proxy", "2.0/mlflow/webhooks"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/2.0/mlflow/traces/t/info", "/api/3.0/mlflow/traces", "/api/4.0/mlflow/traces", "/ajax-api/2.0/mlflow/gateway-proxy",
+        "/api/2.0/mlflow/webhooks", "/graphql", "/v1/traces", "/ajax-api/2.0/mlflow/runs/create-promptlab-run",
+        "/ajax-api/3.0/mlflow/review-queues/list",
+    ],
+)  # fmt: skip
 def test_what_is_left_out_says_so(wire, path):
-    answer = wire.http.get(f"/api/{path}")
+    answer = wire.http.post(path)
     assert (answer.status_code, answer.json()["error_code"]) == (501, "NOT_IMPLEMENTED")
     assert "does not have" in answer.json()["message"]
 
@@ -55,8 +62,8 @@ def test_a_body_of_another_type_is_refused(wire):
     ("fields", "says"),
     [
         ({"name": 123}, "Invalid value 123 for parameter 'name' supplied"),
-        ({}, "Missing value for required parameter 'name'"),
-        ({"name": None}, "Missing value for required parameter 'name'"),
+        ({}, "Missing value for required parameter 'name'."),
+        ({"name": None}, "Missing value for required parameter 'name'."),
         ({"name": "x", "tags": "5"}, "Invalid value \"5\" for parameter 'tags' supplied"),
         ({"name": "x", "tags": [{"key": 4}]}, "Invalid value 4 for parameter 'tags[0].key' supplied"),
         ({"name": "x", "artifact_location": 9.0}, "Invalid value 9.0 for parameter 'artifact_location' supplied"),
@@ -132,7 +139,7 @@ def test_deleting_an_experiment_hides_its_runs_and_restoring_brings_those_back(w
 def test_ids_that_are_none_are_not_found(wire):
     for id in ("7", "-1", "x", "1" * 40, "٣"):
         assert wire.get("experiments/get", experiment_id=id).json()["error_code"] == "RESOURCE_DOES_NOT_EXIST"
-    assert json.loads(wire.get("experiments/get").text)["message"] == "Missing value for required parameter 'experiment_id'"
+    assert json.loads(wire.get("experiments/get").text)["message"] == "Missing value for required parameter 'experiment_id'."
 
 
 def test_a_server_beside_a_block_speaks_it_beside_its_other_surfaces(store):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -21,6 +22,8 @@ RANGE_PIECE = 4 << 20
 # What a process that was killed left behind is dropped when it is so old.
 _OLD_S = 86400.0
 COMING = ".coming-"
+# A name that every program reads as it is, also one that does not know of `filename*`.
+_PLAIN = re.compile(r"[A-Za-z0-9._+\-]+")
 # Nothing of a stranger's file may act as a page of this server.
 _SAFE = ((b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"sandbox"), (b"content-type", b"application/octet-stream"))
 
@@ -79,7 +82,7 @@ async def give(send: Send, path: Path, name: str, in_thread: InThread, *, is_hea
     file = await in_thread(lambda: path.open("rb"))
     try:
         size = os.fstat(file.fileno()).st_size
-        shown = f"attachment; filename*=UTF-8''{quote(name, safe='')}".encode("ascii")
+        shown = f"attachment; {_named(name)}".encode("ascii")
         headers = [*_SAFE, (b"content-disposition", shown), (b"content-length", b"%d" % size), (b"accept-ranges", b"bytes")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         left = 0 if is_head else size
@@ -90,6 +93,10 @@ async def give(send: Send, path: Path, name: str, in_thread: InThread, *, is_hea
             await send({"type": "http.response.body", "body": b""})
     finally:
         file.close()
+
+
+def _named(name: str) -> str:
+    return f"filename={name}" if _PLAIN.fullmatch(name) else f"filename*=UTF-8''{quote(name, safe='')}"
 
 
 def drop_old(folder: Path) -> None:

@@ -39,7 +39,8 @@ T = TypeVar("T")
 # Where it is mounted.
 PREFIXES = (
     "/api/2.0/mlflow", "/ajax-api/2.0/mlflow", "/api/3.0/mlflow", "/ajax-api/3.0/mlflow", "/api/2.0/mlflow-artifacts",
-    "/ajax-api/2.0/mlflow-artifacts", "/get-artifact", "/model-versions/get-artifact", "/version",
+    "/api/4.0/mlflow", "/ajax-api/4.0/mlflow", "/ajax-api/2.0/mlflow-artifacts", "/get-artifact", "/model-versions/get-artifact",
+    "/version", "/graphql", "/v1/traces", "/v1/metrics",
 )  # fmt: skip
 JSON = (("content-type", "application/json"),)
 _IN_PARTS = frozenset((Carries.CREATE, Carries.COMPLETE, Carries.ABORT, Carries.SIGNED))

@@ -151,6 +151,9 @@ LOGGED = (
     route("DELETE", f"{_LOGGED}/{{model_id}}/tags/{{tag_key*}}", logged.LoggedTag, logged.delete_tag, C, logged.at_logged, Carries.NOTHING),
     route("POST", f"{_LOGGED}/{{model_id}}/params", logged.LoggedParams, logged.log_params, C, logged.at_logged),
     route("GET", f"{_LOGGED}/{{model_id}}/artifacts/directories", logged.ListLogged, logged.list_files, V, logged.at_logged),
+    route(
+        "GET", f"{_LOGGED}/{{model_id}}/artifacts/files", files.FileOfLogged, files.open_of_logged, V, logged.at_logged, Carries.DOWNLOAD
+    ),
     route("POST", "2.0/mlflow/runs/outputs", linking.LogOutputs, linking.log_outputs, C, at_run),
 )
 
@@ -158,10 +161,20 @@ ROUTES: tuple[Route, ...] = (*MODELS, *LOGGED, *EXPERIMENTS, *INFO, *RUNS, *SEAR
 
 # What MLflow's server has besides, and this one does not: say so, instead of looking like a typing mistake.
 _ABSENT = {
-    "traces": "traces", "assessments": "traces", "prompts": "prompts", "gateway": "the gateway", "gateway-proxy": "the gateway",
-    "scorers": "scorers", "datasets": "evaluation datasets", "webhooks": "MLflow's webhooks", "workspaces": "workspaces",
-    "upload-artifact": "uploads of MLflow's own pages", "get-trace-artifact": "traces",
-    "issues": "issues", "jobs": "jobs", "labeling-sessions": "labeling sessions", "mcp": "MCP servers", "genai": "GenAI evaluation",
+    "traces": "traces", "assessments": "traces", "get-trace-artifact": "traces", "get-online-trace-details": "traces",
+    "unified-traces": "traces", "prompts": "prompts", "prompt-optimization": "prompts", "gateway": "the gateway",
+    "gateway-proxy": "the gateway", "scorers": "scorers", "scorer": "scorers", "datasets": "evaluation datasets",
+    "webhooks": "MLflow's webhooks", "workspaces": "workspaces", "upload-artifact": "uploads of MLflow's own pages",
+    "ui-telemetry": "telemetry of MLflow's own pages", "demo": "MLflow's demo", "issues": "issues", "jobs": "jobs",
+    "labeling-sessions": "labeling sessions", "label-schemas": "labeling sessions", "review-queues": "review queues", "mcp": "MCP servers",
+    "mcp-servers": "MCP servers", "genai": "GenAI evaluation",
+}  # fmt: skip
+# The same of whole paths.
+_ABSENT_AT = {
+    "/graphql": "the GraphQL of MLflow's own pages", "/v1/traces": "OpenTelemetry", "/v1/metrics": "OpenTelemetry",
+    "2.0/mlflow/runs/create-promptlab-run": "the prompt lab of MLflow's own pages",
+    "2.0/mlflow/artifacts/presigned-download-url": "URLs of a bucket for MLflow's clients",
+    "2.0/mlflow/artifacts/presigned-upload-url": "URLs of a bucket for MLflow's clients",
 }  # fmt: skip
 
 
@@ -215,4 +228,4 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 def _absent(path: str) -> str | None:
     parts = path.split("/")
-    return _ABSENT.get(parts[2]) if len(parts) > 2 and parts[1] == "mlflow" else None
+    return _ABSENT_AT.get(path) or (_ABSENT.get(parts[2]) if len(parts) > 2 and parts[1] == "mlflow" else None)

@@ -35,7 +35,7 @@ def exists(message: str) -> MlflowError:
 
 def required(name: str) -> MlflowError:
     """Make the error of a request that leaves out what it needs, in MLflow's own words."""
-    return invalid(f"Missing value for required parameter '{name}'")
+    return invalid(f"Missing value for required parameter '{name}'.")
 
 
 def code_of(error: StratalError) -> str:

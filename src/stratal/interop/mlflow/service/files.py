@@ -13,6 +13,7 @@ from stratal.interop.mlflow.service.calls import Answer, Call, Empty, OfRun, Req
 from stratal.interop.mlflow.service.errors import invalid, missing, required
 from stratal.interop.mlflow.service.experiments import PROXY, location_of, numbered
 from stratal.interop.mlflow.service.heads import head_of, hear, writable
+from stratal.interop.mlflow.service.logged.models import OfLogged, need
 from stratal.interop.mlflow.service.registry.naming import need_head
 from stratal.interop.mlflow.service.registry.sources import files_of_version
 from stratal.interop.mlflow.service.registry.versions import FOLDER, OfVersion
@@ -60,6 +61,10 @@ class HoldRoom(SaveFile, frozen=True, kw_only=True):
 
 class VersionFile(OfVersion, frozen=True, kw_only=True):
     path: str | None = None
+
+
+class FileOfLogged(OfLogged, frozen=True, kw_only=True):
+    artifact_file_path: str | None = None
 
 
 class FileInfo(Answer, frozen=True, kw_only=True):
@@ -145,6 +150,16 @@ def open_of_version(call: Call, request: VersionFile) -> Opened:
     if not number.isascii() or not number.isdigit() or len(number) > 10:
         raise required("version")
     return _opened(call, _of_version(call, model, int(number), check_path(request.path or "")))
+
+
+@reads
+def open_of_logged(call: Call, request: FileOfLogged) -> Opened:
+    """Give a file of a logged model."""
+    if not request.artifact_file_path:
+        raise required("artifact_file_path")
+    logged = need(call, request.model_id)
+    head = head_of(call, logged.home)
+    return _opened(call, _Home(f"experiment:{head.experiment}", head, logged.folder, check_path(request.artifact_file_path)))
 
 
 @logs

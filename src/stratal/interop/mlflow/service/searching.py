@@ -121,7 +121,8 @@ def search_datasets(call: Call, request: SearchDatasets) -> DatasetsFound:
     """Say which datasets the runs of experiments used, that the caller may view."""
     ids = request.experiment_ids or ()
     if not 0 < len(ids) <= MOST_EXPERIMENTS:
-        raise invalid(f"experiment_ids must hold 1 to {MOST_EXPERIMENTS} ids, not {len(ids)}")
+        said = f"cannot specify more than {MOST_EXPERIMENTS} experiment_ids" if ids else "must specify at least one experiment_id"
+        raise invalid(f"SearchDatasets request {said}.")
     return DatasetsFound(
         dataset_summaries=[
             DatasetSummary(experiment_id=str(row.id), name=name, digest=digest, context=context)

@@ -28,7 +28,7 @@ _WORDS = Words(
 
 
 class Dataset(Record, frozen=True, kw_only=True):
-    """On which dataset a metric of the filter was measured."""
+    """On which dataset a model was measured; a metric of the filter is the one that was measured there."""
 
     dataset_name: str | None = None
     dataset_digest: str | None = None
@@ -67,7 +67,9 @@ def search(call: Call, request: SearchLogged) -> FoundLogged:
     found = [
         each
         for each in rows.logged_in(call.tx, list(names))
-        if not each.is_deleted and all(_holds(clause, each, names[each.experiment], points.get(each.id, ()), asked) for clause in clauses)
+        if not each.is_deleted
+        and (not request.datasets or any(_is_on(point, dataset) for point in points.get(each.id, ()) for dataset in asked))
+        and all(_holds(clause, each, names[each.experiment], points.get(each.id, ()), asked) for clause in clauses)
     ]
     found = in_order(found, [("creation_timestamp", False), ("model_id", True)], lambda each, key: _attribute(each, "", key))
     for order in reversed(request.order_by or ()):
@@ -119,12 +121,12 @@ def _holds(clause: Clause, each: Logged, experiment_id: str, points: Sequence[Po
 
 def _metric(points: Sequence[Point], key: str, on: Dataset) -> float | None:
     """Give a metric's last value, on one dataset if that is named."""
-    measured = [
-        point
-        for point in points
-        if point.key == key and on.dataset_name in (None, "", point.dataset_name) and on.dataset_digest in (None, "", point.dataset_digest)
-    ]
+    measured = [point for point in points if point.key == key and _is_on(point, on)]
     return max(measured, key=lambda point: (point.step, point.timestamp)).value if measured else None
+
+
+def _is_on(point: Point, on: Dataset) -> bool:
+    return on.dataset_name in (None, "", point.dataset_name) and on.dataset_digest in (None, "", point.dataset_digest)
 
 
 def _attribute(each: Logged, experiment_id: str, key: str) -> Value:
