@@ -111,6 +111,17 @@ def a_model_is_registered_by_its_run_and_by_its_id() -> None:
 
 
 @step
+def a_folder_of_a_run_that_is_no_logged_model_is_registered() -> None:
+    with mlflow.start_run() as begun:
+        mlflow.log_text("flavors: {}", "export/MLmodel")
+    for uri in (f"runs:/{begun.info.run_id}/export", f"{begun.info.artifact_uri}/export"):
+        version = mlflow.register_model(uri, "folder")
+        kept_as = client.get_model_version("folder", version.version)
+        assert (kept_as.run_id, kept_as.description, kept_as.model_id) == (begun.info.run_id, "", None)
+    client.delete_registered_model("folder")
+
+
+@step
 def aliases_and_stages_move() -> None:
     client.set_registered_model_alias("churn", "champion", "2")
     assert str(client.get_model_version_by_alias("churn", "champion").version) == "2"

@@ -24,7 +24,8 @@ class Home:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self._prefix = f"{SCHEME}://{service.store.folder.as_posix()}{_MARK}"
+        folder = service.store.folder.as_posix()
+        self._prefix, self._short = f"{SCHEME}://{folder}{_MARK}", f"{SCHEME}:{folder}{_MARK}"
 
     def outward(self, value: object) -> object:
         """Give a message with places as this process's MLflow can open them."""
@@ -32,7 +33,8 @@ class Home:
 
     def inward(self, value: object) -> object:
         """Give a message with places as the service knows them."""
-        return _replaced(value, self._prefix, _PROXY)
+        # MLflow joins paths to them by urllib, which drops the two slashes of no host.
+        return _replaced(_replaced(value, self._prefix, _PROXY), self._short, _PROXY)
 
 
 def home_of(uri: str) -> Home:

@@ -70,7 +70,7 @@ def create(call: Call, request: CreateExperiment) -> ExperimentMade:
         rows.number(call.tx, [name])
     if not rows.add(call.tx, name, location):
         is_gone = find(call, name).deleted_ns is not None
-        raise exists(f"Experiment '{name}' already exists{' in deleted state: restore it, or take another name' if is_gone else ''}.")
+        raise exists(f"Experiment(name={name}) already exists{' in deleted state: restore it, or take another name' if is_gone else ''}.")
     row = find(call, name)
     for key, value in said:
         rows.set_tag(call.tx, row.id, key, value)
@@ -102,7 +102,7 @@ def update(call: Call, request: UpdateExperiment) -> Empty:
         raise invalid(f"The experiment '{DEFAULT}' cannot be renamed.")
     if name != row.name:
         if rows.by_name(call.tx, name) is not None or rows.has_runs(call.tx, name):
-            raise exists(f"Experiment '{name}' already exists.")
+            raise exists(f"Experiment(name={name}) already exists.")
         rows.rename(call.tx, row, name)
         call.store.settler.names.forget()
         call.tx.emit("experiment", f"experiment:{name}")

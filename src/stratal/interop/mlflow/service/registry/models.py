@@ -185,7 +185,7 @@ def need_version(call: Call, head: Head, version: str | int | None) -> VersionRo
         raise required("version")
     text = str(version)
     if not text.isascii() or not text.isdigit():
-        raise invalid(f"Model version must be an integer, got '{text[:60]}'")
+        raise invalid(f"Parameter 'version' must be an integer, got '{text[:60]}'.")
     row = rows.find_version(call.tx, head.model, int(text[:20]))
     if row is None:
         raise missing(f"Model Version (name={head.name}, version={text[:20]}) not found")

@@ -34,7 +34,7 @@ class ModelVersion(Answer, frozen=True, kw_only=True):
     last_updated_timestamp: int
     user_id: str = ""
     current_stage: str
-    description: str = ""
+    description: str  # said when it is empty, too: MLflow's client tells '' from none
     source: str = ""
     run_id: str = ""
     status: str
