@@ -222,6 +222,12 @@ def endpoint_of(scheme: str, environ: Mapping[str, str] | None = None) -> str:
     return next((environ[name] for name in names if environ.get(name)), "")
 
 
+def names_authorities(environ: Mapping[str, str] | None = None) -> bool:
+    """Tell whether the environment says whose certificates count, by OpenSSL's own variables."""
+    environ = os.environ if environ is None else environ
+    return any(environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+
+
 def set_variable(name: str, value: str) -> None:
     """Set a variable of this process, for libraries that are told by nothing else."""
     os.environ[name] = value

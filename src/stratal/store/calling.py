@@ -36,6 +36,7 @@ from stratal.store.shipments import (
     digest_of_shipment,
     write_ranges,
 )
+from stratal.store.trusting import advice, authorities
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def open_client(url: str, user: str, token: str | None = None) -> httpx.Client:
         # Idle ones are dropped before the server does it (5 s): one that it closes under a request leaves open what became of that.
         limits=httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=4.0),
         trust_env=False,  # proxies of the environment are not for a server that one names
-        verify=url.startswith("https:"),  # certificates take 30 ms to load
+        verify=authorities() if url.startswith("https:") else False,
     )
 
 
@@ -154,7 +155,7 @@ class Server:
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise StoreDown(
                 f"{self.url} is not reached: {str(error) or type(error).__name__}",
-                hint="nothing is lost: what was logged waits here, and is shipped by the next `stratal sync`",
+                hint=advice(error, "nothing is lost: what was logged waits here, and is shipped by the next `stratal sync`"),
             ) from error
         if answer.status_code in (200, 204, *may_be):
             return answer

@@ -12,6 +12,7 @@ from stratal.store.events import Told, events_since, latest_seq, oldest_seq, tol
 from stratal.store.hypertext import httpx
 from stratal.store.shipments import USER, Complaint
 from stratal.store.store import Store
+from stratal.store.trusting import advice, authorities, is_distrusted
 
 # Seconds between two looks at a folder, and until a server that is away is asked again. The server says that it lives every 15 s.
 LOOK_S, AGAIN_S, SILENT_S = 0.2, 1.0, 45.0
@@ -60,7 +61,8 @@ def _of_folder(store: Store, since: int | None, wanted: list[tuple[str, str]]) -
 
 def _of_server(url: str, headers: dict[str, str], since: int | None, wanted: list[tuple[str, str]]) -> Iterator[Told]:
     at = since
-    with httpx.Client(headers=headers, timeout=httpx.Timeout(SILENT_S, connect=5.0), trust_env=False) as http:
+    trust = authorities() if url.startswith("https:") else False
+    with httpx.Client(headers=headers, timeout=httpx.Timeout(SILENT_S, connect=5.0), trust_env=False, verify=trust) as http:
         while True:
             query = urlencode([*wanted, ("since", str(at))] if at is not None else wanted)
             try:
@@ -71,7 +73,9 @@ def _of_server(url: str, headers: dict[str, str], since: int | None, wanted: lis
                         if data:
                             yield msgspec.json.decode(data, type=Told)
                         at = id
-            except (httpx.TransportError, StoreDown):
+            except (httpx.TransportError, StoreDown) as error:
+                if is_distrusted(error):  # no waiting mends that
+                    raise StoreDown(f"{url} is not reached: {error}", hint=advice(error, "")) from error
                 time.sleep(AGAIN_S)
 
 

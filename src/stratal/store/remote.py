@@ -27,6 +27,7 @@ from stratal.store.shipments import USER
 from stratal.store.shipping import digests_in
 from stratal.store.telling import Failure, told
 from stratal.store.uploading import Landed
+from stratal.store.trusting import advice
 from stratal.store.wire import BLOBS, HOLDER, MSGPACK, PREFIX, pack, unpack
 
 log = logging.getLogger(__name__)
@@ -216,7 +217,7 @@ class Remote:
     def _away(self, error: Exception) -> StoreDown:
         return StoreDown(
             f"{self._url} is not reached: {str(error) or type(error).__name__}",
-            hint="start it (`stratal server`), or see whether STRATAL_STORE names the right one; what was logged waits here",
+            hint=advice(error, "start it (`stratal server`), or see whether STRATAL_STORE names the right one; what was logged waits here"),
         )
 
 

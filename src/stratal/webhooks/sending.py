@@ -16,6 +16,7 @@ import httpx
 
 from stratal.core.errors import Refused
 from stratal.core.records import Record
+from stratal.store.trusting import authorities
 
 # Seconds for all of it: the name, the connection, the answer.
 LIMIT_S = 10.0
@@ -86,7 +87,9 @@ async def _send(url: str, headers: Mapping[str, str], body: bytes, allowed: Coll
     address = choose(host, await resolve(host, parts.port or (443 if is_secure else 80)), allowed)
     target = httpx.URL(url).copy_with(host=address)
     # Without timeouts of its own: all of it together is bounded.
-    async with httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=None, verify=is_secure) as client:
+    async with httpx.AsyncClient(
+        trust_env=False, follow_redirects=False, timeout=None, verify=authorities() if is_secure else False
+    ) as client:
         request = client.build_request(
             "POST", target, headers={**headers, "host": parts.netloc}, content=body, extensions={"sni_hostname": host}
         )
