@@ -139,3 +139,15 @@ def test_a_handshake_that_never_ends_is_cut_off_and_others_are_served(bounds, ce
             asking.sendall(GET)
             assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert read_all(silent) == b""
+
+
+def test_a_server_with_tls_does_not_wait_for_idle_clients_when_it_stops(tmp_path, caplog: pytest.LogCaptureFixture) -> None:
+    cert, key = make_certificate(tmp_path)
+    context = ssl.create_default_context(cafile=cert)
+    with contextlib.ExitStack() as open_still:
+        with listening(app, tls=Tls(cert=cert, key=key)) as url:
+            peer = context.wrap_socket(open_still.enter_context(connected(url)), server_hostname="localhost")
+            open_still.callback(peer.close)
+            peer.sendall(GET)
+            assert peer.recv(65536).startswith(b"HTTP/1.1 200")
+        assert "timeout graceful shutdown exceeded" not in caplog.text, "it waited for a goodbye as long as it waits for anybody"

@@ -13,6 +13,8 @@ from stratal.server.parsing import Protocol
 HEAD_S = 20.0
 # Seconds until the handshake of TLS is done.
 HANDSHAKE_S = 10.0
+# Seconds that an idle client has for TLS's goodbye when the server stops: most read nothing until they send again.
+GOODBYE_S = 0.5
 # Connections that may be without a request at once; of more, the one that has been for the longest is closed. Those of requests are bounded
 # by the surfaces. Open files of a process are 1,024 where nobody says more.
 MOST_WAITING = 512
@@ -44,6 +46,12 @@ class BoundedProtocol(Protocol):
         """End the wait."""
         self._wait_no_more()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """End it, at once or after the answer that is under way."""
+        super().shutdown()
+        if self.transport.is_closing() and self.transport.get_extra_info("sslcontext") is not None:
+            self.loop.call_later(GOODBYE_S, self.transport.abort)
 
     def _look(self) -> None:
         is_served = self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]  # it is None before the first
