@@ -84,10 +84,25 @@ def _tls(cert: Path | None, key: Path | None) -> Tls | None:
     if cert is None or key is None:
         raise Misuse("TLS needs both a certificate and its key", hint="give --tls-cert and --tls-key")
     try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise Misuse(f"the certificate {cert} and the key {key} cannot be used: {error}", hint="both are files in PEM form") from error
+        # An encrypted key would be asked for at the terminal, here and again when it listens: a service has none.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key, password="")
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise Misuse(f"the certificate {cert} and the key {key} cannot be used: {error}", hint=_tls_hint(cert, key)) from error
     return Tls(cert=cert, key=key)
+
+
+def _tls_hint(cert: Path, key: Path) -> str:
+    if missing := [str(path) for path in (cert, key) if not path.is_file()]:
+        return f"there is no file {' and no '.join(missing)}"
+    try:
+        held = [path.read_bytes() for path in (cert, key)]
+    except OSError:
+        return "let the user that runs the server read both"
+    if b"PRIVATE KEY" not in held[1] or b"BEGIN CERTIFICATE" not in held[0]:
+        return "both are files in PEM form: the certificate with its chain, and the private key"
+    if b"ENCRYPTED" in held[1]:
+        return f"the key is encrypted, and nobody is there to type its passphrase: openssl pkey -in {key} -out plain.pem, with mode 600"
+    return "the key is another certificate's"
 
 
 def _say_what_is_missing(store: Store, *, is_open: bool) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import signal
 import socket
@@ -201,10 +202,16 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
             bound.bind((host, port))
             bound.listen(128)
         except (OSError, OverflowError) as error:
-            raise StoreDown(
-                f"the server cannot listen on {host}:{port}: {error}", hint="choose another --port, or 0 for any that is free"
-            ) from error
+            raise StoreDown(f"the server cannot listen on {host}:{port}: {error}", hint=_listening_hint(error)) from error
         yield bound
+
+
+def _listening_hint(error: Exception) -> str:
+    if isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL:
+        return "that is no address of this machine; --host 0.0.0.0 takes all of them"
+    if isinstance(error, PermissionError):
+        return "ports below 1024 are root's; choose another --port"
+    return "choose another --port, or 0 for any that is free"
 
 
 def _url(bound: socket.socket, tls: Tls | None = None) -> str:
