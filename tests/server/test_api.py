@@ -206,6 +206,14 @@ def test_a_request_is_logged_in_one_line_under_its_id(http, caplog):
     assert said == {"request": "mine-1", "surface": "/api/v1", "method": "POST", "path": MODELS, "status": 200, "sender": "ada"}
 
 
+def test_every_surface_says_who_asked(http, caplog):
+    caplog.set_level(logging.INFO, "stratal.server.requests")
+    paths = ("/metrics", "/api/v1/openapi.json", f"/api/v1/blobs/{'0' * 64}", f"/ingest/v1/writers/{'0' * 16}", "/api/2.0/mlflow/runs/get")
+    for path in paths:
+        http.get(path, headers={"stratal-user": "ada"})
+    assert [json.loads(line.getMessage())["sender"] for line in logged_requests(http, caplog)] == ["ada"] * len(paths)
+
+
 def test_no_path_breaks_the_line_of_its_request(http, caplog):
     caplog.set_level(logging.INFO, "stratal.server.requests")
     http.get("/a%E2%80%A8b%C2%85c%0Ad%22e")

@@ -43,7 +43,8 @@ def api(store: Store, guard: Guard, pool: Pool, beside: Sequence[HTTPRouteHandle
         return msgspec.json.encode(describe(list(calls.values())))
 
     async def openapi(request: AnyRequest) -> Response[bytes]:
-        await guard.identify(as_ours(request).headers)
+        asked = as_ours(request)
+        asked.note_sender((await guard.identify(asked.headers)).name)
         return Response(await pool.run(document), media_type=JSON)
 
     return Litestar(
@@ -59,7 +60,7 @@ def api(store: Store, guard: Guard, pool: Pool, beside: Sequence[HTTPRouteHandle
 async def _serve(call: Call, guard: Guard, pool: Pool, came: AnyRequest) -> Response[bytes]:
     request = as_ours(came)
     sender = await guard.identify(request.headers)
-    came.scope["state"]["sender"] = sender.name
+    request.note_sender(sender.name)
     encoding = _encoding(request.headers.get("content-type", ""))
     body = await request.body(MOST_BYTES, PIECE_S, WHOLE_S)
     wanted = MSGPACK if MSGPACK in request.headers.get("accept", "") else JSON

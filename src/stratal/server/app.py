@@ -126,7 +126,9 @@ class Application:
 
     def _page_of_metrics(self) -> HTTPRouteHandler:
         async def metrics(request: AnyRequest) -> Response[bytes]:
-            sender = await self._guard.identify(as_ours(request).headers)
+            asked = as_ours(request)
+            sender = await self._guard.identify(asked.headers)
+            asked.note_sender(sender.name)
 
             def check() -> None:
                 with self._store.database.read(sender) as tx:

@@ -50,7 +50,13 @@ class Request:
         self.scheme = str(scope.get("scheme", "http"))
         self.query = bytes(scope.get("query_string") or b"").decode("latin-1")  # type: ignore[call-overload]  # ASGI says bytes
         self.headers = headers_of(scope)
-        self._receive = receive
+        self._scope, self._receive = scope, receive
+
+    def note_sender(self, name: str) -> None:
+        """Note who sends it, for the line in the log."""
+        state = self._scope.setdefault("state", {})
+        if isinstance(state, dict):
+            state["sender"] = name
 
     def number(self, header: str, most: int) -> int:
         """Give a header as a number from 0 to `most`. Raises Failed if it is missing, none, or larger."""

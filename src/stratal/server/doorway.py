@@ -5,13 +5,17 @@ server's address (DNS rebinding), and ask it from a browser that reaches it.
 """
 
 import ipaddress
+import logging
 import re
 import socket
 from collections.abc import Iterable
 from functools import cache
 
 from stratal.server.asgi import App, Message, Receive, Scope, Send, refusal, send_answer
-from stratal.server.peers import note_peer
+from stratal.server.peers import current_peer, note_peer
+from stratal.store.access.secrets import without_secrets
+
+log = logging.getLogger(__name__)
 
 
 class Doorway:
@@ -28,6 +32,7 @@ class Doorway:
         note_peer(scope)
         host = _host(scope)
         if not is_own_name(host, self._names):
+            log.info("refused host=%r address=%s path=%r", host[:80], current_peer().address, without_secrets(str(scope["path"]))[:200])
             refused = refusal(403, "host", f"{host[:80]!r} is no name of this server", "if it is one, say so: stratal server --name NAME")
             return await send_answer(refused.answer, send)
         return await self._inner(scope, receive, _with_challenge(send))

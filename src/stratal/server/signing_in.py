@@ -105,11 +105,13 @@ class Auth(Surface):
             raise refusal(403, "origin", "one signs in on a page of this server only")
         said = await self._body(request, SignIn)
         admitted = await guard.sign_in(said.name, said.password)
+        request.note_sender(admitted.name)
         return await self.in_thread(lambda: self._signed_in(request, admitted))
 
     async def _logout(self, request: Request) -> Answer:
         guard = self._asking()
         admitted = await guard.identify(request.headers)
+        request.note_sender(admitted.name)
         said = await self._body(request, SignOut)
         if not admitted.session_digest:
             raise Misuse("there is no session to end: a token or password was sent", hint="stratal token revoke ID makes a token worthless")
@@ -124,6 +126,7 @@ class Auth(Surface):
 
     async def _me(self, request: Request) -> Answer:
         sender = await self._guard.identify(request.headers)
+        request.note_sender(sender.name)
         if not isinstance(sender, Admitted):
             return json_answer(200, Me(name=sender.name, is_authenticated=False, by="name"))
         return await self.in_thread(lambda: self._tell(request, sender))

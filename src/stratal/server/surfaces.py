@@ -137,7 +137,9 @@ class Surface(ABC):
         """Let a request in, and say who sends it. Raises what `busy` gives, and Unauthenticated."""
         if self._requests > self._most_requests:
             raise self.busy()
-        return await self._guard.identify(request.headers)
+        sender = await self._guard.identify(request.headers)
+        request.note_sender(sender.name)
+        return sender
 
     @contextmanager
     def holding(self, size: int, most: int) -> Iterator[None]:
