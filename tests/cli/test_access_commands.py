@@ -42,6 +42,9 @@ def test_roles_are_granted_listed_and_removed(run):
     assert json.loads(run("grant", "remove", "bob", "contributor", "experiment:churn", "--json")[1]) == []
     code, _, err = run("grant", "remove", "ada", "admin")
     assert code == 2 and "last admin" in err
+    code, _, err = run("grant", "add", "bob", "contributer", "model:churn")
+    assert code == 2 and "say contributor" in err
+    assert "stratal grant add bob admin" in run("user", "add", "bob", "--admin")[2]
 
 
 def test_a_password_comes_from_standard_input(run, monkeypatch: pytest.MonkeyPatch):

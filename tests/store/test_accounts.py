@@ -56,7 +56,8 @@ def test_roles_are_held_on_everything_an_experiment_or_a_model_only(on: str):
 
 def test_free_roles_are_for_approvals_of_models():
     assert check_role("legal", "model:churn") == "legal"
-    for role, on in (("legal", "experiment:churn"), ("Admin", "*"), ("", "*"), ("a b", "model:x")):
+    assert check_role("reviewer", "model:churn") == "reviewer"
+    for role, on in (("legal", "experiment:churn"), ("Admin", "*"), ("", "*"), ("a b", "model:x"), ("approvr", "model:churn")):
         with pytest.raises(Misuse):
             check_role(role, on)
 

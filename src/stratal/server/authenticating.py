@@ -7,6 +7,7 @@ read again in the transaction of each request. So a revocation, a lock-out and a
 import asyncio
 import hashlib
 import secrets
+import shlex
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -260,4 +261,5 @@ class _Known(Generic[T]):
 
 
 def _grant_hint(who: Identity, needs: Role, on: str) -> str:
-    return f"an admin can give it: stratal grant add {who.name} {needs.name.lower()} {on or 'experiment:NAME'}"
+    command = ("stratal", "grant", "add", who.name, needs.name.lower(), on or "experiment:NAME")
+    return f"an admin can give it: {shlex.join(command)}"  # a bare * would be the shell's

@@ -108,7 +108,8 @@ def add_person(tx: Transaction, name: str, *, kind: str, display: str, subject: 
     if added != 1:
         taken = find_person(tx, name)
         what = f"there is {taken.name} already" if taken else "somebody else has this subject already"
-        raise Conflict(f"{name} cannot be added: {what}", hint="stratal user list shows all")
+        gives = f"; stratal grant add {taken.name} admin makes them admin of everything" if taken else ""
+        raise Conflict(f"{name} cannot be added: {what}", hint=f"stratal user list shows all{gives}")
     note_change(tx, "add", name, {"kind": kind, "display": display, "subject": subject})
     return person_named(tx, name)
 

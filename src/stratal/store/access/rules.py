@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from difflib import get_close_matches
 from enum import StrEnum
 
 from stratal.core.errors import Misuse
@@ -16,6 +17,8 @@ TAKEN = ("stratal", "unknown", "nobody")
 KINDS = ("person", "service")
 
 _NAME = re.compile(r"[^\s:,/\\]{1,100}")
+# How like one of the server's roles a free one may not be: `contributer` is a slip, `reviewer` is a role.
+_LIKE = 0.9
 _FREE_ROLE = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
@@ -88,6 +91,8 @@ def check_role(role: str, on: str) -> str:
             f"{role[:60]!r} cannot be a role",
             hint="viewer, contributor, approver, admin, or a name of your own for approvals, as legal",
         )
+    if role_named(role) is None and (meant := get_close_matches(role.lower(), [each.name.lower() for each in Role], cutoff=_LIKE)):
+        raise Misuse(f"{role!r} would be taken for {meant[0]}", hint=f"say {meant[0]}, or name the role for approvals otherwise")
     if role_named(role) is None and on.startswith("experiment:"):
         raise Misuse(f"{role!r} is a role for approvals, and experiments have none", hint="grant it on model:NAME, or on '*'")
     return role
