@@ -188,6 +188,7 @@ def test_only_imported_files_of_the_project_are_sources(tmp_path: Path, monkeypa
         module.__file__ = str(tmp_path / name)
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
+    monkeypatch.setitem(sys.modules, "barred", None)  # how a name is kept from being imported
     assert [path.relative_to(tmp_path).as_posix() for path in imported_sources(tmp_path)] == ["mine.py", "package/__init__.py"]
 
 

@@ -51,7 +51,9 @@ def imported_sources(root: Path) -> list[Path]:
     root = root.resolve()
     prefix = Path(sys.prefix).resolve()
     # Not by getattr: a module may make its attributes, and so import things. A script loses its `__file__` when it ends.
-    files = [vars(module).get("__file__") for name, module in list(sys.modules.items()) if name.partition(".")[0] != OURS]
+    # What stands there need not be a module: None keeps a name from being imported, as hypertext.py does while httpx is.
+    modules = [module for name, module in list(sys.modules.items()) if name.partition(".")[0] != OURS]
+    files = [vars(module).get("__file__") for module in modules if hasattr(module, "__dict__")]
     files += [began.target] if (began := origin()).kind == "script" else []
     found = set()
     for file in files:
