@@ -48,6 +48,7 @@ def test_who_is_refused_is_told_why_and_loses_nothing(guarded, away):
     for store, why in ((nobody, "asks who you are"), (stranger, "eve may contribute nothing")):
         done = sync(store=store)
         assert why in done.refused[0] and done.waiting_bytes > 0
+    assert "stratal grant add eve contributor" in done.refused[0], "and what helps"
     assert sync(store=away(guarded.token_of("bob"))).refused == []
     assert get_run(made.id, store=guarded.store).metrics == {"a": 1.0}
 

@@ -94,7 +94,8 @@ class Shipper:
                 except BlobWaits as error:
                     waits = error
                 except (OtherBytes, Forbidden, Misuse, NotFound, Damaged, OverQuota) as error:
-                    self._refuse(f"writer {writer}: {error.message}")
+                    helps = f"; {error.hint}" if isinstance(error, Forbidden | OverQuota) and error.hint else ""
+                    self._refuse(f"writer {writer}: {error.message}{helps}")
                     self.done.refused_of[writer] = error.message
             if waits is not None:
                 raise waits
