@@ -14,6 +14,7 @@ from stratal.store.collecting import collect
 from stratal.store.events import events_since
 from stratal.store.journal import Writer
 from stratal.store.store import Store
+from stratal.testing.stages import behind_server
 from stratal.testing.victims import Victims
 from stratal.tracking.deleting import delete, purge
 from stratal.tracking.facts import END, START, End, Start
@@ -140,6 +141,13 @@ def test_a_private_network_is_refused_and_the_log_says_why(store, endpoint):
     done = try_webhook("ci", store=store)
     assert (done.state, done.attempts, done.status) == ("waiting", 1, None) and "private network" in done.error
     assert endpoint.got == []
+
+
+def test_a_trial_behind_a_url_is_sent_by_the_server(near, endpoint, stage, tmp_path):
+    add_webhook("ci", endpoint.url, store=near)
+    with behind_server(near, *stage, tmp_path / "state") as far, delivering(near):
+        assert try_webhook("ci", store=far).state == "delivered"
+    assert [told["kind"] for told in endpoint.told] == ["test"]
 
 
 def test_events_that_were_dropped_before_anybody_could_deliver_them_leave_a_line(near, endpoint):

@@ -157,12 +157,13 @@ class WebhookStore:
             id = _put(tx, name, event, tx.now_ns)
             return _delivery(tx.rows(_ONE, which=id)[0])
 
-    def one(self, id: str) -> Delivery:
-        """Give one delivery. Raises NotFound."""
-        with self._store.database.read(self._store.actor()) as tx:
-            if (row := tx.row(_ONE, which=id)) is None:
-                raise NotFound(f"there is no delivery {id}")
-            return _delivery(row)
+    @operation(needs=Role.ADMIN)
+    def one(self, *, name: str, id: str) -> Delivery:
+        """Give one delivery of an endpoint. Raises NotFound."""
+        with self._store.glance() as tx:
+            if (row := tx.row(_ONE, which=id)) is None or (found := _delivery(row)).webhook != name:
+                raise NotFound(f"there is no delivery {id[:40]} of {name[:100]}", hint="stratal webhook deliveries lists them")
+            return found
 
 
 def has_endpoints(tx: Transaction) -> bool:
