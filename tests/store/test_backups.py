@@ -214,6 +214,14 @@ def test_a_store_behind_a_server_is_backed_up_and_examined_there(tmp_path, monke
     assert not (tmp_path / "backup").exists()
 
 
+def test_a_store_in_postgresql_is_not_looked_for_in_a_folder_to_migrate_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with pytest.raises(SystemExit) as ended:
+        main(["migrate", "--dry-run", "--store", "postgresql://ada@127.0.0.1:1/none"])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "is in PostgreSQL" in said and "pg_dump" in said
+
+
 def test_the_commands_make_list_verify_and_restore(store, tmp_path, capsys):
     log_one(store, b"x")
     use_store(store)

@@ -8,7 +8,7 @@ import typer
 from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import cell, moment, print_json, print_out, span, table
 from stratal.store.backups import back_up, restore, snapshots, verify
-from stratal.store.upgrading import check_here, migrate_store
+from stratal.store.upgrading import check_folder, check_here, migrate_store
 from stratal.tracking.opening import current_store
 
 Target = Annotated[Path, typer.Argument(metavar="BACKUP", help="The folder of the backup; on another disk than the store.")]
@@ -107,6 +107,7 @@ def migrate(
     use(store)
     opened = current_store()
     check_here(opened, "stratal migrate")
+    check_folder(opened)
     done = migrate_store(opened.folder, dry_run=dry_run)
     if json:
         print_json(done)

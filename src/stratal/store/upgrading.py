@@ -28,6 +28,15 @@ def check_here(store: Store, what: str) -> None:
         )
 
 
+def check_folder(store: Store) -> None:
+    """Raise Misuse for a store whose database is not in its folder."""
+    if store.url.startswith("postgresql:"):
+        raise Misuse(
+            f"{store.url} is in PostgreSQL: whatever opens it first with this release migrates it, in one transaction",
+            hint="pg_dump it before; then `stratal doctor` opens it, and says its schema",
+        )
+
+
 def schema_of(folder: Path) -> int:
     """Give the schema version of a store's database without touching it. Raises NotFound if there is none."""
     path = folder / DATABASE
