@@ -54,7 +54,7 @@ _ROWS: dict[str, dict[str, str]] = {
     "2.0/mlflow/registered-models/search": {"GET": "anybody"},
     "2.0/mlflow/registered-models/set-tag": {"POST": C},
     "2.0/mlflow/registered-models/delete-tag": {"DELETE": C},
-    "2.0/mlflow/registered-models/alias": {"POST": A, "DELETE": A, "GET": V},
+    "2.0/mlflow/registered-models/alias": {"POST": C, "DELETE": C, "GET": V},
     "2.0/mlflow/registered-models/get-latest-versions": {"GET": V, "POST": V},
     "2.0/mlflow/model-versions/create": {"POST": C},
     "2.0/mlflow/model-versions/get": {"GET": V},

@@ -123,8 +123,8 @@ MODELS = (
     route("GET", "2.0/mlflow/registered-models/search", model_search.SearchModels, model_search.search_models, V, anything),
     route("POST", "2.0/mlflow/registered-models/set-tag", models.ModelTag, models.set_tag, C, models.at_model),
     route("DELETE", "2.0/mlflow/registered-models/delete-tag", models.ModelTag, models.delete_tag, C, models.at_model),
-    route("POST", "2.0/mlflow/registered-models/alias", models.SetAlias, models.set_alias, A, models.at_model),
-    route("DELETE", "2.0/mlflow/registered-models/alias", models.OfAlias, models.delete_alias, A, models.at_model),
+    route("POST", "2.0/mlflow/registered-models/alias", models.SetAlias, models.set_alias, C, models.at_model),
+    route("DELETE", "2.0/mlflow/registered-models/alias", models.OfAlias, models.delete_alias, C, models.at_model),
     route("GET", "2.0/mlflow/registered-models/alias", models.OfAlias, models.get_by_alias, V, models.at_model),
     *(
         route(verb, "2.0/mlflow/registered-models/get-latest-versions", versions.LatestVersions, versions.latest, V, models.at_model)
