@@ -6,10 +6,11 @@ import httpx
 import pytest
 from openid_provider import CLIENT, SECRET, IdentityProvider, elliptic_key, other_key, shared_key
 
+from certificates import make_certificate
 from stratal.core.errors import Misuse, StoreDown
 from stratal.core.settings import Oidc, load_oidc, load_settings
 from stratal.server.openid import Provider
-from stratal.server.serving import listening
+from stratal.server.serving import Tls, listening
 
 
 @pytest.fixture(scope="module")
@@ -233,3 +234,17 @@ def test_a_provider_is_set_whole_or_not_at_all(tmp_path):
 def test_a_provider_without_https_is_taken_on_loopback_only(issuer):
     with pytest.raises(Misuse, match=r"HTTPS|address"):
         Provider(Oidc(issuer=issuer, client_id="x"))
+
+
+def test_a_provider_may_have_an_authority_of_the_companys_own(tmp_path, monkeypatch):
+    cert, key = make_certificate(tmp_path)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    there = IdentityProvider()
+    with listening(there, tls=Tls(cert=cert, key=key)) as url:
+        there.url = url.replace("127.0.0.1", "localhost")
+        provider = Provider(Oidc(issuer=there.url, client_id=CLIENT, client_secret=SECRET))
+        with pytest.raises(StoreDown, match="not reached") as refused:
+            provider.begin("http://localhost/auth/oidc/callback", "/")
+        assert "SSL_CERT_FILE=" in refused.value.hint
+        monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+        assert provider.begin("http://localhost/auth/oidc/callback", "/")[0].startswith(f"{there.url}/authorize?")

@@ -20,6 +20,7 @@ from stratal.core.records import Record
 from stratal.core.settings import Oidc
 from stratal.server.guards import Unauthenticated
 from stratal.store.marks import is_loopback
+from stratal.store.trusting import advice, authorities
 
 T = TypeVar("T")
 
@@ -176,10 +177,11 @@ class Provider:
         self, method: str, url: str, type: type[T], *, body: Mapping[str, str] | None = None, auth: httpx.BasicAuth | None = None
     ) -> T:
         try:
-            with httpx.Client(timeout=ANSWER_S, trust_env=False, verify=url.startswith("https:")) as http:
+            with httpx.Client(timeout=ANSWER_S, trust_env=False, verify=authorities() if url.startswith("https:") else False) as http:
                 answer = http.request(method, url, data=body, auth=auth, headers={"accept": "application/json"})
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise StoreDown(f"the identity provider is not reached: {error.__class__.__name__}", hint="try again in a moment") from error
+            hint = advice(error, "try again in a moment").partition(";")[0]
+            raise StoreDown(f"the identity provider is not reached: {error.__class__.__name__}", hint=hint) from error
         if method == "POST" and 400 <= answer.status_code < 500:
             raise Unauthenticated(f"the identity provider does not take this sign-in ({answer.status_code})", hint="sign in again")
         try:
