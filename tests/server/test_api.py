@@ -20,7 +20,7 @@ from stratal.core.ids import new_id
 from stratal.core.people import Identity, Role
 from stratal.data.store import DatasetStore
 from stratal.registry.store import ModelStore
-from stratal.server import api
+from stratal.server import api, bodies
 from stratal.server.app import SURFACES, Application
 from stratal.server.asgi import Failed
 from stratal.server.guards import OpenGuard
@@ -363,3 +363,47 @@ def test_the_sender_acts_under_its_own_name(http, store):
     http.post("/api/v1/data/add_version", json=arguments, headers={"stratal-user": "ada"})
     assert [version.author for version in DatasetStore(store).versions(name="churn")] == ["ada"]
     assert ModelStore(store).models() == []
+
+
+def test_large_bodies_that_come_slowly_hold_up_nobody_else_and_fill_no_memory(store):
+    class Names(OpenGuard):
+        async def identify(self, headers) -> Identity:
+            return Identity(name=headers["x-name"], is_authenticated=True)
+
+    application, leave = Application(store, guard=Names()), asyncio.Event()
+
+    async def ask(name: str, size: int, *, is_slow: bool = False) -> int:
+        said: list[dict] = []
+
+        async def receive() -> dict:
+            if is_slow:
+                await leave.wait()
+            return {"type": "http.request", "body": b"{}"}
+
+        async def send(message: dict) -> None:
+            said.append(message)
+
+        headers = {"host": "localhost", "x-name": name, "content-type": "application/json", "content-length": str(size)}
+        await application(
+            {
+                "type": "http", "method": "POST", "path": MODELS, "raw_path": MODELS.encode(), "query_string": b"", "http_version": "1.1",
+                "headers": [(key.encode(), value.encode()) for key, value in headers.items()], "scheme": "http", "root_path": "",
+                "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
+            },
+            receive,
+            send,
+        )  # fmt: skip
+        return int(said[0]["status"])
+
+    async def all_of_them() -> tuple[list[int], list[int]]:
+        large = api.MOST_BYTES
+        held = [asyncio.create_task(ask("eve", large, is_slow=True)) for _ in range(bodies.MOST_BYTES // large // 2)]
+        for _ in range(100):  # each goes through Litestar to its body
+            await asyncio.sleep(0)
+        meanwhile = [await ask("eve", large), await ask("eve", 2), await ask("ann", large)]
+        leave.set()
+        return meanwhile, [*await asyncio.gather(*held), await ask("eve", large)]
+
+    meanwhile, after = asyncio.run(all_of_them())
+    application.close()
+    assert meanwhile == [429, 200, 200] and set(after) == {200}

@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 
 from stratal.core.errors import Conflict, Misuse, StoreDown, StratalError
 from stratal.core.ids import to_bytes
+from stratal.core.people import Identity
+from stratal.server.guards import OpenGuard
 from stratal.server.ingest import Ingest, Limits
 from stratal.server.serving import check_loopback, serving
 from stratal.store.arriving import Arrivals, everybody
 from stratal.store.frames import FACT, NAMED, POINTS, SIZE, encode_fact, pack, points_packer, salt_of
 from stratal.store.journal import segments
-from stratal.store.shipments import Seal, digest_of_shipment
+from stratal.store.shipments import PREFIX, Seal, digest_of_shipment
 from stratal.store.store import Store
 from stratal.tracking.deleting import delete, purge
 from stratal.tracking.finding import find_runs
@@ -388,6 +390,49 @@ def test_a_sender_is_told_to_come_again_when_too_much_waits(store):
     start, _ = asyncio.run(ask())
     assert start["status"] == 429
     assert (b"retry-after", b"1") in start["headers"]
+
+
+def test_one_person_takes_half_of_the_places_at_most(store):
+    """Who sends byte by byte, as often as they can, keeps out nobody else; and a place that is given back is free again."""
+
+    class Names(OpenGuard):
+        async def identify(self, headers) -> Identity:
+            return Identity(name=headers["x-name"], is_authenticated=True)
+
+    async def ask() -> tuple[list[int], list[int]]:
+        handler = Ingest(store, guard=Names(), limits=Limits(requests=4))
+
+        async def request(name: str, body) -> int:
+            said: list[dict] = []
+
+            async def send(message: dict) -> None:
+                said.append(message)
+
+            headers = [(b"x-name", name.encode())]
+            scope = {"type": "http", "method": "POST", "path": f"{PREFIX}/beat", "query_string": b"", "headers": headers}
+            await handler(scope, body, send)
+            return said[0]["status"] if said else 0
+
+        leave = asyncio.Event()
+
+        async def slow() -> dict:
+            await leave.wait()
+            return {"type": "http.disconnect"}
+
+        async def quick() -> dict:
+            return {"type": "http.request", "body": b'{"writers":[]}'}
+
+        held = [asyncio.create_task(request("eve", slow)) for _ in range(2)]
+        await asyncio.sleep(0)
+        meanwhile = [await request("eve", quick), await request("ann", quick)]
+        leave.set()
+        await asyncio.gather(*held)
+        after = [await request("eve", quick)]
+        handler.close()
+        return meanwhile, after
+
+    meanwhile, after = asyncio.run(ask())
+    assert meanwhile[0] == 429 and meanwhile[1] != 429 and after[0] != 429
 
 
 def test_a_full_disk_of_the_server_acknowledges_nothing_and_goes_on_when_there_is_room(store, team, segment, monkeypatch):

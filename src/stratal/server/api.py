@@ -13,6 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from stratal.core.errors import StratalError
 from stratal.server import asgi
 from stratal.server.asgi import Failed, refusal
+from stratal.server.bodies import Bodies
 from stratal.server.calls import Call
 from stratal.server.describing import describe
 from stratal.server.failures import broken, in_http
@@ -33,10 +34,12 @@ def api(store: Store, guard: Guard, pool: Pool, beside: Sequence[HTTPRouteHandle
     """Make the application of a store's operations. beside: handlers of other paths, under the same errors."""
     calls = {(room.name, name): Call(room, operation, store, guard) for room in ROOMS for name, operation in room.operations.items()}
 
+    bodies = Bodies()
+
     async def call(request: AnyRequest) -> Response[bytes]:
         if (found := calls.get((request.path_params["room"], request.path_params["operation"]))) is None:
             raise _no_route(request)
-        return await _serve(found, guard, pool, request)
+        return await _serve(found, guard, pool, bodies, request)
 
     @functools.cache
     def document() -> bytes:
@@ -57,19 +60,21 @@ def api(store: Store, guard: Guard, pool: Pool, beside: Sequence[HTTPRouteHandle
     )
 
 
-async def _serve(call: Call, guard: Guard, pool: Pool, came: AnyRequest) -> Response[bytes]:
+async def _serve(call: Call, guard: Guard, pool: Pool, bodies: Bodies, came: AnyRequest) -> Response[bytes]:
     request = as_ours(came)
     sender = await guard.identify(request.headers)
     request.note_sender(sender.name)
     encoding = _encoding(request.headers.get("content-type", ""))
-    body = await request.body(MOST_BYTES, PIECE_S, WHOLE_S)
     wanted = MSGPACK if MSGPACK in request.headers.get("accept", "") else JSON
+    is_announced = "content-length" in request.headers
+    with bodies.holding(request.number("content-length", MOST_BYTES) if is_announced else MOST_BYTES, sender):
+        body = await request.body(MOST_BYTES, PIECE_S, WHOLE_S)
 
-    def answer() -> tuple[bytes, str]:
-        arguments = call.read(body, encoding)
-        return pack(call.answer(arguments, sender, read_caller(request.headers.get(HOLDER, ""))), wanted)
+        def answer() -> tuple[bytes, str]:
+            arguments = call.read(body, encoding)
+            return pack(call.answer(arguments, sender, read_caller(request.headers.get(HOLDER, ""))), wanted)
 
-    content, kind = await pool.run(answer)
+        content, kind = await pool.run(answer)
     return Response(content, media_type=kind)
 
 

@@ -7,6 +7,7 @@ import logging
 import math
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
@@ -79,6 +80,7 @@ class Surface(ABC):
         self._threads = self.pool(name, threads)
         self._most_requests = most_requests
         self._requests = self._waiting_bytes = 0
+        self._of = Counter[str]()  # requests under way, by whoever was checked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request, as ASGI 3 says."""
@@ -96,6 +98,7 @@ class Surface(ABC):
             return None
         finally:
             self._requests -= 1
+            self._leave(request.sender)
 
     def close(self) -> None:
         """Wait for what is being done, and take nothing more."""
@@ -134,12 +137,24 @@ class Surface(ABC):
         return refusal(429, "busy", "the server has as much to do as it takes at a time", "come again in a moment", retry_after_s=1)
 
     async def enter(self, request: Request) -> Identity:
-        """Let a request in, and say who sends it. Raises what `busy` gives, and Unauthenticated."""
+        """Let a request in, and say who sends it. Raises what `busy` gives, and Unauthenticated.
+
+        Of all places one person gets half: who sends or takes byte by byte keeps out nobody else."""
         if self._requests > self._most_requests:
             raise self.busy()
         sender = await self._guard.identify(request.headers)
         request.note_sender(sender.name)
+        if sender.is_authenticated:
+            if self._of[sender.name] >= self._most_requests / 2:
+                raise self.busy()
+            request.sender = sender.name
+            self._of[sender.name] += 1
         return sender
+
+    def _leave(self, name: str) -> None:
+        self._of[name] -= 1
+        if self._of[name] <= 0:
+            del self._of[name]
 
     @contextmanager
     def holding(self, size: int, most: int) -> Iterator[None]:
