@@ -196,6 +196,7 @@ def test_names_urls_and_filters_that_cannot_be_are_refused(near):
         ("a", "https://me:secret@a.example/", [], []), ("a", "https://", [], []), ("a", "https://a.example:99999/", [], []),
         ("a", "https://a.example/\r\nx: y", [], []), ("a", "https://a.example/#x", [], []), ("a", "https://a.example/", ["Version"], []),
         ("a", "https://a.example/", ["run=x"], []), ("a", "https://a.example/", ["version="], []),
+        ("a", "https://a.example/", ["verison"], []),
         ("a", "https://a.example/", [], ["churn"]),
     ):  # fmt: skip
         with pytest.raises(Misuse) as refused:

@@ -22,7 +22,8 @@ def locate(url: str | None, settings: Settings, working: Path) -> Path:
     if said and (scheme := _SCHEME.match(said)):
         if scheme[1].lower() != "file":
             raise Misuse(
-                f"{said!r}: stores of kind {scheme[1]}:// are not in this version", hint="use a folder on a local disk, or http://HOST:PORT"
+                f"{said!r}: stores of kind {scheme[1]}:// are not in this version",
+                hint="use a folder on a local disk, postgresql://, or http://HOST:PORT",
             )
         said = said[len(scheme[0]) :]
     folder = Path(said).expanduser() if said else find_store_folder(working)

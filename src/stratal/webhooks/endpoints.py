@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Sequence
+from difflib import get_close_matches
 from urllib.parse import urlsplit
 
 from stratal.core.clock import SECOND_NS
@@ -24,6 +25,8 @@ RETRIES_S = (5, 30, 120, 600, 1800, 7200, 21600, 43200)
 # How long one attempt may take before it counts as lost with its process.
 ATTEMPT_S = 60
 
+# How like a known kind another one may not be: more kinds come, and `verison` is none of them.
+_LIKE = 0.85
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KIND = re.compile(r"[a-z][a-z ]{0,49}")
 
@@ -96,6 +99,8 @@ def check_events(events: Sequence[str]) -> tuple[str, ...]:
         if not _KIND.fullmatch(kind) or (equals and (kind not in DETAILS or not word)):
             known = ", ".join(f"{kind!r}" for kind in DETAILS)
             raise Misuse(f"{said!r:.100} is no filter of events", hint=f"write a kind, or kind=word for one of {known}: version=Production")
+        if kind not in DETAILS and (meant := get_close_matches(kind, DETAILS, cutoff=_LIKE)):
+            raise Misuse(f"{said!r:.100} would never be told of anything", hint=f"it is {meant[0]!r}")
     return tuple(dict.fromkeys(events))
 
 
