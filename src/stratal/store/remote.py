@@ -26,8 +26,8 @@ from stratal.store.patience import patiently
 from stratal.store.shipments import USER
 from stratal.store.shipping import digests_in
 from stratal.store.telling import Failure, told
-from stratal.store.uploading import Landed
 from stratal.store.trusting import advice
+from stratal.store.uploading import Landed
 from stratal.store.wire import BLOBS, HOLDER, MSGPACK, PREFIX, pack, unpack
 
 log = logging.getLogger(__name__)
