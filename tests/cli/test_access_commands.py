@@ -28,6 +28,7 @@ def test_an_admin_is_made_and_makes_a_service_with_a_token(run):
     assert code == 0 and out.startswith("stratal_") and out.count("\n") == 1, "the secret alone, so that a shell can take it"
     assert out.strip() not in err
     [token] = json.loads(run("token", "list", "--json")[1])
+    assert token["scope"]["role"] == "contributor", "a role is its name, wherever it is printed"
     assert (token["person"], token["state"], token["scope"]["objects"]) == ("ci", "active", ["experiment:churn"])
     assert out.strip() not in run("token", "list")[1] + run("user", "log", "--json")[1]
     assert "is revoked" in run("token", "revoke", token["id"])[1]

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from enum import IntEnum
 
 import msgspec
 from rich.console import Console, RenderableType
@@ -62,6 +63,8 @@ def plain(value: object) -> object:
     """Turn records, arrays and odd numbers into what JSON can hold."""
     if isinstance(value, float):
         return number_to_json(value)
+    if isinstance(value, IntEnum):
+        return value.name.lower()
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, msgspec.Struct):
