@@ -101,7 +101,8 @@ class _Driver:
 
     def run(self, compiled: Compiled, values: Row) -> psycopg.Cursor[Row]:
         try:
-            return self._cursor.execute(compiled.sql, values)
+            # One that is prepared is planned for any values, after it was run five times.
+            return self._cursor.execute(compiled.sql, values, prepare=False if compiled.is_planned_anew else None)
         except psycopg.DataError as error:
             if (clean := _without_nul(values)) == values:
                 raise _ours(error) from error

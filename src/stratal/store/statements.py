@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import ClauseElement, Insert
+from sqlalchemy import ClauseElement, Executable, Insert
 from sqlalchemy.dialects.postgresql import insert as insert  # noqa: PLC0414  # its ON CONFLICT compiles for SQLite too, not the other way round
 from sqlalchemy.engine import Dialect
 
@@ -21,6 +21,8 @@ Row = tuple[Any, ...]
 Value = object
 # Compiled statements kept; those of the rooms are a few hundred, searches make up new ones for ever.
 MOST_COMPILED = 2000
+# An execution option of statements of which the best plan depends on their values: how rare they are, how many rows are wanted.
+PLANNED_ANEW = "planned_anew"
 
 
 class Compiled(NamedTuple):
@@ -30,6 +32,7 @@ class Compiled(NamedTuple):
     order: tuple[str, ...]
     fixed: Mapping[str, Value]
     statement: ClauseElement  # keeps the id() under which it is cached from being reused
+    is_planned_anew: bool = False
 
     def bind(self, values: Mapping[str, Value]) -> tuple[Value, ...]:
         """Put values into the statement's order. Raises Bug if one is missing."""
@@ -59,7 +62,9 @@ def compile_statement(statement: ClauseElement, dialect: Dialect, columns: tuple
     order = tuple(made.positiontup or ())  # type: ignore[attr-defined]  # there for positional dialects
     required = {name for bind, name in made.bind_names.items() if bind.required}  # type: ignore[attr-defined]
     given = (made.construct_params(_check=False) if order else None) or {}  # type: ignore[call-arg]
-    compiled = Compiled(str(made), order, {name: value for name, value in given.items() if name not in required}, statement)
+    fixed = {name: value for name, value in given.items() if name not in required}
+    is_planned_anew = isinstance(statement, Executable) and PLANNED_ANEW in statement.get_execution_options()
+    compiled = Compiled(str(made), order, fixed, statement, is_planned_anew)
     with _compiling:
         _compiled[place] = compiled
         while len(_compiled) > MOST_COMPILED:

@@ -40,6 +40,7 @@ from stratal.core.ids import is_id
 from stratal.core.records import Record, number_from_json, number_to_json, to_json
 from stratal.store.database import Row, Transaction
 from stratal.store.relays import is_attended
+from stratal.store.statements import PLANNED_ANEW
 from stratal.store.tables import deletion, key, metric, participant, run
 from stratal.tracking.search import And, Between, Compare, Condition, Contains, In, Key, Like, Not, Null, Or, OrderKey
 from stratal.tracking.search.evaluation import param_text
@@ -132,7 +133,8 @@ def count_runs(tx: Transaction, condition: Condition, *, experiments: Collection
     """Count the runs that a filter lets pass."""
     experiments = seen_among(tx, experiments)
     searching = Searching(tx.now_ns, living, experiments)
-    return int(tx.value(select(func.count()).select_from(run).where(searching.shown(condition), *_of(experiments))))
+    counted = select(func.count()).select_from(run).where(searching.shown(condition), *_of(experiments))
+    return int(tx.value(counted.execution_options(**{PLANNED_ANEW: True})))
 
 
 class _SortKey(NamedTuple):
@@ -197,7 +199,8 @@ class Searching:
         leads: look only at runs that have a number under the first key, along its index. They come first in any case, so if
         they fill the page it is right, and the other runs were never touched."""
         keys, source = self._sort_keys(order, leads)
-        statement = select(run.c.no, run.c.id, run.c.started_ns, *(key.column for key in keys)).select_from(source)
+        columns = (run.c.no, run.c.id, run.c.started_ns, *(key.column for key in keys))
+        statement = select(*columns).select_from(source).execution_options(**{PLANNED_ANEW: True})
         statement = statement.where(self.shown(condition), *_of(self._experiments))
         if token is not None:
             statement = statement.where(_after(keys, token))
