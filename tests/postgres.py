@@ -50,6 +50,7 @@ ON_BOTH = {
     "test_proofs",
     "test_importing_over_http",
     "test_importing_there",
+    "test_exporting_over_http",
 }
 SQLITE_ONLY = {
     "test_any_calls_through_any_relays_in_any_order_give_a_set",  # makes a folder per example

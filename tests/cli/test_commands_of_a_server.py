@@ -104,6 +104,7 @@ WORKS = {
     "webhook deliveries": "webhook deliveries",
     "sync": "sync",
     "import": "import tensorboard logs",
+    "export": "export out --artifacts",
 }
 # What they are asked here is refused, by a rule that a folder has, too: there is no approval, predecessor, report or endpoint.
 REFUSED_AS_IN_A_FOLDER = {
@@ -114,7 +115,6 @@ REFUSED_AS_IN_A_FOLDER = {
     "webhook test": "webhook test none",
 }
 ONLY_WHERE_THE_STORE_LIES = {
-    "export": "export out",
     "server": "server --port 0",
 }
 # Administration: done where the store lies, or over HTTP; in either way in plain words.

@@ -19,7 +19,7 @@ from stratal.cli.app import main
 from stratal.core.errors import Damaged, Misuse, NotFound
 from stratal.core.ids import to_bytes
 from stratal.interop.exporting import formats
-from stratal.interop.exporting.choosing import Chosen
+from stratal.interop.exporting.choosing import choosing
 from stratal.interop.exporting.exports import export_runs
 from stratal.interop.exporting.formats import CsvFile, ParquetFile
 from stratal.interop.exporting.writing import TABLE_FORMATS
@@ -248,8 +248,8 @@ def test_row_groups_are_joined_in_order(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_runs_are_read_page_by_page_oldest_first(store: Store) -> None:
     made = [run("e", store=store).id for _ in range(7)]
 
-    with store.query() as tx:
-        pages = [[one.id for one in page] for page in Chosen(store, tx, "", None).pages(3)]
+    with choosing(store, "", None) as chosen:
+        pages = [[one.id for one in page] for page in chosen.pages(3)]
 
     assert [len(page) for page in pages] == [3, 3, 1]
     assert [id for page in pages for id in page] == made

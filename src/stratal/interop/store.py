@@ -1,14 +1,18 @@
-"""All SQL of interop: marks of imports, and the run that a foreign id stands for."""
+"""All SQL of interop: marks of imports, the run that a foreign id stands for, and names of metrics."""
+
+from collections.abc import Iterable
 
 from sqlalchemy import bindparam, select, update
 
 from stratal.core.errors import Conflict
 from stratal.core.ids import RunId, to_bytes
+from stratal.core.records import to_json
 from stratal.interop.batches import Mark
 from stratal.interop.foreign import ForeignId
 from stratal.interop.tables import import_mark as t
 from stratal.store.database import Transaction, insert
-from stratal.store.tables import run
+from stratal.store.tables import key, run
+from stratal.tracking.store.dialects import among
 from stratal.tracking.store.runs import ids_ending_with
 
 _MARK = select(t.c.place, t.c.digest, t.c.frames, t.c.counts, t.c.run).where(t.c.writer == bindparam("of_writer"))
@@ -18,6 +22,7 @@ _MOVE = (
     .where(t.c.writer == bindparam("of_writer"), t.c.place == bindparam("old_place"))
     .values({name: bindparam(f"new_{name}") for name in ("name", "place", "digest", "frames", "counts", "at_ns", "sender")})
 )
+_NAMES = select(key.c.id, key.c.name).where(among(key.c.id, bindparam("ids")))
 _BEGUN = select(run.c.started_ns).where(run.c.id == bindparam("run_id"))
 
 
@@ -54,3 +59,9 @@ def run_of(tx: Transaction, foreign: ForeignId) -> RunId:
 def has_begun(tx: Transaction, run_id: str) -> bool:
     """Tell whether the start of a run was said."""
     return tx.value(_BEGUN, run_id=to_bytes(run_id)) is not None
+
+
+def names_of(tx: Transaction, keys: Iterable[int]) -> dict[int, str]:
+    """Give the names of metrics by their keys."""
+    wanted = list(keys)
+    return dict(tx.rows(_NAMES, ids=to_json(wanted))) if wanted else {}

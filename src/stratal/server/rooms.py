@@ -8,6 +8,7 @@ from typing import Any
 from stratal.core.people import Role
 from stratal.data.store import DatasetStore
 from stratal.features.store import FeatureStore
+from stratal.interop.exporting.operations import ExportStore
 from stratal.interop.operations import ImportedModels, ImportStore
 from stratal.pipelines.states import HIT
 from stratal.pipelines.store import PipelineStore
@@ -101,7 +102,7 @@ ROOMS: tuple[Room, ...] = (
         },
         lists={"recent": ("run", str)},
     ),
-    *(Room(store=kind) for kind in (RunReads, RunSearch, RunLineage, RunDecisions, ViewStore)),
+    *(Room(store=kind) for kind in (RunReads, RunSearch, RunLineage, RunDecisions, ViewStore, ExportStore)),
     Room(store=RunLeases, on="experiment"),
     Room(store=RunForks, on="experiment", on_runs=Role.VIEWER, runs={"fork": lambda call: [call.origin]}),
     Room(store=CheckpointStore, runs={"add": lambda call: [call.checkpoint.run]}),

@@ -6,7 +6,7 @@ from pathlib import Path
 from stratal.core.clock import to_utc
 from stratal.core.errors import Misuse, NotFound
 from stratal.core.records import Record
-from stratal.interop.exporting.choosing import Chosen
+from stratal.interop.exporting.choosing import choosing
 from stratal.interop.exporting.mlflow import MlflowWriting
 from stratal.interop.exporting.placing import Manifest, check_place, placed, write_manifest
 from stratal.interop.exporting.writing import TABLE_FORMATS, Progress, TableWriting
@@ -46,16 +46,17 @@ def export_runs(
     st.export_runs("out", "metrics.auc > 0.9", experiment="churn", format="csv")
 
     artifacts: copy the files of artifacts too. force: replace an older export at that place. The folder appears when all of it
-    is written. What is exported is one moment of the store; memory does not grow with it.
-    Raises Misuse for a filter, format or place that cannot be, NotFound if no run passes the filter."""
+    is written; memory does not grow with it. What is exported of a store that lies here is one moment of it; of a server's store it is what
+    you may view, and what came while it was read may be in it or not.
+    Raises Misuse for a filter, format or place that cannot be, NotFound if no run passes the filter, StoreDown if a server is lost."""
     store = store or current_store()
     if format not in FORMATS:
         raise Misuse(f"there is no format {format!r}", hint=f"choose one of: {', '.join(FORMATS)}")
     target = Path(path).resolve()
     check_place(target, force=force)
     experiments = [experiment] if isinstance(experiment, str) else None if experiment is None else list(experiment)
-    with store.query() as tx:
-        chosen = Chosen(store, tx, where, experiments)
+    made = to_utc(store.clock.now_ns()).isoformat()
+    with choosing(store, where, experiments) as chosen:
         if not chosen.count:
             what = "no run passes the filter" if where or experiments else f"there is no run in {store.url}"
             raise NotFound(f"{what}; nothing was written", hint="see what is there with `stratal runs`")
@@ -65,7 +66,7 @@ def export_runs(
             else:
                 written = TableWriting(chosen, folder, format, artifacts=artifacts).run(progress or _quietly)
             manifest = Manifest(
-                format=format, stratal=__version__, made=to_utc(tx.now_ns).isoformat(), where=where, experiments=experiments,
+                format=format, stratal=__version__, made=made, where=where, experiments=experiments,
                 runs=written.tables["runs"], tables=written.tables, artifact_files=written.artifact_files, losses=written.losses,
             )  # fmt: skip
             write_manifest(folder, manifest)

@@ -17,16 +17,14 @@ import msgspec
 import numpy as np
 
 from stratal.core.errors import Damaged, NotFound
-from stratal.core.ids import to_bytes
 from stratal.interop.exporting.choosing import Chosen
 from stratal.interop.exporting.files import ArtifactFiles
+from stratal.interop.exporting.operations import PointPage, Said
 from stratal.interop.exporting.writing import Progress, Written
-from stratal.store.names import key_names
-from stratal.store.pieces import pieces_of
 from stratal.store.series import Points
+from stratal.tracking.operations.reading import floats, ints
 from stratal.tracking.reading import ReadRun
-from stratal.tracking.store import runs as rows
-from stratal.tracking.store.media import media_of
+from stratal.tracking.store.runs import Artifact, Edge, NoteRecord
 
 DATABASE = "mlflow.db"
 LARGEST = 1.7976931348623157e308  # what MLflow's SQL store keeps for an infinity
@@ -70,7 +68,6 @@ class MlflowWriting:
         self._artifacts = target / "artifacts"
         self._copies = ArtifactFiles(chosen.store, folder / "artifacts") if artifacts else None
         self._experiments: dict[str, int] = {}
-        self._keys = {key: mlflow_key(name) for key, name in key_names(chosen.tx).items()}
         self._tables = {"runs": 0, "experiments": 0, "metrics": 0, "params": 0, "tags": 0, "dataset inputs": 0}
         self._losses: dict[str, int] = {}
 
@@ -81,8 +78,8 @@ class MlflowWriting:
             db.executescript(f"BEGIN;\n{schema()}")
             self._experiment(db, "Default", 0)
             for page in self._chosen.pages():
-                for run in page:
-                    self._run(db, run)
+                for run, said in zip(page, self._chosen.said(page), strict=True):
+                    self._run(db, run, said)
                     self._tables["runs"] += 1
                     progress(self._tables["runs"], self._chosen.count)
             db.execute("COMMIT")
@@ -97,7 +94,7 @@ class MlflowWriting:
             self._tables["experiments"] += 1
         return self._experiments[name]
 
-    def _run(self, db: sqlite3.Connection, run: ReadRun) -> None:
+    def _run(self, db: sqlite3.Connection, run: ReadRun, beside: Said) -> None:
         began_ms = int(run.id[:12], 16) if run.record.started_ns is None else run.record.started_ns // 1_000_000
         ended_ms = None if run.record.ended_ns is None else run.record.ended_ns // 1_000_000
         number = self._experiment(db, run.experiment, began_ms)
@@ -107,19 +104,18 @@ class MlflowWriting:
         db.execute(_ADD_RUN, (run.id, run.name or run.short, script, run.user, status, began_ms, ended_ms, commit, place, number))
         params = {self._key(name): value if isinstance(value, str) else str(value) for name, value in run.params.items()}
         db.executemany(_ADD_PARAM, [(key, value, run.id) for key, value in params.items()])
-        tags = self._tags(run, script, commit)
+        tags = self._tags(run, beside.notes, script, commit)
         db.executemany(_ADD_TAG, [(key, value, run.id) for key, value in tags.items()])
         self._tables["params"] += len(params)
         self._tables["tags"] += len(tags)
         self._points(db, run)
-        self._lineage(db, run, number)
-        self._files(run, number)
-        self._lose("steps of media, whose files are artifacts", len(media_of(self._chosen.tx, run.id)))
-        self._lose("statements", len(rows.statements_of(self._chosen.tx, run.id)))
+        self._lineage(db, run, beside.edges, number)
+        self._files(run, beside.artifacts, number)
+        self._lose("steps of media, whose files are artifacts", len(beside.media))
+        self._lose("statements", len(beside.statements))
 
-    def _tags(self, run: ReadRun, script: str, commit: str) -> dict[str, str]:
+    def _tags(self, run: ReadRun, notes: list[NoteRecord], script: str, commit: str) -> dict[str, str]:
         tags = {self._key(name): value for name, value in run.tags.items()}
-        notes = rows.notes_of(self._chosen.tx, run.record)
         said = {
             "mlflow.runName": run.name or run.short,  # MLflow has no run without a name
             "mlflow.user": run.user,
@@ -139,11 +135,9 @@ class MlflowWriting:
         return {**tags, **{name: value for name, value in said.items() if value}}
 
     def _points(self, db: sqlite3.Connection, run: ReadRun) -> None:
-        for piece in pieces_of(self._chosen.tx, to_bytes(run.id)):
-            seen = ~piece.hidden
-            points = piece.points if seen.all() else piece.points.take(seen)
-            self._lose("points that a takeover hid", piece.points.n - points.n)
-            keys = [self._keys[key] for key in piece.keys[seen].tolist()]
+        for page in self._chosen.points(run):
+            keys, points, hidden = _seen(page)
+            self._lose("points that a takeover hid", hidden)
             before = db.total_changes
             db.executemany(_ADD_METRIC, _metric_rows(run.id, keys, points))
             written = db.total_changes - before
@@ -153,8 +147,8 @@ class MlflowWriting:
             self._key(name)
         db.execute(_ADD_LATEST, (run.id,))
 
-    def _lineage(self, db: sqlite3.Connection, run: ReadRun, experiment: int) -> None:
-        for edge in rows.edges_of(self._chosen.tx, run.record):
+    def _lineage(self, db: sqlite3.Connection, run: ReadRun, edges: list[Edge], experiment: int) -> None:
+        for edge in edges:
             kind, _, name = edge.target.partition(":")
             if edge.verb != "used" or kind not in ("dataset", "features", "sha256", "file"):
                 self._lose("lineage edges that are no used data", 1)
@@ -166,8 +160,7 @@ class MlflowWriting:
             db.execute(_ADD_INPUT_TAG, (used, edge.role[:500]))
             self._tables["dataset inputs"] += 1
 
-    def _files(self, run: ReadRun, experiment: int) -> None:
-        found = rows.artifacts_of(self._chosen.tx, run.record)
+    def _files(self, run: ReadRun, found: list[Artifact], experiment: int) -> None:
         if self._copies is None:
             self._lose("artifacts, which were not asked for (--artifacts)", len(found))
             return
@@ -195,6 +188,14 @@ def mlflow_key(name: str) -> str:
         return name
     clean = re.sub(r"[^\w.\- :]", "_", name)[: LONGEST_KEY - 9].lstrip(".")
     return f"{clean}-{sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _seen(page: PointPage) -> tuple[list[str], Points, int]:
+    """Give the points of a page that count, with their keys, and how many do not."""
+    names = [mlflow_key(name) for name in page.names]
+    which, seen = np.frombuffer(page.which, "<i4"), ~np.frombuffer(page.hidden, np.bool_)
+    points = Points(ints(page.steps), ints(page.times), floats(page.values)).take(seen)
+    return [names[n] for n in which[seen].tolist()], points, len(seen) - points.n
 
 
 def _metric_rows(run_id: str, keys: list[str], points: Points) -> Iterator[tuple[object, ...]]:

@@ -4,21 +4,19 @@ runs: one row per run, with params.NAME, metrics.NAME (last values) and tags.NAM
 lineage, statements: one row for each.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from stratal.core.ids import to_bytes
 from stratal.core.records import number_from_json, number_to_json, to_json
 from stratal.interop.exporting.formats import TIME
-from stratal.store.database import Transaction
-from stratal.store.pieces import Piece, pieces_of
+from stratal.interop.exporting.operations import PointPage, Said
+from stratal.tracking.operations.reading import floats, ints
 from stratal.tracking.reading import ReadRun
-from stratal.tracking.store import runs as rows
-from stratal.tracking.store.media import MediaRecord, media_of
+from stratal.tracking.store.media import MediaRecord
 
 _TIME = pl.Datetime("ns", "UTC")
 _EXACT = 2**53  # whole numbers up to here are exact as float64
@@ -42,17 +40,17 @@ class SmallTable(NamedTuple):
     """A table with some rows per run: its columns after `run`, and the rows of a run."""
 
     columns: Schema
-    rows_of: Callable[[Transaction, ReadRun], Values]
+    rows_of: Callable[[Said], Values]
 
 
 SMALL_TABLES = {
     "notes": SmallTable(
         {"author": pl.String(), "time": _TIME, "text": pl.String()},
-        lambda tx, run: [(n.author, n.at_ns, n.text) for n in rows.notes_of(tx, run.record)],
+        lambda said: [(n.author, n.at_ns, n.text) for n in said.notes],
     ),
     "lineage": SmallTable(
         {"verb": pl.String(), "target": pl.String(), "role": pl.String(), "time": _TIME},
-        lambda tx, run: [(e.verb, e.target, e.role, e.at_ns) for e in rows.edges_of(tx, run.record)],
+        lambda said: [(e.verb, e.target, e.role, e.at_ns) for e in said.edges],
     ),
     "media": SmallTable(
         {
@@ -66,11 +64,11 @@ SMALL_TABLES = {
             "files": pl.String(),
             "details": pl.String(),
         },
-        lambda tx, run: [_media_row(item) for item in media_of(tx, run.id)],
+        lambda said: [_media_row(item) for item in said.media],
     ),
     "statements": SmallTable(
         {"kind": pl.String(), "subject": pl.String(), "author": pl.String(), "time": _TIME, "body": pl.String()},
-        lambda tx, run: [(s.kind, s.subject, s.author, s.at_ns, to_json(s.body)) for s in rows.statements_of(tx, run.id)],
+        lambda said: [(s.kind, s.subject, s.author, s.at_ns, to_json(s.body)) for s in said.statements],
     ),
 }
 ARTIFACT_COLUMNS: Schema = {
@@ -180,29 +178,23 @@ def nested(run: ReadRun) -> dict[str, object]:
     return {**row, **times, **parts, **named}
 
 
-def point_frames(tx: Transaction, run: ReadRun, names: Mapping[int, str]) -> Iterator[pl.DataFrame]:
-    """Give all points of a run, piece by piece. names: `key_names`."""
-    for piece in pieces_of(tx, to_bytes(run.id)):
-        yield _points(run.id, piece, names)
+def point_frame(run_id: str, page: PointPage) -> pl.DataFrame:
+    """Make the rows of a page of a run's points."""
+    which = np.frombuffer(page.which, "<i4")
+    return pl.DataFrame(
+        {
+            "run": pl.repeat(run_id, len(which), dtype=pl.String, eager=True),
+            "metric": pl.Series(page.names, dtype=pl.String).gather(which),
+            "step": ints(page.steps),
+            "time": pl.Series(ints(page.times)).cast(_TIME),
+            "value": floats(page.values),
+            "epoch": np.frombuffer(page.epochs, "<i4"),
+            "superseded": np.frombuffer(page.hidden, np.bool_),
+        },
+        schema=POINT_COLUMNS,
+    )
 
 
 def _time_texts(times_ns: Sequence[int | None]) -> list[str | None]:
     texts: list[str | None] = pl.Series(times_ns, dtype=pl.Int64).cast(_TIME).dt.strftime(TIME).to_list()
     return texts
-
-
-def _points(run_id: str, piece: Piece, names: Mapping[int, str]) -> pl.DataFrame:
-    keys, place = np.unique(piece.keys, return_inverse=True)
-    n = piece.points.n
-    return pl.DataFrame(
-        {
-            "run": pl.repeat(run_id, n, dtype=pl.String, eager=True),
-            "metric": pl.Series([names[key] for key in keys.tolist()], dtype=pl.String).gather(place),
-            "step": piece.points.steps,
-            "time": pl.Series(piece.points.times).cast(_TIME),
-            "value": piece.points.values,
-            "epoch": pl.repeat(piece.epoch, n, dtype=pl.Int32, eager=True),
-            "superseded": piece.hidden,
-        },
-        schema=POINT_COLUMNS,
-    )

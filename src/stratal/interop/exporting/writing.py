@@ -16,13 +16,11 @@ from stratal.interop.exporting.tables import (
     Values,
     WideRuns,
     nested,
-    point_frames,
+    point_frame,
     small_frame,
     table_schema,
 )
-from stratal.store.names import key_names
-from stratal.tracking.reading import ReadRun
-from stratal.tracking.store.runs import artifacts_of
+from stratal.tracking.store.runs import Artifact
 
 # Cells of the table of runs that are in memory at once: runs with thousands of names go by smaller pages.
 _CELLS = 1_000_000
@@ -58,24 +56,24 @@ class TableWriting:
 
     def run(self, progress: Progress) -> Written:
         """Write all of it."""
-        tx, done = self._chosen.tx, 0
+        done = 0
         wide, page = self._columns()
         runs = self._open("runs", wide.schema() if wide else RUN_COLUMNS)
         series = self._open("series", POINT_COLUMNS)
         small = {name: self._open(name, table_schema(table.columns)) for name, table in SMALL_TABLES.items()}
         artifacts = self._open("artifacts", table_schema(ARTIFACT_COLUMNS))
-        names = key_names(tx)
         for found in self._chosen.pages(page):
             if wide is not None:
                 runs.write(wide.frame(found))
             elif isinstance(runs, JsonFile):
                 runs.write_rows(nested(run) for run in found)
+            said = [(run.id, each) for run, each in zip(found, self._chosen.said(found), strict=True)]
             for name, table in SMALL_TABLES.items():
-                small[name].write(small_frame(table.columns, [(run.id, *row) for run in found for row in table.rows_of(tx, run)]))
-            artifacts.write(small_frame(ARTIFACT_COLUMNS, [row for run in found for row in self._artifacts(run)]))
+                small[name].write(small_frame(table.columns, [(id, *row) for id, each in said for row in table.rows_of(each)]))
+            artifacts.write(small_frame(ARTIFACT_COLUMNS, [row for id, each in said for row in self._artifacts(id, each.artifacts)]))
             for run in found:
-                for frame in point_frames(tx, run, names):
-                    series.write(frame)
+                for points in self._chosen.points(run):
+                    series.write(point_frame(run.id, points))
                 done += 1
                 progress(done, self._chosen.count)
         for file in self._files.values():
@@ -97,8 +95,7 @@ class TableWriting:
         self._files[name] = self._make(self._folder / f"{name}{self._suffix}", schema)
         return self._files[name]
 
-    def _artifacts(self, run: ReadRun) -> Values:
-        found = artifacts_of(self._chosen.tx, run.record)
-        files: Mapping[str, str] = self._copies.copy(run.id, found) if self._copies else {}
+    def _artifacts(self, run: str, found: list[Artifact]) -> Values:
+        files: Mapping[str, str] = self._copies.copy(run, found) if self._copies else {}
         where = {path: f"artifacts/{file}" for path, file in files.items()}
-        return [(run.id, one.path, one.digest, one.size_bytes, one.at_ns, where.get(one.path)) for one in found]
+        return [(run, one.path, one.digest, one.size_bytes, one.at_ns, where.get(one.path)) for one in found]

@@ -130,7 +130,7 @@ class RunReads:
         with self._store.snapshot() as snapshot:
             _check_seen(snapshot.tx, run)
             points = snapshot.series(to_bytes(run), name, superseded=superseded)
-        return SeriesColumns(steps=_packed(points.steps), times=_packed(points.times), values=_packed(points.values))
+        return SeriesColumns(steps=packed(points.steps), times=packed(points.times), values=packed(points.values))
 
     @operation(needs=Role.VIEWER, is_scoped=True)
     def envelope(self, *, run: RunId, name: str, buckets: Count) -> EnvelopeColumns:
@@ -138,7 +138,7 @@ class RunReads:
         with self._store.snapshot() as snapshot:
             _check_seen(snapshot.tx, run)
             found = snapshot.envelope(to_bytes(run), name, buckets)
-        return EnvelopeColumns(steps=_packed(found.steps), low=_packed(found.low), high=_packed(found.high), last=_packed(found.last))
+        return EnvelopeColumns(steps=packed(found.steps), low=packed(found.low), high=packed(found.high), last=packed(found.last))
 
 
 def found_of(store: Store, tx: Transaction, records: Sequence[RunRecord]) -> list[Found]:
@@ -146,6 +146,12 @@ def found_of(store: Store, tx: Transaction, records: Sequence[RunRecord]) -> lis
     open_ = {record.id for record in records if rows.may_be_lost(record, tx.now_ns)}
     living = store.living() if open_ else set()
     return [Found(record=record, is_lost=record.id in open_ and not rows.is_attended(tx, record.id, living)) for record in records]
+
+
+def packed(column: NDArray[np.generic]) -> memoryview:
+    """Pack a column of numbers, little-endian."""
+    flat = np.ascontiguousarray(column, column.dtype.newbyteorder("<"))
+    return flat.view(np.uint8).data if len(flat) else memoryview(b"")
 
 
 def ints(column: memoryview) -> NDArray[np.int64]:
@@ -164,8 +170,3 @@ def _check_seen(tx: Transaction, run: RunId) -> None:
     """Raise NotFound for a run that may not be seen. Its points may be there before its row is."""
     if tx.sees is not None:
         rows.get_record(tx, run)
-
-
-def _packed(column: NDArray[np.int64] | NDArray[np.float64]) -> memoryview:
-    flat = np.ascontiguousarray(column, column.dtype.newbyteorder("<"))
-    return flat.view(np.uint8).data if len(flat) else memoryview(b"")
