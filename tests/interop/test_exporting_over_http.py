@@ -290,3 +290,16 @@ def test_a_run_that_is_deleted_while_it_is_exported_is_still_read_and_one_that_i
         purge(runs[0].id, store=filled)
         with pytest.raises(NotFound, match="there is no run"):
             next(chosen.points(runs[0]))
+
+
+def test_lineage_that_names_what_one_may_not_view_is_left_out(filled: Store, come, tmp_path: Path) -> None:
+    hidden = next(one.id for one in run_ids(filled) if one.experiment == "other")
+    with run("churn", store=filled) as made:
+        made.edge("used", f"run:{hidden}")
+        made.edge("used", "dataset:rows@1")
+
+    export_runs(tmp_path / "seen", f"id = '{made.id}'", format="csv", store=come("vera"))
+    export_runs(tmp_path / "all", f"id = '{made.id}'", format="csv", store=come("ada"))
+
+    seen, whole = ((tmp_path / name / "lineage.csv").read_text() for name in ("seen", "all"))
+    assert hidden in whole and hidden not in seen and "dataset:rows@1" in seen
