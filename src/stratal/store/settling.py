@@ -78,14 +78,16 @@ class Settler:
         self.folder = folder
         self._database = database
         self._applier = applier
-        # Has another process settle what there is, and returns when that has done so, or cannot.
-        self.have_settled: Callable[[], object] | None = None
+        # Has another process settle what there is, and tells whether it has.
+        self.have_settled: Callable[[], bool] | None = None
         self.names = Names()
         database.on_rollback.append(self.names.forget)  # ids that it gave are void
 
     def settle(self) -> int:
-        """Settle everything that journals hold now, and give the number of frames; what comes meanwhile is left to the next."""
-        self.leave_much()
+        """Settle everything that journals hold now, and give the number of frames, 1 if another process did it; what comes meanwhile is
+        left to the next."""
+        if self.leave_much():
+            return 1
         total = 0
         with open_segments(self.folder, segments(self.folder)) as opened:
             sizes = {name: os.fstat(fd).st_size for name, fd in opened.items()}
@@ -106,10 +108,10 @@ class Settler:
             self.fold(run)
         return sum(frame.stretch for tail in tails for frame in tail.read.frames)
 
-    def leave_much(self) -> None:
-        """Have what waits settled by the process that does so for this one, if there is one and it is more than a little."""
-        if self.have_settled is not None and self.waiting_bytes() > LITTLE_BYTES:
-            self.have_settled()
+    def leave_much(self) -> bool:
+        """Have what waits settled by the process that does so for this one, if there is one and it is more than a little; tell whether it
+        has done so."""
+        return self.have_settled is not None and self.waiting_bytes() > LITTLE_BYTES and self.have_settled()
 
     def waiting_bytes(self) -> int:
         """Give how many bytes of journals are not applied yet."""
