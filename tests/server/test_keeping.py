@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -87,6 +88,20 @@ def test_who_waits_for_it_goes_on_when_it_is_killed(place):
             child.kill()
         asking.join(LONGEST_S)
         assert answers == [False]
+
+
+def test_who_asks_is_told_that_it_could_not_settle(store):
+    with run("e", store=store) as logging, keeping(store) as keeper:
+        wait_until(lambda: keeper.pid)
+        first = keeper.pid
+        with sqlite3.connect(store.folder / "stratal.db", isolation_level=None) as beside:
+            beside.execute("alter table segment rename to segment_away")
+            log_much(store, logging.id)
+            assert not keeper.settle()
+            beside.execute("alter table segment_away rename to segment")
+        assert keeper.settle() and keeper.pid == first
+        assert store.settler.waiting_bytes() == 0
+    beside.close()
 
 
 def test_without_it_nobody_waits(place):

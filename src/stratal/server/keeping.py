@@ -55,7 +55,7 @@ class Keeper:
             is_logging=bool(logging.getLogger("stratal").handlers),
         )
         self._change = threading.Condition()
-        self._asked = self._done = 0
+        self._asked = self._done = self._failed = 0  # numbers of questions
         self._is_ending = self._is_ready = False
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="stratal-keeper", daemon=True)
@@ -80,7 +80,7 @@ class Keeper:
                 self._say(b"%d\n" % mine)
             except OSError:
                 return False
-            self._change.wait_for(lambda: self._done >= mine or not self._is_ready, ASKED_S)
+            self._change.wait_for(lambda: max(self._done, self._failed) >= mine or not self._is_ready, ASKED_S)
             return self._done >= mine
 
     def stop(self) -> None:
@@ -136,6 +136,7 @@ class Keeper:
             with self._change:
                 self._is_ready = True  # its first line says so
                 self._done = max(self._done, int(line))
+                self._failed = max(self._failed, -int(line))
                 self._change.notify_all()
 
     def _say(self, line: bytes) -> None:
@@ -171,7 +172,7 @@ def keeping(store: Store) -> Iterator[Keeper]:
 
 
 def keep() -> None:
-    """Be that process: keep what standard input says, settle whenever a number comes, and say the number then."""
+    """Be that process: keep what standard input says, settle whenever a number comes, and say the number then; less than 0 if it failed."""
     for stop in (signal.SIGINT, signal.SIGTERM):  # of a terminal, or for all processes of a service: the server says when
         signal.signal(stop, signal.SIG_IGN)
     answers = os.dup(1)
@@ -185,11 +186,12 @@ def keep() -> None:
     with delivering(store):
         os.write(answers, b"0\n")
         while asked := os.read(0, 1 << 16):  # all that have asked meanwhile are answered by one settling
-            last = asked.rstrip(b"\n").rpartition(b"\n")[2]
+            number = int(asked.split()[-1])
             try:
                 store.settle()
             except StratalError as error:  # who asked settles, and hears of it
                 log.warning("not settled error=%s", error.message)
+                number = -number
             with contextlib.suppress(OSError):  # the server was killed
-                os.write(answers, last + b"\n")
+                os.write(answers, b"%d\n" % number)
     store.close()
