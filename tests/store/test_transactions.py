@@ -51,6 +51,15 @@ def watched(store: Store, monkeypatch: pytest.MonkeyPatch) -> type[Connection]:
     return Watched
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, also where whoever started this process lets it ignore that: a shell does so in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("statement", ["begin immediate", "commit"])
 def test_an_interrupt_right_after_a_statement_leaves_no_transaction_and_no_gate(store: Store, watched: type[Connection], statement: str):
     def interrupt(sql: str) -> None:
