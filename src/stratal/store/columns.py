@@ -120,7 +120,8 @@ def _rows_of(data: bytes, piece: Sequence[Frame], keys_of: Callable[[int], Keys 
             unknown = list(piece)
             continue
         mine = shapes == shape
-        rows.append(Rows(keys, when[mine, 0], when[mine, 1], values[mine], sequence[mine]))
+        at = slice(None) if mine.all() else mine  # nothing is copied where all rows are of one shape
+        rows.append(Rows(keys, when[at, 0], when[at, 1], values[at], sequence[at]))
     return rows, unknown
 
 
