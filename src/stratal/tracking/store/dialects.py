@@ -48,19 +48,20 @@ class _Matches(FunctionElement[bool]):
     name = "matches"
 
 
-class _Listed(FunctionElement[int]):
-    """Argument: a JSON list of numbers."""
+class _Among(FunctionElement[bool]):
+    """Arguments: a number, a JSON list of numbers."""
 
+    type = Boolean()
     inherit_cache = True
-    name = "listed"
+    name = "among"
 
 
-class _ListedTexts(FunctionElement[str]):
-    """Argument: a JSON list of texts."""
+class _AmongTexts(FunctionElement[bool]):
+    """Arguments: a text, a JSON list of texts."""
 
-    type = Text()
+    type = Boolean()
     inherit_cache = True
-    name = "listed_texts"
+    name = "among_texts"
 
 
 class _Latest(FunctionElement[int]):
@@ -96,17 +97,17 @@ def bytewise(text: ColumnElement[str]) -> ColumnElement[str]:
 
 def among(column: ColumnElement[int], numbers: ColumnElement[str]) -> ColumnElement[bool]:
     """Tell whether a number is in a JSON list: one statement for lists of any length, so that it is compiled once."""
-    return column.op("IN", is_comparison=True)(_Listed(numbers))
+    return _Among(column, numbers)
 
 
 def among_texts(column: ColumnElement[str], texts: Collection[str]) -> ColumnElement[bool]:
     """Tell whether a text is one of some, of any number."""
-    return column.op("IN", is_comparison=True)(_ListedTexts(literal(to_json(sorted(texts)), Text())))
+    return _AmongTexts(column, literal(to_json(sorted(texts)), Text()))
 
 
 def among_listed(column: ColumnElement[str], texts: ColumnElement[str]) -> ColumnElement[bool]:
     """Tell whether a text is in a JSON list of texts; as `among`."""
-    return column.op("IN", is_comparison=True)(_ListedTexts(texts))
+    return _AmongTexts(column, texts)
 
 
 def latest(*times: ColumnElement[int]) -> ColumnElement[int]:
@@ -158,24 +159,26 @@ def _(element: _Bytewise, compiler: SQLCompiler, **kw: Any) -> str:
     return f'({compiler.process(element.clauses, **kw)}) COLLATE "C"'
 
 
-@compiles(_Listed, "sqlite")
-def _(element: _Listed, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"(SELECT value FROM json_each({compiler.process(element.clauses, **kw)}))"
+@compiles(_Among, "sqlite")
+@compiles(_AmongTexts, "sqlite")
+def _(element: _Among | _AmongTexts, compiler: SQLCompiler, **kw: Any) -> str:
+    column, listed = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({column} IN (SELECT value FROM json_each({listed})))"
 
 
-@compiles(_Listed, "postgresql")
-def _(element: _Listed, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"(SELECT json_array_elements_text(({compiler.process(element.clauses, **kw)})::json)::bigint)"
+# An array, and not a set of rows to join with: what it is compared with is looked up in its index, however the planner guesses.
 
 
-@compiles(_ListedTexts, "sqlite")
-def _(element: _ListedTexts, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"(SELECT value FROM json_each({compiler.process(element.clauses, **kw)}))"
+@compiles(_Among, "postgresql")
+def _(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
+    column, listed = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({column} = ANY (ARRAY(SELECT json_array_elements_text(({listed})::json)::bigint)))"
 
 
-@compiles(_ListedTexts, "postgresql")
-def _(element: _ListedTexts, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"(SELECT json_array_elements_text(({compiler.process(element.clauses, **kw)})::json))"
+@compiles(_AmongTexts, "postgresql")
+def _(element: _AmongTexts, compiler: SQLCompiler, **kw: Any) -> str:
+    column, listed = (compiler.process(clause, **kw) for clause in element.clauses)
+    return f"({column} = ANY (ARRAY(SELECT json_array_elements_text(({listed})::json))))"
 
 
 @compiles(_Latest, "sqlite")
