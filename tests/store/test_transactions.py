@@ -7,9 +7,9 @@ import sqlite3
 import threading
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import bindparam, literal_column, select
 
-from stratal.core.errors import Bug, StoreDown
+from stratal.core.errors import Bug, StoreDown, StratalError
 from stratal.core.ids import new_id, to_bytes
 from stratal.store import settling, tables
 from stratal.store.database import Database, insert
@@ -252,3 +252,36 @@ def test_a_snapshot_that_is_open_while_its_database_is_closed_reads_on_and_leave
     with database.read(settling.SYSTEM) as tx:
         assert latest_seq(tx) == before
     assert len(database._readers) == 1
+
+
+def test_looks_see_what_is_committed_when_they_run_and_a_snapshot_stays_as_it_was(store):
+    database = store.database
+    with database.read(settling.SYSTEM) as snapshot, database.look(settling.SYSTEM) as looking:
+        before = latest_seq(snapshot)
+        assert latest_seq(looking) == before
+        with store.command() as tx:
+            tx.emit("change", "of:something")
+        assert (latest_seq(snapshot), latest_seq(looking)) == (before, before + 1)
+
+
+def test_statements_that_are_asked_together_give_what_each_gives_alone(store):
+    with store.command() as tx:
+        tx.many(_ADD, [{"name": name} for name in ("a", "b", "c")])
+    named = select(tables.key.c.name).where(tables.key.c.name >= bindparam("least")).order_by(tables.key.c.name)
+    with store.database.read(settling.SYSTEM) as tx:
+        assert tx.together((named, {"least": "b"}), (named, {"least": ""}), (named, {"least": "x\0"})) == [
+            [("b",), ("c",)], [("a",), ("b",), ("c",)], [],
+        ]  # fmt: skip
+        assert tx.together() == []
+        assert tx.rows(named, least="c") == [("c",)]
+
+
+def test_one_that_fails_among_several_fails_them_all_and_nothing_after(store):
+    wrong = select(literal_column("nothing_of_this_name"))
+    for open_ in (store.database.read, store.database.look):
+        with pytest.raises(StratalError), open_(settling.SYSTEM) as tx:
+            tx.together((select(tables.key.c.name), {}), (wrong, {}))
+        with pytest.raises(StratalError), open_(settling.SYSTEM) as tx:
+            tx.rows(wrong)
+        with open_(settling.SYSTEM) as tx:
+            assert tx.together((select(tables.key.c.name), {})) == [[]]

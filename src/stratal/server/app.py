@@ -25,6 +25,7 @@ from stratal.server.pool import Pool
 from stratal.server.surfaces import Surface
 from stratal.server.transfers import PREFIX as TRANSFERS
 from stratal.server.transfers import Transfers
+from stratal.store.events import latest_seq
 from stratal.store.settling import SYSTEM
 from stratal.store.shipments import PREFIX as INGEST
 from stratal.store.shipments import VERSION
@@ -112,8 +113,8 @@ class Application:
 
     def _ready(self) -> HTTPRouteHandler:
         def look() -> None:
-            with self._store.database.read(SYSTEM):
-                pass
+            with self._store.database.look(SYSTEM) as tx:
+                latest_seq(tx)
 
         async def ready() -> Response[bytes]:
             try:
@@ -131,7 +132,7 @@ class Application:
             asked.note_sender(sender.name)
 
             def check() -> None:
-                with self._store.database.read(sender) as tx:
+                with self._store.database.look(sender) as tx:
                     self._guard.check(tx, sender, Role.VIEWER, EVERYTHING)
 
             await self._pool.run(check)

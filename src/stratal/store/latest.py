@@ -51,7 +51,7 @@ _DOCUMENT = select(run.c.metrics).where(run.c.no == bindparam("run_no"))
 _SET_DOCUMENT = update(run).where(run.c.no == bindparam("run_no")).values(metrics=bindparam("document"), is_lagging=bindparam("lagging"))
 _FORKS = select(run.c.id, run.c.fork_step, run.c.fork_epoch).where(run.c.fork_of == bindparam("run_id"))
 _LAG = update(run).where(run.c.id == bindparam("run_id")).values(is_lagging=1)
-_LAGGING = select(run.c.id).where(run.c.is_lagging == literal_column("1"))  # no parameter: the index is of these rows only
+LAGGING = select(run.c.id).where(run.c.is_lagging == literal_column("1"))  # no parameter: the index is of these rows only
 _CHUNKS = select(
     chunk.c.key, chunk.c.epoch, chunk.c.n, chunk.c.first_step, chunk.c.last_step, chunk.c.last_time,
     chunk.c.low, chunk.c.high, chunk.c.last, chunk.c.is_ascending, chunk.c.id,
@@ -87,7 +87,7 @@ def next_steps(tx: Transaction, run: RunRow) -> dict[int, tuple[int, int]]:
 
 def lagging_runs(tx: Transaction) -> list[bytes]:
     """List the ids of runs whose rows lag behind."""
-    return [bytes(id) for (id,) in tx.rows(_LAGGING)]
+    return [bytes(id) for (id,) in tx.rows(LAGGING)]
 
 
 def tell_forks(tx: Transaction, run: RunRow, epoch: int, first_step: int) -> None:

@@ -32,7 +32,7 @@ _BURIED = select(tombstone.c.at_ns).where(tombstone.c.run == bindparam("id"))
 _TAKEOVERS = select(epoch.c.epoch, epoch.c.from_step, epoch.c.at_ns).where(epoch.c.run == bindparam("no"))
 _ADD_PARTICIPANT = insert(participant).on_conflict_do_nothing()
 _PARTICIPANT_COLUMNS = ("run", "writer")
-_OFFSET = select(segment.c.offset).where(segment.c.name == bindparam("segment_name"))
+OFFSET = select(segment.c.offset).where(segment.c.name == bindparam("segment_name"))
 # Above this, one read of the whole table is quicker than a look-up per name.
 _MANY = 300
 
@@ -161,7 +161,7 @@ def is_buried(tx: Transaction, id: bytes) -> bool:
 
 def offset_of(tx: Transaction, segment_name: str) -> int:
     """Give how much of a segment is applied, in bytes."""
-    return int(tx.value(_OFFSET, segment_name=segment_name) or 0)
+    return int(tx.value(OFFSET, segment_name=segment_name) or 0)
 
 
 def join_runs(tx: Transaction, pairs: Iterable[tuple[bytes, str]]) -> None:

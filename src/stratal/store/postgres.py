@@ -8,11 +8,12 @@ who follows the events misses none. Readers wait for nobody. docs/postgres.md sa
 import contextlib
 import os
 import re
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from struct import Struct
-from typing import Any, LiteralString, NamedTuple
+from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import psycopg
 from psycopg import errors as server
@@ -89,26 +90,71 @@ _HINTS = (
     ("does not support SSL", "let the server speak TLS, or say ?sslmode=prefer where the network is yours"),
 )
 
+T = TypeVar("T")
+
 Connection = psycopg.Connection[Row]
 
 
 class _Driver:
     dialect = POSTGRES
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, begin: LiteralString = "", again: Callable[[], Connection] | None = None) -> None:
+        """begin: what begins its transaction, together with the first statement; else it has begun, or each statement is one.
+        again: gives another connection, if this one proves lost before anything of a transaction was read."""
+        self.connection = connection
         self._cursor = connection.cursor(binary=True)
+        self._begin, self._again = begin, again
 
     def run(self, compiled: Compiled, values: Row) -> psycopg.Cursor[Row]:
         try:
-            # One that is prepared is planned for any values, after it was run five times.
-            return self._cursor.execute(compiled.sql, values, prepare=False if compiled.is_planned_anew else None)
+            if self._again is not None:
+                return self._first(lambda: self._run(compiled, values))
+            return self._run(compiled, values)
         except psycopg.DataError as error:
             if (clean := _without_nul(values)) == values:
                 raise _ours(error) from error
             return self.run(compiled, clean)  # refused here, before anything was sent
         except psycopg.Error as error:
             raise _ours(error) from error
+
+    def run_together(self, asked: Sequence[tuple[Compiled, Row]]) -> list[list[Row]]:
+        try:
+            return self._first(lambda: self._run_together(asked)) if self._again is not None else self._run_together(asked)
+        except psycopg.Error as error:
+            raise _ours(error) from error
+
+    def _first(self, ask: Callable[[], T]) -> T:
+        """Ask, and once more by another connection if this one was lost while it rested."""
+        begin = self._begin
+        try:
+            answer = ask()
+        except psycopg.OperationalError:
+            if self._again is None or not self.connection.closed:
+                raise
+            self.connection = self._again()
+            self._cursor, self._begin = self.connection.cursor(binary=True), begin
+            answer = ask()
+        if begin:
+            self._again = None
+        return answer
+
+    def _run(self, compiled: Compiled, values: Row) -> psycopg.Cursor[Row]:
+        if not self._begin:
+            return _execute(self._cursor, compiled, values)
+        with self.connection.pipeline():
+            self._begin_now()
+            return _execute(self._cursor, compiled, values)
+
+    def _run_together(self, asked: Sequence[tuple[Compiled, Row]]) -> list[list[Row]]:
+        with self.connection.pipeline():  # all are sent before the first answer is waited for
+            if self._begin:
+                self._begin_now()
+            made = [_execute(self.connection.cursor(binary=True), compiled, _without_nul(values)) for compiled, values in asked]
+        return [cursor.fetchall() for cursor in made]
+
+    def _begin_now(self) -> None:
+        begin, self._begin = self._begin, ""
+        self.connection.execute(begin, prepare=False)
 
     def run_many(self, compiled: Compiled, rows: Sequence[Row]) -> None:
         rows = [_without_nul(row) for row in rows]
@@ -175,31 +221,29 @@ class PostgresDatabase(Database):
 
     @contextlib.contextmanager
     def read(self, actor: Identity) -> Iterator[Transaction]:
-        process, readers, connection = os.getpid(), self._readers, self._begin_read()
-        try:
-            yield Transaction(_Driver(connection), now_ns=self.clock.now_ns(), actor=actor, is_write=False)
-        finally:
-            if os.getpid() == process:  # else this is a child that was forked inside: it is its parent's
-                self._give_back(readers, connection)
+        with self._reading(_BEGIN_READ) as driver:
+            yield Transaction(driver, now_ns=self.clock.now_ns(), actor=actor, is_write=False)
+
+    @contextlib.contextmanager
+    def look(self, actor: Identity) -> Iterator[Transaction]:
+        with self._reading() as driver:
+            yield Transaction(driver, now_ns=self.clock.now_ns(), actor=actor, is_write=False)
 
     def checkpoint(self) -> bool:
         """Do nothing: a commit is synced by the server before it answers."""
         return True
 
     def version(self) -> int:
-        readers, connection = self._readers, self._begin_read()
-        try:
-            with _errors():
-                has_about, has_old, encoding = connection.execute(_TABLES).fetchone() or (False, False, "")
-                if encoding != "UTF8":
-                    raise Misuse(
-                        f"{self.name} is encoded as {encoding}", hint="make it with: createdb --encoding UTF8 --template template0 NAME"
-                    )
-                found = connection.execute(_VERSION).fetchone() if has_about else None
-                if found is None and has_old:
-                    found = connection.execute(_OLD_VERSION).fetchone()
-        finally:
-            self._give_back(readers, connection)
+        with self._reading() as driver, _errors():
+            connection = driver.connection
+            has_about, has_old, encoding = connection.execute(_TABLES).fetchone() or (False, False, "")
+            if encoding != "UTF8":
+                raise Misuse(
+                    f"{self.name} is encoded as {encoding}", hint="make it with: createdb --encoding UTF8 --template template0 NAME"
+                )
+            found = connection.execute(_VERSION).fetchone() if has_about else None
+            if found is None and has_old:
+                found = connection.execute(_OLD_VERSION).fetchone()
         return int(found[0]) if found else 0
 
     def wait_for_events(self, most_s: float, *, heard: int) -> None:
@@ -310,19 +354,29 @@ class PostgresDatabase(Database):
             raise StoreDown(f"other writers have kept {self.name} busy for {QUEUE_S} s", hint="try again; nothing has changed") from error
         return connection
 
-    def _begin_read(self) -> Connection:
-        while True:
-            try:
+    @contextlib.contextmanager
+    def _reading(self, begin: LiteralString = "") -> Iterator[_Driver]:
+        """Lend a connection that nobody else reads by."""
+        process, readers, driver = os.getpid(), self._readers, _Driver(self._take_reader(), begin, self._new_reader)
+        try:
+            yield driver
+        finally:
+            if os.getpid() == process:  # else this is a child that was forked inside: it is its parent's
+                self._give_back(readers, driver.connection)
+
+    def _take_reader(self) -> Connection:
+        with contextlib.suppress(IndexError):
+            while True:
                 connection = self._readers.pop()
-            except IndexError:
-                break
-            with contextlib.suppress(psycopg.OperationalError, psycopg.InternalError):  # lost while it was idle
-                connection.execute(_BEGIN_READ, prepare=False)
-                return connection
+                if _is_quiet(connection):
+                    return connection
+                connection.close()
+        return self._new_reader()
+
+    def _new_reader(self) -> Connection:
         connection = self.connect()
         with _errors():
             connection.execute(_READER_SETTINGS, prepare=False)
-            connection.execute(_BEGIN_READ, prepare=False)
         return connection
 
     def _give_back(self, readers: list[Connection], connection: Connection) -> None:
@@ -349,6 +403,20 @@ def _commit(connection: Connection, *, has_told: bool) -> None:
         ) from error
     except psycopg.Error as error:
         raise _ours(error) from error
+
+
+def _execute(cursor: psycopg.Cursor[Row], compiled: Compiled, values: Row) -> psycopg.Cursor[Row]:
+    """Run a statement. One that is prepared is planned for any values, after it was run five times."""
+    return cursor.execute(compiled.sql, values, prepare=False if compiled.is_planned_anew else None)
+
+
+def _is_quiet(connection: Connection) -> bool:
+    """Tell whether a connection that rested is still there: a server that goes says so, or hangs up."""
+    if connection.closed:
+        return False
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return not waiting.poll(0)
 
 
 def _last_value(cursor: psycopg.Cursor[Row]) -> int:

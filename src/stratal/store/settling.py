@@ -26,9 +26,9 @@ from stratal.store.database import Database, Transaction, insert
 from stratal.store.frames import FACT, NAMED, NO_STEP, POINTS, Fact, Frame, encode_fact, read_fact, read_names
 from stratal.store.journal import Tail, open_segments, read_tail, segments, try_lock
 from stratal.store.keeping import blocks_to_fold, fold_blocks, keep_points
-from stratal.store.latest import lagging_runs, next_steps, rebuild, tell_forks, update_values
+from stratal.store.latest import LAGGING, lagging_runs, next_steps, rebuild, tell_forks, update_values
 from stratal.store.marks import forget_shipped, is_shipped, shipped_to, spool_url
-from stratal.store.names import Names, RunRow, ensure_runs, find_run, join_runs, offset_of
+from stratal.store.names import OFFSET, Names, RunRow, ensure_runs, find_run, join_runs, offset_of
 from stratal.store.relays import has_repeats, without_repeats
 from stratal.store.tables import damage, kept_fact, participant, segment
 
@@ -86,11 +86,13 @@ class Settler:
     def settle(self) -> int:
         """Settle everything that journals hold now, and give the number of frames, 1 if another process did it; what comes meanwhile is
         left to the next."""
-        if self.leave_much():
+        sizes = self._sizes()
+        waiting_bytes, is_behind = self._waiting(sizes)
+        if not waiting_bytes and not is_behind:
+            return 0
+        if self._leave(waiting_bytes):
             return 1
         total = 0
-        with open_segments(self.folder, segments(self.folder)) as opened:
-            sizes = {name: os.fstat(fd).st_size for name, fd in opened.items()}
         while frames := self.tick(sizes):  # not until nothing is left: beside a busy writer there always is
             total += frames
         self.catch_up()
@@ -111,14 +113,11 @@ class Settler:
     def leave_much(self) -> bool:
         """Have what waits settled by the process that does so for this one, if there is one and it is more than a little; tell whether it
         has done so."""
-        return self.have_settled is not None and self.waiting_bytes() > LITTLE_BYTES and self.have_settled()
+        return self.have_settled is not None and self._leave(self.waiting_bytes())
 
     def waiting_bytes(self) -> int:
         """Give how many bytes of journals are not applied yet."""
-        with open_segments(self.folder, segments(self.folder)) as opened:
-            sizes = {name: os.fstat(fd).st_size for name, fd in opened.items()}
-        with self._database.read(SYSTEM) as tx:
-            return sum(max(0, size - offset_of(tx, name)) for name, size in sizes.items())
+        return self._waiting(self._sizes())[0]
 
     def drain(self, tx: Transaction, writers: Iterable[str]) -> None:
         """Inside a command's transaction: apply everything that these writers have written up to now."""
@@ -136,7 +135,7 @@ class Settler:
 
     def catch_up(self) -> None:
         """Bring the rows of wide runs up to date that ticks left behind."""
-        with self._database.read(SYSTEM) as tx:
+        with self._database.look(SYSTEM) as tx:
             waiting = lagging_runs(tx)
         for id in waiting:
             with self.transaction() as tx:
@@ -192,7 +191,10 @@ class Settler:
 
     def sweep(self, *, at_once: bool = False) -> int:
         """Unlink dead segments if there are enough of them (or `at_once`); give how many went."""
-        with open_segments(self.folder, segments(self.folder)) as opened:
+        sizes = self._sizes()
+        if not at_once and len(sizes) < MANY_DEAD and sum(sizes.values()) < MANY_DEAD_BYTES:
+            return 0
+        with open_segments(self.folder, sizes) as opened:
             dead: dict[str, int] = {}
             size = 0
             for tail in self._read_tails(opened, whole=True):
@@ -220,13 +222,27 @@ class Settler:
                 self._database.fault("after unlink")
             return len(dead)
 
+    def _sizes(self) -> dict[str, int]:
+        with open_segments(self.folder, segments(self.folder)) as opened:
+            return {name: os.fstat(fd).st_size for name, fd in opened.items()}
+
+    def _waiting(self, sizes: Mapping[str, int]) -> tuple[int, bool]:
+        """Give how many bytes of segments of these sizes are not applied yet, and whether rows of runs lag behind what is."""
+        with self._database.look(SYSTEM) as tx:
+            *offsets, behind = tx.together(*((OFFSET, {"segment_name": name}) for name in sizes), (LAGGING, {}))
+        applied = [rows[0][0] if rows else 0 for rows in offsets]
+        return sum(max(0, size - done) for size, done in zip(sizes.values(), applied, strict=True)), bool(behind)
+
+    def _leave(self, waiting_bytes: int) -> bool:
+        return self.have_settled is not None and waiting_bytes > LITTLE_BYTES and self.have_settled()
+
     def _is_kept(self, name: str) -> bool:
         """Tell whether a server that this store, or spool, is shipped to still needs a segment."""
         store = self.folder.parent
         return (shipped_to(store) or spool_url(store)) is not None and not is_shipped(self.folder, name)
 
     def _read_tails(self, opened: dict[str, int], *, whole: bool, sizes: Mapping[str, int] | None = None) -> list[Tail]:
-        with self._database.read(SYSTEM) as tx:
+        with self._database.look(SYSTEM) as tx:
             offsets = {name: offset_of(tx, name) for name in opened}
         tails: list[Tail] = []
         behind: set[str] = set()  # writers of which an earlier segment still holds something: their points must come in order

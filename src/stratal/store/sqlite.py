@@ -40,6 +40,9 @@ class _Driver:
         except sqlite3.Error as error:
             raise _ours(error) from error
 
+    def run_together(self, asked: Sequence[tuple[Compiled, Row]]) -> list[list[Row]]:
+        return [self.run(compiled, values).fetchall() for compiled, values in asked]
+
     def run_many(self, compiled: Compiled, rows: Sequence[Row]) -> None:
         try:
             self._connection.executemany(compiled.sql, rows)
@@ -89,18 +92,15 @@ class SqliteDatabase(Database):
 
     @contextlib.contextmanager
     def read(self, actor: Identity) -> Iterator[Transaction]:
-        readers, connection = self._readers, self._take_reader()
-        try:
+        with self._reader() as connection:
             with _errors():
                 connection.execute("begin")
             yield Transaction(_Driver(connection), now_ns=self.clock.now_ns(), actor=actor, is_write=False)
-        finally:
-            if self._readers is readers and connection.in_transaction:
-                connection.execute("rollback")
-            if readers is self._retired:
-                connection.close()
-            else:
-                readers.append(connection)  # not to those of a child that was forked meanwhile
+
+    @contextlib.contextmanager
+    def look(self, actor: Identity) -> Iterator[Transaction]:
+        with self._reader() as connection:
+            yield Transaction(_Driver(connection), now_ns=self.clock.now_ns(), actor=actor, is_write=False)
 
     def checkpoint(self) -> bool:
         """Move the write-ahead log into the database file; True if all of it is there, and synced."""
@@ -162,6 +162,20 @@ class SqliteDatabase(Database):
         if self._connection is None:
             self._connection = self.connect()
         return self._connection
+
+    @contextlib.contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that nobody else reads by."""
+        readers, connection = self._readers, self._take_reader()
+        try:
+            yield connection
+        finally:
+            if self._readers is readers and connection.in_transaction:
+                connection.execute("rollback")
+            if readers is self._retired:
+                connection.close()
+            else:
+                readers.append(connection)  # not to those of a child that was forked meanwhile
 
     def _take_reader(self) -> sqlite3.Connection:
         with contextlib.suppress(IndexError):

@@ -90,6 +90,8 @@ class Driver(Protocol):
 
     def run(self, compiled: Compiled, values: Row) -> Cursor: ...
 
+    def run_together(self, asked: Sequence[tuple[Compiled, Row]]) -> list[list[Row]]: ...
+
     def run_many(self, compiled: Compiled, rows: Sequence[Row]) -> None: ...
 
 
@@ -129,6 +131,11 @@ class Transaction:
         """Run and fetch the first column of the first row, None if there is none."""
         found = self._run(statement, values).fetchone()
         return found[0] if found else None
+
+    def together(self, *asked: tuple[ClauseElement, Mapping[str, Value]]) -> list[list[Row]]:
+        """Run statements of which none needs what another gives, and fetch all rows of each: on PostgreSQL all are asked at once."""
+        compiled = [(compile_statement(statement, self._driver.dialect, tuple(values)), values) for statement, values in asked]
+        return self._driver.run_together([(each, each.bind(values)) for each, values in compiled])
 
     def run(self, statement: ClauseElement, **values: Value) -> int:
         """Run and give the number of rows changed."""

@@ -160,7 +160,7 @@ class Opens(Enum):
 
     READ = "a snapshot in which all that was written before is settled"
     COMMAND = "one write transaction"
-    LOG = "a snapshot of what is settled, to check what then goes to the journal"
+    LOG = "looks at what is settled, to check what then goes to the journal"
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def _open(store: Store, opens: Opens, request: Request) -> Iterator[Transaction]
             with store.query() as tx:
                 yield tx
         case Opens.LOG:
-            with store.database.read(store.actor()) as tx:
+            with store.database.look(store.actor()) as tx:
                 yield tx
         case Opens.COMMAND:
             from_run = [request.run] if isinstance(request, OfRun) and is_id(request.run) else []

@@ -103,23 +103,20 @@ def at_experiment(call: Call, request: CreateRun) -> Iterable[str]:
 
 def shown(call: Call, numbers: Sequence[int]) -> list[Run]:
     """Give runs as clients see them, in the order of their numbers."""
-    tx = call.tx
-    records = rows.read_runs(tx, numbers)
-    experiments = numbered(call, {record.experiment for record in records})
-    points, notes = rows.last_points(tx, numbers), rows.newest_notes(tx, numbers)
-    stated, used = rows.stated_by(tx, numbers), rows.used_by(tx, numbers)
+    found = rows.read_shown(call.tx, numbers)
+    experiments = numbered(call, {each.record.experiment for each in found})
     return [
         Run(
-            info=_info(record, experiments[record.experiment]),
+            info=_info(each.record, experiments[each.record.experiment]),
             data=RunData(
-                metrics=[_metric(point) for point in points[record.no]],
-                params=[TagPair(key=name, value=text_of(value)) for name, value in _params(record).items()],
-                tags=[TagPair(key=name, value=value) for name, value in shown_tags(record, notes.get(record.no)).items()],
+                metrics=[_metric(point) for point in each.points],
+                params=[TagPair(key=name, value=text_of(value)) for name, value in _params(each.record).items()],
+                tags=[TagPair(key=name, value=value) for name, value in shown_tags(each.record, each.note).items()],
             ),
-            inputs=inputs_of(stated[record.no], used[record.no]),
-            outputs=outputs_of(stated[record.no]),
+            inputs=inputs_of(each.stated, each.used),
+            outputs=outputs_of(each.stated),
         )
-        for record in records
+        for each in found
     ]
 
 

@@ -117,44 +117,41 @@ def set_parent(tx: Transaction, no: int, parent: str) -> None:
     tx.run(_SET_PARENT, run_no=no, parent_id=to_bytes(parent))
 
 
-def read_runs(tx: Transaction, numbers: Sequence[int]) -> list[RunRecord]:
+class Shown(NamedTuple):
+    """All that clients see of a run. points: the last one of each series. stated: of datasets and logged models, each once, oldest
+    first. used: (target, role) of edges."""
+
+    record: RunRecord
+    points: list[LastPoint]
+    note: str | None
+    stated: list[Stated]
+    used: list[tuple[str, str]]
+
+
+def read_shown(tx: Transaction, numbers: Sequence[int]) -> list[Shown]:
     """Read runs by their numbers, in that order."""
-    found = {row[0]: to_record(row) for row in tx.rows(_READ, numbers=to_json(list(numbers)))} if numbers else {}
+    if not numbers:
+        return []
+    asked = {"numbers": to_json(list(numbers))}
+    runs, last, notes, stated, used = tx.together(*((each, asked) for each in (_READ, _LAST, _NOTES, _STATED, _USED)))
+    found = {row[0]: Shown(to_record(row), [], None, [], []) for row in runs}
+    for no, name, value, is_nan, step, time_ns in last:
+        found[no].points.append(LastPoint(name, None if is_nan else value, step, time_ns))
+    for no, text in notes:
+        found[no] = found[no]._replace(note=text)
+    seen = set[tuple[int, str, str]]()
+    for no, kind, subject, body in stated:
+        if (no, kind, subject) not in seen:
+            seen.add((no, kind, subject))
+            found[no].stated.append(Stated(kind, subject, from_json(body, dict[str, object])))
+    for no, target, role in used:
+        found[no].used.append((target, role))
     return [found[number] for number in numbers]
-
-
-def last_points(tx: Transaction, numbers: Sequence[int]) -> dict[int, list[LastPoint]]:
-    """Give the last point of each series of runs."""
-    found: dict[int, list[LastPoint]] = {number: [] for number in numbers}
-    for no, name, value, is_nan, step, time_ns in tx.rows(_LAST, numbers=to_json(list(numbers))):
-        found[no].append(LastPoint(name, None if is_nan else value, step, time_ns))
-    return found
 
 
 def ends_of(tx: Transaction, no: int) -> list[tuple[str, int, int]]:
     """Give (name, step, time) of the last point of each series of a run."""
     return [(name, step, time_ns) for name, step, time_ns in tx.rows(_ENDS, run_no=no)]
-
-
-def stated_by(tx: Transaction, numbers: Sequence[int]) -> dict[int, list[Stated]]:
-    """Give what runs stated of datasets and logged models, each once, oldest first."""
-    found: dict[int, dict[tuple[str, str], Stated]] = {number: {} for number in numbers}
-    for no, kind, subject, body in tx.rows(_STATED, numbers=to_json(list(numbers))):
-        found[no].setdefault((kind, subject), Stated(kind, subject, from_json(body, dict[str, object])))
-    return {no: list(stated.values()) for no, stated in found.items()}
-
-
-def newest_notes(tx: Transaction, numbers: Sequence[int]) -> dict[int, str]:
-    """Give the newest note of each run that has one."""
-    return dict(tx.rows(_NOTES, numbers=to_json(list(numbers))))
-
-
-def used_by(tx: Transaction, numbers: Sequence[int]) -> dict[int, list[tuple[str, str]]]:
-    """Give (target, role) of what runs used."""
-    found: dict[int, list[tuple[str, str]]] = {number: [] for number in numbers}
-    for no, target, role in tx.rows(_USED, numbers=to_json(list(numbers))):
-        found[no].append((target, role))
-    return found
 
 
 def state_once(tx: Transaction, no: int, kind: str, subject: str, body: dict[str, object]) -> bool:
