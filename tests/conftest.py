@@ -119,10 +119,12 @@ def s3_endpoint():
 
 @pytest.fixture
 def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of an empty place in a bucket, which this process and its children may use."""
+    """The URL of a place in an empty bucket, which this process and its children may use."""
     for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": s3_endpoint}.items():
         monkeypatch.setenv(name, value)
-    return f"s3://bucket/{secrets.token_hex(8)}"
+    name = f"bucket-{secrets.token_hex(8)}"  # of its own: the server looks through all of a bucket to list a folder of it
+    make_bucket(s3_endpoint, name)
+    return f"s3://{name}/team"
 
 
 @pytest.fixture(scope="session")

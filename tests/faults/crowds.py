@@ -26,10 +26,11 @@ PAUSE_S = 0.05
 _MLFLOW = "/api/2.0/mlflow"
 
 
-def wait_until(is_so: Callable[[], object], what: str) -> None:
+def wait_until(is_so: Callable[[], object], what: str, saw: Callable[[], str] = str) -> None:
+    """Wait for something that comes in the end; `saw` says what was seen instead."""
     ends_s = time.monotonic() + LONGEST_S
     while not is_so():
-        assert time.monotonic() < ends_s, f"{what}: it never came"
+        assert time.monotonic() < ends_s, f"{what}: it never came{saw()}"
         time.sleep(0.01)
 
 
@@ -91,6 +92,10 @@ class Crowd:
         for thread in self._threads:
             thread.join()
 
+    def wait_until(self, is_so: Callable[[], object], what: str) -> None:
+        """Wait, and say what was answered if it never comes."""
+        wait_until(is_so, what, lambda: f"; {len(self.files)} files, answers {sorted(self.answers.items())}")
+
     def wait_for_progress(self, arrived: Callable[[], int], rounds: int = 3) -> None:
         """Wait until each kind of client has got on. arrived: how many shipments are there."""
 
@@ -98,7 +103,7 @@ class Crowd:
             return [arrived(), sum(self.commands.values()), *([self.batches] if self._has_batches else [])]
 
         before = now()
-        wait_until(lambda: all(got >= had + rounds for got, had in zip(now(), before, strict=True)), f"progress from {before}")
+        self.wait_until(lambda: all(got >= had + rounds for got, had in zip(now(), before, strict=True)), f"progress from {before}")
 
     def ship_the_rest(self) -> None:
         for spool in self._spools:

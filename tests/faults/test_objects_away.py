@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from crowds import Crowd, wait_until
+from crowds import Crowd
 from sqlalchemy import func, select
 
 from stratal.core.people import Identity
@@ -47,18 +47,18 @@ def test_an_object_store_that_is_away_keeps_nobody_waiting_but_files(
             server = machines.start("stratal.testing.remote_workloads:serve_until_killed", str(tmp_path / "team"), port, "", 0.5)
             try:
                 with Crowd(machines, tmp_path, f"http://127.0.0.1:{port}", machines=1, carriers=CARRIERS) as crowd:
-                    wait_until(lambda: len(crowd.files) > CARRIERS, "files come")
+                    crowd.wait_until(lambda: len(crowd.files) > CARRIERS, "files come")
                     network.script = lambda: way
                     gone_s, carried = time.monotonic(), len(crowd.files)
                     if way != "stall":  # which is noticed when its 15 seconds are over
-                        wait_until(lambda: crowd.answers["carrier", 503], "who carries files is told to come again")
+                        crowd.wait_until(lambda: crowd.answers["carrier", 503], "who carries files is told to come again")
                     while time.monotonic() < gone_s + AWAY_FOR_S:
                         looks = crowd.looks
                         crowd.wait_for_progress(shipments)
-                        wait_until(lambda looks=looks: crowd.looks > looks, "the server is ready")
+                        crowd.wait_until(lambda looks=looks: crowd.looks > looks, "the server is ready")
                     assert len(crowd.files) - carried <= CARRIERS, "what was under way: the others wait"
                     network.script = lambda: "pass"
-                    wait_until(lambda: len(crowd.files) > carried + 2 * CARRIERS, "files come again")
+                    crowd.wait_until(lambda: len(crowd.files) > carried + 2 * CARRIERS, "files come again")
                     crowd.wait_for_progress(shipments)
                     crowd.end()
                     assert not server.has_ended()

@@ -26,6 +26,7 @@ def s3_server() -> Iterator[str]:
     try:
         assert server.stdout is not None
         yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        assert server.poll() is None, f"the S3 server ended by itself, with {server.returncode}: tests that failed say nothing"
     finally:
         server.kill()
         server.wait()
