@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 # Seconds between two passes, and the longest wait for a server that is away. Guesses.
 PASS_S, MOST_WAIT_S = 1.0, 30.0
-# Seconds that the end of a process waits: for a server of which it knows nothing yet, and for one that is there.
+# Seconds that the end of a process waits: for a server that was away, or of which it knows nothing yet, and for one that is there.
 UNKNOWN_S, FINISH_S = 2.0, 10.0
 # Seconds that a command waits until what was logged before it is on the server; a query, which then says what is not; and between two
 # looks at another process's pass.
@@ -55,7 +55,7 @@ class Uploader:
         self._is_reached: bool | None = None  # None: not tried yet
         self._said: set[str] = set()
         if start_aside(self._serve, "stratal-upload") is None:
-            self._is_reached = False  # what is logged waits in the spool
+            self._is_reached, self._has_ended = False, True  # what is logged waits in the spool
 
     def finish(self) -> None:
         """Make a last pass if the server is there, within seconds; what is left waits in the spool."""
@@ -63,9 +63,8 @@ class Uploader:
         with self._change:
             self._is_ending = True
             self._change.notify_all()
-            self._change.wait_for(lambda: self._is_reached is not None, UNKNOWN_S)
-            if self._is_reached:
-                self._change.wait_for(lambda: self._has_ended, FINISH_S)
+            if not self._change.wait_for(lambda: self._has_ended, UNKNOWN_S) and self._is_reached:
+                self._change.wait_for(lambda: self._has_ended, FINISH_S - UNKNOWN_S)
 
     def _serve(self) -> None:
         wait_s = PASS_S
