@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from stratal.core.ids import to_bytes
 from stratal.core.settings import Settings
+from stratal.server import keeping as keeping_module
 from stratal.server.keeping import Keeper, keeping
 from stratal.store.settling import LITTLE_BYTES
 from stratal.store.store import Store
@@ -106,6 +108,14 @@ def test_who_asks_is_told_that_it_could_not_settle(store):
 
 def test_without_it_nobody_waits(place):
     assert not Keeper(place).settle()
+
+
+def test_it_ends_quietly_when_its_server_was_killed_before_it_was_ready(place):
+    boot = keeping_module._BOOT.format(path=[str(Path(each).absolute()) for each in sys.path])
+    process = subprocess.Popen([sys.executable, "-P", "-c", boot], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    _, said = process.communicate(msgspec.json.encode(Keeper(place)._order, enc_hook=str) + b"\n", timeout=LONGEST_S)
+    assert (process.returncode, said) == (0, b"")
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])

@@ -184,7 +184,7 @@ def keep() -> None:
         log_lines()
     store = open_store(order.url, settings=order.settings)
     with delivering(store):
-        os.write(answers, b"0\n")
+        _answer(answers, 0)
         while asked := os.read(0, 1 << 16):  # all that have asked meanwhile are answered by one settling
             number = int(asked.split()[-1])
             try:
@@ -192,6 +192,10 @@ def keep() -> None:
             except StratalError as error:  # who asked settles, and hears of it
                 log.warning("not settled error=%s", error.message)
                 number = -number
-            with contextlib.suppress(OSError):  # the server was killed
-                os.write(answers, b"%d\n" % number)
+            _answer(answers, number)
     store.close()
+
+
+def _answer(answers: int, number: int) -> None:
+    with contextlib.suppress(OSError):  # the server was killed, and the next number does not come
+        os.write(answers, b"%d\n" % number)
