@@ -549,6 +549,8 @@ def _ours(error: psycopg.Error, what: str = "the database cannot be used") -> St
         return Conflict(f"the store refused a row: {said}", hint="read the present state and decide again")
     if isinstance(error, server.InsufficientPrivilege | server.ReadOnlySqlTransaction):
         return StoreDown(f"{what}: {said}", hint="the user needs the right to create, read and write tables in this database")
+    if isinstance(error, server.DiskFull):
+        return StoreDown(f"{what}: {said}", hint="make room on the database's disk; nothing has changed")
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | server.IdleInTransactionSessionTimeout):
         return StoreDown(f"{what}: {said}", hint="see that the server is there and takes this user; nothing has changed")
     if isinstance(error, psycopg.DataError):

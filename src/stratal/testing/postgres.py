@@ -4,6 +4,7 @@ Its programs are those that are installed, else those of the PyPI package `pgser
 kills of its processes, but no power cut.
 """
 
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -12,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -96,6 +98,21 @@ class PostgresServer:
         name = f"store{os.getpid()}_{next(self._numbers)}"
         self.run_sql(f"create database {name} template {template} encoding 'UTF8'")
         return name
+
+    @contextlib.contextmanager
+    def database_on(self, folder: Path) -> Iterator[str]:
+        """Make a database whose tables lie in a folder that this server's user can reach, and give its name. The log of what was
+        committed stays where it is: a server that cannot write that ends."""
+        if os.geteuid() == 0:
+            shutil.chown(folder, self._user())
+        name = f"store{os.getpid()}_{next(self._numbers)}"
+        self.run_sql(f"create tablespace {name} location '{folder}'")
+        try:
+            self.run_sql(f"create database {name} template template0 encoding 'UTF8' tablespace {name}")
+            yield name
+        finally:
+            self.run_sql(f"drop database if exists {name} with (force)")
+            self.run_sql(f"drop tablespace {name}")
 
     def run_sql(self, statement: str, *, database: str = "postgres") -> list[tuple[object, ...]]:
         """Run a statement outside of any store, and give its rows."""
