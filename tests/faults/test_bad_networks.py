@@ -138,7 +138,7 @@ def test_a_server_whose_disk_is_full_acknowledges_nothing_that_it_could_lose(tmp
                     log_some(spool, id, writer, range(step, step + 500))
                     step += 500
                     shipper.ship()
-            with pytest.raises(StoreDown):
+            with pytest.raises(StoreDown, match=f"^{url} says: .*(disk is full|No space left)"):
                 shipper.ship()
             acknowledged = sum(shipper._known.values())
             assert acknowledged > 0

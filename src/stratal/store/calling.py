@@ -182,7 +182,8 @@ class Server:
             case ((413 | 422), _) if said.error:
                 return Misuse(said.message, hint=said.hint)
             case _:
-                busy = Busy(said.message, hint=said.hint)
+                # Whose disk is full, and whose database is away, must be clear to who reads it on another machine.
+                busy = Busy(f"{self.url} says: {said.message}" if said.error else said.message, hint=said.hint)
                 wait = answer.headers.get("retry-after", "")
                 busy.wait_s = min(float(wait), 60.0) if wait.isdigit() else 1.0
                 return busy
