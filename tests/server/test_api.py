@@ -268,7 +268,9 @@ def test_health_ready_and_metrics_say_how_the_server_is(http, store):
     assert http.get("/ready").json() == {"status": "ready"}
     call(http, MODELS)
     call(http, VERSION, name="churn", number=1)
-    text = http.get("/metrics").text
+    answer = http.get("/metrics")
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    text = answer.text
     assert 'stratal_requests_total{surface="/api/v1",status="200"} 1\n' in text
     assert 'stratal_requests_total{surface="/api/v1",status="404"} 1\n' in text
     assert 'stratal_request_seconds_count{surface="/api/v1"} 2\n' in text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stratal.version import __version__
 
-KIND = "text/plain; version=0.0.4; charset=utf-8"
+KIND = "text/plain; version=0.0.4"  # the framework adds the charset; twice is no type to Prometheus, which then refuses it all
 # Upper bounds of the buckets of latency, in seconds.
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STATM = Path("/proc/self/statm")
