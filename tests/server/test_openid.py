@@ -90,6 +90,19 @@ def test_groups_bring_roles_and_take_them_away(browser, provider, guarded):
     assert browser.me()["grants"] == []
 
 
+def test_a_provider_that_names_one_group_as_a_text_or_none_at_all_is_understood(browser, provider, guarded):
+    guarded.accounts.grant(person="group:ml", role="contributor", on="experiment:churn")
+    guarded.accounts.grant(person="group:hr", role="viewer", on="experiment:staff")
+    provider.person["groups"] = ["ml", "hr"]
+    browser.sign_in()
+    provider.person["groups"] = "ml"
+    browser.sign_in()
+    assert [each["on"] for each in browser.me()["grants"]] == ["experiment:churn"]
+    provider.leaves_out.add("groups")  # so some providers say that there are none
+    browser.sign_in()
+    assert browser.me()["grants"] == []
+
+
 def test_a_name_that_is_taken_is_not_given_away_but_can_be_bound(browser, provider, guarded):
     provider.person["preferred_username"] = "Ada"
     refused = browser.sign_in()
@@ -135,6 +148,23 @@ def test_what_is_not_signed_for_us_for_this_sign_in_lets_nobody_in(browser, prov
     assert answer.status_code == 401, answer.text
     assert "stratal_session" not in browser.http.cookies
     assert [each.name for each in guarded.accounts.people() if each.name == "rita"] == []
+
+
+@pytest.mark.parametrize(
+    ("claims", "why", "remedy"),
+    [({"exp": 1000}, "its exp", "clocks"), ({"aud": "somebody-else"}, "its aud", "CLIENT_ID"), ({"nonce": "x"}, "its nonce", "log")],
+)
+def test_it_is_said_which_claim_is_wrong_and_what_helps(browser, provider, caplog, claims, why, remedy):
+    provider.claims.update(claims)
+    said = browser.sign_in().json()
+    assert why in said["message"] and remedy in said["hint"]
+    assert why in caplog.text and str(claims) not in caplog.text
+
+
+def test_the_log_says_why_a_provider_gives_nothing_for_a_code(browser, provider, guarded, caplog):
+    guarded.auth._provider = Provider(Oidc(issuer=provider.url, client_id=CLIENT, client_secret="another"))
+    assert browser.sign_in().status_code == 401
+    assert "status=401 error=invalid_client" in caplog.text and "another" not in caplog.text
 
 
 def test_a_key_that_is_new_since_is_fetched(browser, provider, monkeypatch):
@@ -226,7 +256,7 @@ def test_a_provider_is_set_whole_or_not_at_all(tmp_path):
     with pytest.raises(Misuse, match="issuer and a client_id"):
         load_oidc(tmp_path.parent, {"STRATAL_OIDC_ISSUER": "https://id.example"})
     (tmp_path / "stratal.toml").write_text("[oidc]\nissuers = 1\n")
-    with pytest.raises(Misuse, match="unknown"):
+    with pytest.raises(Misuse, match="unknown settings: issuers"):
         load_oidc(tmp_path, {})
 
 

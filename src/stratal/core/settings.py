@@ -156,8 +156,10 @@ def load_oidc(folder: Path | None = None, environ: Mapping[str, str] | None = No
     environ = os.environ if environ is None else environ
     keys = tuple(each.name for each in fields(Oidc))
     said = _file(folder or Path.cwd()).get("oidc", {})
-    if not isinstance(said, dict) or not set(said) <= set(keys):
-        raise Misuse(f"the table [oidc] of {FILE} has unknown settings", hint=f"known are: {', '.join(keys)}")
+    if not isinstance(said, dict):
+        raise Misuse(f"oidc in {FILE} is a table: [oidc]", hint=f"its settings are: {', '.join(keys)}")
+    if unknown := sorted(set(said) - set(keys)):
+        raise Misuse(f"the table [oidc] of {FILE} has unknown settings: {', '.join(unknown)}", hint=f"known are: {', '.join(keys)}")
     found = {key: str(value) for key, value in said.items()}
     for key in keys:
         if value := environ.get(f"STRATAL_OIDC_{key.upper()}"):

@@ -4,6 +4,7 @@ What a provider says of somebody counts only in an ID token that it signed, for 
 Blocking: called in threads. Authlib and joserfc, of the extra `auth`, are imported when a provider is set up.
 """
 
+import logging
 import secrets
 import threading
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from stratal.server.guards import Unauthenticated
 from stratal.store.marks import is_loopback
 from stratal.store.trusting import advice, authorities
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 # Seconds for one answer of the provider; for which its addresses and keys are kept, and before which keys are not fetched again; by
@@ -29,6 +32,9 @@ T = TypeVar("T")
 ANSWER_S, KEEP_S, AGAIN_S, LEEWAY_S, MOST_BYTES = 10.0, 3600.0, 60.0, 60, 1 << 20
 # Signatures of a key pair only: with a shared secret, or none, anybody who knows our secret could sign.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+# What an admin looks at where a claim is not as it must be.
+_CLOCKS, _CLIENT = "compares the clocks of this server and the provider", "sets STRATAL_OIDC_CLIENT_ID to the client that the provider knows"
+_REMEDIES = {"exp": _CLOCKS, "nbf": _CLOCKS, "iat": _CLOCKS, "aud": _CLIENT, "azp": _CLIENT}
 
 
 class Endpoints(Record, frozen=True, kw_only=True):
@@ -57,13 +63,19 @@ class Tokens(Record, frozen=True, kw_only=True):
     access_token: str = ""
 
 
+class Refusal(Record, frozen=True, kw_only=True):
+    """Why the provider gives nothing for a code."""
+
+    error: str = ""
+
+
 class Claimed(Record, frozen=True, kw_only=True):
-    """Who signed in. subject: 'ISSUER SUBJECT'. groups: None if the provider says nothing of them."""
+    """Who signed in. subject: 'ISSUER SUBJECT'. groups: none if the provider says nothing of them: some leave the claim out then."""
 
     subject: str
     name: str
     display: str
-    groups: tuple[str, ...] | None
+    groups: tuple[str, ...]
 
 
 class Provider:
@@ -113,7 +125,7 @@ class Provider:
             subject=f"{claims['iss']} {claims['sub']}",
             name=name,
             display=display[:200] if isinstance(display, str) and display.isprintable() else "",
-            groups=tuple(str(each) for each in groups) if isinstance(groups, list) else None,
+            groups=tuple(str(each) for each in groups) if isinstance(groups, list) else (groups,) if isinstance(groups, str) else (),
         )
 
     def _verified(self, answer: Tokens, nonce: str, where: Endpoints) -> Mapping[str, object]:
@@ -143,7 +155,7 @@ class Provider:
             )
             claims.validate(now=self._clock.now_ns() // 1_000_000_000, leeway=LEEWAY_S)
         except (JoseError, ValueError, TypeError, KeyError) as error:
-            raise Unauthenticated(f"what the provider says cannot be trusted: {type(error).__name__}", hint="sign in again") from error
+            raise _distrusted(error) from error
         return claims  # type: ignore[no-any-return]  # a dict
 
     def _where(self) -> Endpoints:
@@ -181,8 +193,10 @@ class Provider:
                 answer = http.request(method, url, data=body, auth=auth, headers={"accept": "application/json"})
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             hint = advice(error, "try again in a moment").partition(";")[0]
+            log.warning("provider not reached url=%s error=%s", url, str(error) or type(error).__name__)
             raise StoreDown(f"the identity provider is not reached: {error.__class__.__name__}", hint=hint) from error
         if method == "POST" and 400 <= answer.status_code < 500:
+            log.warning("provider refused a code url=%s status=%d error=%s", url, answer.status_code, _error_of(answer))
             raise Unauthenticated(f"the identity provider does not take this sign-in ({answer.status_code})", hint="sign in again")
         try:
             if answer.status_code != 200 or len(answer.content) > MOST_BYTES:
@@ -193,6 +207,24 @@ class Provider:
                 f"the identity provider answers {answer.status_code} at {urlsplit(url).path}, with nothing that can be read",
                 hint="is STRATAL_OIDC_ISSUER right?",
             ) from error
+
+
+def _distrusted(error: Exception) -> Unauthenticated:
+    """Say which claim of an ID token is wrong, to who signs in and in the log; neither repeats what the token holds."""
+    kind = type(error).__name__
+    claim = str(getattr(error, "claim", "") or ("exp" if kind == "ExpiredTokenError" else ""))
+    why = f"its {claim} is missing or wrong ({kind})" if claim else kind
+    log.warning("ID token not trusted why=%s", why)
+    remedy = _REMEDIES.get(claim, "looks at the server's log")
+    return Unauthenticated(f"what the provider says cannot be trusted: {why}", hint=f"sign in again; if it stays so, an admin {remedy}")
+
+
+def _error_of(answer: httpx.Response) -> str:
+    """Give the word by which OAuth says what is wrong, as `invalid_client`; '' if there is none."""
+    try:
+        return msgspec.json.decode(answer.content, type=Refusal).error[:100]
+    except ValueError:  # of msgspec, too
+        return ""
 
 
 def _random() -> str:

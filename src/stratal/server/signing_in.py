@@ -158,8 +158,7 @@ class Auth(Surface):
                 person = _add(tx, claimed)
             if person.is_disabled:
                 raise Unauthenticated(f"{person.name} is locked out", hint="ask an admin")
-            if claimed.groups is not None:
-                rows.join_groups(tx, person.name, claimed.groups)
+            rows.join_groups(tx, person.name, claimed.groups)
             if before:
                 sessions.end_session(tx, digest(before))
             secret = sessions.open_session(tx, person.name)
