@@ -216,7 +216,8 @@ def test_behind_a_proxy_one_comes_back_by_https(browser):
     "next", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:x", "", "/a\r\nset-cookie: x=1", "/é"]
 )
 def test_one_is_led_to_a_path_of_this_server_only(browser, next):
-    assert browser.sign_in(next).headers["location"] == "/"
+    assert browser.sign_in(next).headers["location"] == "/auth/me"
+    assert browser.http.get("/auth/me").status_code == 200
 
 
 def test_what_the_provider_refuses_is_said(browser, provider):

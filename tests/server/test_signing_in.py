@@ -119,7 +119,7 @@ def test_signing_out_ends_a_session_here_or_everywhere(browsers):
     for browser in (one, two, three):
         browser.login()
     kept = one.http.cookies["stratal_session"]
-    answer = one.logout()
+    answer = one.http.post("/auth/logout", headers={"x-stratal-csrf": one.csrf})  # without a body, as with an empty one
     assert answer.status_code == 204 and "Max-Age=0" in answer.headers["set-cookie"]
     one.http.cookies.set("stratal_session", kept)
     assert one.me().status_code == 401, "the row is gone, whoever kept the cookie"

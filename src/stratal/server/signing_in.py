@@ -35,6 +35,8 @@ T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Answer]]
 
 PREFIX, OIDC_PATH = "/auth", "/auth/oidc"
+# Where a sign-in ends that says nowhere else: who one is.
+ME_PATH = "/auth/me"
 # The cookie of a sign-in through a provider that is under way, and for how many seconds it may be.
 ATTEMPT, ATTEMPT_S = "stratal_oidc", 600
 # Who adds people that a provider knows.
@@ -112,7 +114,8 @@ class Auth(Surface):
         guard = self._asking()
         admitted = await guard.identify(request.headers)
         request.note_sender(admitted.name)
-        said = await self._body(request, SignOut)
+        is_empty = request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers
+        said = SignOut() if is_empty else await self._body(request, SignOut)
         if not admitted.session_digest:
             raise Misuse("there is no session to end: a token or password was sent", hint="stratal token revoke ID makes a token worthless")
 
@@ -133,7 +136,7 @@ class Auth(Surface):
 
     async def _oidc_login(self, request: Request) -> Answer:
         provider = self._provided()
-        goes_to = _own_path(dict(parse_qsl(request.query)).get("next", "/"))
+        goes_to = _own_path(dict(parse_qsl(request.query)).get("next", ""))
         url, attempt = await self._far(lambda: provider.begin(_callback_uri(request), goes_to))
         kept = base64.urlsafe_b64encode(msgspec.json.encode(attempt)).decode()
         return Answer(status=303, headers=(("location", url), ("set-cookie", _cookie(request, ATTEMPT, kept, ATTEMPT_S, OIDC_PATH))))
@@ -242,9 +245,9 @@ def _callback_uri(request: Request) -> str:
 
 
 def _own_path(said: str) -> str:
-    """Give a path of this server; anything that could lead elsewhere is '/'."""
+    """Give a path of this server; what says none, and anything that could lead elsewhere, is where one reads who one is."""
     is_own = re.fullmatch(r"/(?![/\\])[\x21-\x7e]{0,500}", said) is not None and "\\" not in said
-    return said if is_own or said == "/" else "/"
+    return said if is_own else ME_PATH
 
 
 def _attempt(request: Request) -> Attempt | None:
