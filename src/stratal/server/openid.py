@@ -33,7 +33,10 @@ ANSWER_S, KEEP_S, AGAIN_S, LEEWAY_S, MOST_BYTES = 10.0, 3600.0, 60.0, 60, 1 << 2
 # Signatures of a key pair only: with a shared secret, or none, anybody who knows our secret could sign.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 # What an admin looks at where a claim is not as it must be.
-_CLOCKS, _CLIENT = "compares the clocks of this server and the provider", "sets STRATAL_OIDC_CLIENT_ID to the client that the provider knows"
+_CLOCKS, _CLIENT = (
+    "compares the clocks of this server and the provider",
+    "sets STRATAL_OIDC_CLIENT_ID to the client that the provider knows",
+)
 _REMEDIES = {"exp": _CLOCKS, "nbf": _CLOCKS, "iat": _CLOCKS, "aud": _CLIENT, "azp": _CLIENT}
 
 
@@ -193,7 +196,7 @@ class Provider:
                 answer = http.request(method, url, data=body, auth=auth, headers={"accept": "application/json"})
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             hint = advice(error, "try again in a moment").partition(";")[0]
-            log.warning("provider not reached url=%s error=%s", url, str(error) or type(error).__name__)
+            log.warning("provider not reached url=%s error=%s", url, str(error) or error.__class__.__name__)
             raise StoreDown(f"the identity provider is not reached: {error.__class__.__name__}", hint=hint) from error
         if method == "POST" and 400 <= answer.status_code < 500:
             log.warning("provider refused a code url=%s status=%d error=%s", url, answer.status_code, _error_of(answer))
