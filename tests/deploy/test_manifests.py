@@ -129,7 +129,9 @@ def test_what_the_image_and_the_pod_run_is_a_command_of_ours(capsys):
 
     docker = (DEPLOY / "Dockerfile").read_text()
     in_image = json.loads(re.search(r"^CMD (\[.*\])$", docker, re.MULTILINE)[1])
-    assert in_image == only("Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
+    in_pod, [rule] = only("Deployment")["spec"]["template"]["spec"]["containers"][0]["args"], only("Ingress")["spec"]["rules"]
+    assert in_pod == [*in_image, "--name", rule["host"]], "a server refuses names that are not its own"
+    assert compose()["services"]["server"]["command"] == [*in_image, "--name", "${STRATAL_DOMAIN:?set it in .env}"]
     with pytest.raises(SystemExit):
         build(["server"])(args=["server", "--help"], prog_name="stratal")
     said = capsys.readouterr().out

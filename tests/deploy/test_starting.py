@@ -28,6 +28,7 @@ from stratal.tracking.runs import run
 DEPLOY = Path(__file__).parents[2] / "deploy"
 SERVICES = yaml.safe_load((DEPLOY / "compose/compose.yaml").read_text())["services"]
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+DOMAIN = "team.example.org"
 LONGEST_S = 120
 
 
@@ -52,7 +53,7 @@ class Composed:
 
     def translate(self, text: str) -> str:
         """Put in the values of .env, and places of this machine for those of the containers."""
-        text = re.sub(r"\$\{([A-Z_]+):\?[^}]*\}", lambda found: self.secrets[found[1]], text)
+        text = re.sub(r"\$\{([A-Z_]+):\?[^}]*\}", lambda found: {**self.secrets, "STRATAL_DOMAIN": DOMAIN}[found[1]], text)
         for there, here in self._here.items():
             if text == there or (there in text and there != "4117"):
                 text = text.replace(there, here)
@@ -66,8 +67,8 @@ class Composed:
         return {**said, "PYTHONPATH": str(Path(stratal.__file__).parents[1]), "HOME": "/nonexistent"}
 
     def start(self, *arguments: str, **options: object) -> subprocess.Popen[str]:
-        """Start the entry point with the arguments of `docker compose run server ...`, or those of the image."""
-        words = [self.translate(word) for word in arguments or said_in_image("CMD")]
+        """Start the entry point with the arguments of `docker compose run server ...`, or those of the file."""
+        words = [self.translate(word) for word in arguments or SERVICES["server"]["command"]]
         program = [str(Path(sys.executable).parent / said_in_image("ENTRYPOINT")[0]), *words]
         return subprocess.Popen(program, env=self.environment(), cwd=self.folder / "tmp", text=True, stdout=subprocess.PIPE, **options)
 
@@ -110,6 +111,8 @@ def test_what_the_compose_file_says_starts_serves_and_ends(composed: Composed, t
         for probe in ("/health", "/ready"):  # as Kubernetes asks
             assert httpx.get(f"{url}{probe}", headers={"host": "localhost"}, timeout=30).status_code == 200
         assert httpx.post(f"{url}/api/v1/registry/models", json={}, timeout=30).status_code == 401
+        for host, status in ((DOMAIN, 401), ("elsewhere.example.org", 403)):  # as the proxy passes it on
+            assert httpx.get(f"{url}/auth/me", headers={"host": host}, timeout=30).status_code == status
 
         composed.run("user", "add", "maria", "--admin")
         composed.run("user", "password", "maria", said="correct horse battery staple\n")

@@ -210,6 +210,9 @@ def test_behind_a_proxy_one_comes_back_by_https(browser):
     asked = parse_qs(urlsplit(begun.headers["location"]).query)
     assert asked["redirect_uri"] == [f"{browser.http.base_url}".replace("http:", "https:").rstrip("/") + "/auth/oidc/callback"]
     assert begun.headers["set-cookie"].endswith("; Secure")
+    of_another = browser.http.get("/auth/oidc/login", headers={"host": "192.0.2.7"})  # a proxy elsewhere, which is not believed
+    assert "redirect_uri=https%3A%2F%2F192.0.2.7%2Fauth" in of_another.headers["location"]
+    assert of_another.headers["set-cookie"].endswith("; Secure")
 
 
 @pytest.mark.parametrize(

@@ -239,9 +239,11 @@ def _add(tx: Transaction, claimed: Claimed) -> Person:
 
 
 def _callback_uri(request: Request) -> str:
-    """Give where the provider sends the browser back: it must know this address, so no header makes it another one."""
-    scheme = "https" if current_peer().is_encrypted else "http"
-    return f"{scheme}://{request.headers.get('host', '')}{OIDC_PATH}/callback"
+    """Give where the provider sends the browser back: it must know this address, so no header makes it another one. Off this machine
+    it is HTTPS, whatever a proxy says: a browser keeps our cookies nowhere else."""
+    host = request.headers.get("host", "")
+    scheme = "http" if is_this_machine(host) and not current_peer().is_encrypted else "https"
+    return f"{scheme}://{host}{OIDC_PATH}/callback"
 
 
 def _own_path(said: str) -> str:
