@@ -212,7 +212,9 @@ class Remote:
         return failure
 
     def _lost(self, operation: Operation, error: Exception) -> OutcomeUnknown:
-        return OutcomeUnknown(f"{self._url} was lost during {operation.name}: {str(error) or type(error).__name__}", hint=_LOOK)
+        return OutcomeUnknown(
+            f"{self._url} was lost during {operation.name}: {str(error) or type(error).__name__}", hint=advice(error, _LOOK)
+        )
 
     def _away(self, error: Exception) -> StoreDown:
         return StoreDown(

@@ -28,6 +28,10 @@ def is_distrusted(error: Exception) -> bool:
 
 def advice(error: Exception, otherwise: str) -> str:
     """Say what to do about a server that was not reached."""
+    if "WRONG_VERSION_NUMBER" in str(error) or "RECORD_LAYER_FAILURE" in str(error):
+        return "that port speaks no TLS: write http://, or put TLS before it; what was logged waits here"
+    if isinstance(error, httpx.RemoteProtocolError) and "without sending" in str(error) and error.request.url.scheme == "http":
+        return f"a port with TLS ends plain requests so: if it is one, write https://; else {otherwise}"
     if not is_distrusted(error):
         return otherwise
     if "mismatch" in str(error):
