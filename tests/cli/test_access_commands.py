@@ -22,7 +22,7 @@ def run(store: Store, capsys: pytest.CaptureFixture[str]):
 
 def test_an_admin_is_made_and_makes_a_service_with_a_token(run):
     assert "stratal user add NAME --admin" in run("user", "list")[1]
-    assert "admin of everything" in run("user", "add", "ada", "--admin")[1]
+    assert json.loads(run("user", "add", "ada", "--admin", "--json")[1])["is_admin"] is True
     assert json.loads(run("user", "add", "ci", "--service", "--json")[1])["kind"] == "service"
     code, out, err = run("token", "create", "ci", "--role", "contributor", "--on", "experiment:churn")
     assert code == 0 and out.startswith("stratal_") and out.count("\n") == 1, "the secret alone, so that a shell can take it"
@@ -40,6 +40,8 @@ def test_roles_are_granted_listed_and_removed(run):
     run("user", "add", "bob")
     assert "contributor" in run("grant", "add", "bob", "contributor", "experiment:churn")[1]
     assert [each["person"] for each in json.loads(run("grant", "list", "--json")[1])] == ["ada", "bob"]
+    assert [each["is_admin"] for each in json.loads(run("user", "list", "--json")[1])] == [True, False]
+    assert [line.split()[:3] for line in run("user", "list")[1].splitlines()[1:]] == [["ada", "person", "yes"], ["bob", "person", "–"]]
     assert json.loads(run("grant", "remove", "bob", "contributor", "experiment:churn", "--json")[1]) == []
     code, _, err = run("grant", "remove", "ada", "admin")
     assert code == 2 and "last admin" in err

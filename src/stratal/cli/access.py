@@ -69,18 +69,18 @@ def _add(
 
 
 def _list(store: StoreUrl = None, json: Json = False) -> None:
-    """List people and services."""
+    """List people and services, and who of them is admin of everything; stratal grant list shows all roles."""
     found = _accounts(store).people()
     if json:
         return print_json(found)
     if not found:
         return print_out("Nobody yet. The first admin: stratal user add NAME --admin")
-    shown = table("name", "kind", "called", "state", "password", "oidc", "by", "since (UTC)")
+    shown = table("name", "kind", "admin", "called", "state", "password", "oidc", "by", "since (UTC)")
     for each in found:
         state = cell("disabled", "red") if each.is_disabled else cell("enabled", "green")
         shown.add_row(
-            cell(each.name, "bold"), cell(each.kind), cell(each.display or None), state, cell("yes" if each.has_password else None),
-            cell(each.subject or None), cell(each.created_by), cell(moment(each.created_ns)),
+            cell(each.name, "bold"), cell(each.kind), cell("yes" if each.is_admin else None), cell(each.display or None), state,
+            cell("yes" if each.has_password else None), cell(each.subject or None), cell(each.created_by), cell(moment(each.created_ns)),
         )  # fmt: skip
     return print_out(shown)
 

@@ -51,10 +51,10 @@ class AccessStore:
         if len(display) > 200 or not display.isprintable():
             raise Misuse("a display name has at most 200 printable characters")
         with self._store.command() as tx:
-            added = rows.add_person(tx, name, kind=kind, display=display, subject=subject)
+            rows.add_person(tx, name, kind=kind, display=display, subject=subject)
             if is_admin:
                 rows.add_grant(tx, name, "admin", EVERYTHING, given_by=tx.actor.name)
-            return added
+            return rows.person_named(tx, name)
 
     @operation(needs=Role.ADMIN)
     def disable(self, *, name: str) -> Person:

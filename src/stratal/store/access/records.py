@@ -14,7 +14,8 @@ class Known(Identity, frozen=True, kw_only=True):
 
 
 class Person(Record, frozen=True, kw_only=True):
-    """Somebody who may sign in. kind: person or service. subject: 'ISSUER SUBJECT' of an OIDC provider, '' for none."""
+    """Somebody who may sign in. kind: person or service. subject: 'ISSUER SUBJECT' of an OIDC provider, '' for none. is_admin: of
+    everything."""
 
     name: str
     kind: str
@@ -24,6 +25,7 @@ class Person(Record, frozen=True, kw_only=True):
     has_password: bool
     created_by: str
     created_ns: int
+    is_admin: bool = False
 
 
 class Token(Record, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Collection
 
-from sqlalchemy import and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, func, or_, select, update
 
 from stratal.core.errors import Conflict, NotFound
 from stratal.core.people import EVERYTHING, Grant, Role
@@ -18,6 +18,7 @@ from stratal.store.tables import grant
 _PERSON = select(
     person.c.name, person.c.kind, person.c.display, person.c.subject, person.c.is_disabled, person.c.password.is_not(None),
     person.c.created_by, person.c.created_ns,
+    exists().where(grant.c.person == person.c.name, grant.c.role == "admin", grant.c.object == EVERYTHING),
 )  # fmt: skip
 _PEOPLE = _PERSON.order_by(person.c.name)
 _BY_NAME = _PERSON.where(person.c.folded == bindparam("folded_name"))
@@ -255,10 +256,10 @@ def changes(tx: Transaction, most: int) -> list[Change]:
 
 
 def _person(row: Row) -> Person:
-    name, kind, display, subject, is_disabled, has_password, by, at_ns = row
+    name, kind, display, subject, is_disabled, has_password, by, at_ns, is_admin = row
     return Person(
         name=name, kind=kind, display=display, subject=subject or "", is_disabled=bool(is_disabled), has_password=bool(has_password),
-        created_by=by, created_ns=at_ns,
+        created_by=by, created_ns=at_ns, is_admin=bool(is_admin),
     )  # fmt: skip
 
 
