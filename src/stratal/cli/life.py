@@ -129,10 +129,10 @@ def purge(
 
 
 def retain(
-    experiment: Annotated[str, typer.Argument(help="The experiment.")],
-    days: Annotated[float, typer.Option("--days", help="Delete runs that ended longer ago.")],
+    experiment: Annotated[str, typer.Argument(metavar="EXPERIMENT", help="The experiment.")],
+    days: Annotated[float, typer.Option("--days", min=0, help="Delete runs that ended longer ago.")],
     keep_tag: Annotated[str, typer.Option("--keep-tag", help="Runs with this tag stay.")] = KEEP,
-    newest: Annotated[int, typer.Option("--newest", help="So many stay, whatever their age.")] = 0,
+    newest: Annotated[int, typer.Option("--newest", min=0, help="So many stay, whatever their age.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     json: Json = False,
     store: StoreUrl = None,

@@ -145,4 +145,8 @@ def _limit(what: str, limit: int | None) -> str:
 
 
 def _waiting(each: Usage) -> str:
-    return f"{each.waiting_files:,} files, {shown_bytes(each.waiting_bytes)}" if each.waiting_files else ""
+    return (
+        f"{each.waiting_files:,} file{'' if each.waiting_files == 1 else 's'}, {shown_bytes(each.waiting_bytes)}"
+        if each.waiting_files
+        else ""
+    )

@@ -93,7 +93,7 @@ class Uploader:
     def _say_once(self, text: str) -> None:
         if text not in self._said:
             self._said.add(text)
-            log.warning("bringing away what is logged in %s %s", self._folder, text)
+            log.warning("shipping from %s: %s", self._folder, text)
 
 
 class Shipping:
