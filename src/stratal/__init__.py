@@ -66,6 +66,8 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking import explaining as _explaining
     from stratal.tracking.active import active_run as active_run
     from stratal.tracking.alerts import alerts as alerts
+    from stratal.tracking.annotating import note as note
+    from stratal.tracking.annotating import tag as tag
     from stratal.tracking.artifacts import ArtifactFile as ArtifactFile
     from stratal.tracking.artifacts import ArtifactFolder as ArtifactFolder
     from stratal.tracking.autologging import autolog as autolog
@@ -148,6 +150,8 @@ _HOMES = {
     "views": "stratal.tracking.views",
     "remove_view": "stratal.tracking.views",
     "gc": "stratal.tracking.collecting",
+    "tag": "stratal.tracking.annotating",
+    "note": "stratal.tracking.annotating",
     "delete": "stratal.tracking.deleting",
     "restore": "stratal.tracking.deleting",
     "purge": "stratal.tracking.deleting",

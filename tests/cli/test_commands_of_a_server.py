@@ -68,6 +68,8 @@ WORKS = {
     "events": "events --since 0 --limit 1",
     "why": "why {a}",
     "fork": "fork {a} --step 1",
+    "tag": "tag {a} stage=done --remove none",
+    "note": "note {a} 'looks fine'",
     "artifacts": "artifacts {a}",
     "output": "output {a}",
     "autolog": "autolog",

@@ -35,7 +35,7 @@ _ROWS: dict[str, dict[str, str]] = {
     "tracking": {
         LISTS: "alerts artifacts children count edges envelope explain find get media media_summaries name_metric named notes origin page "
         "quotas series spread stated statements summaries table top views",
-        C: "claim_leased end_leased fork renew_lease resume start_leased",
+        C: "claim_leased end_leased fork renew_lease note resume start_leased tag",
         M: "retain",
         # Without a run that they speak of, as they are asked here, they speak of everything.
         ALL: "collect delete examine purge purge_deleted recount remove_quota remove_view restore save_view set_quota",

@@ -19,6 +19,7 @@ from stratal.tracking.finding import find_runs
 from stratal.tracking.forking import fork
 from stratal.tracking.leased import claim_leased, start_leased
 from stratal.tracking.opening import open_store
+from stratal.tracking.operations.annotating import RunRemarks
 from stratal.tracking.operations.deciding import RunDecisions
 from stratal.tracking.operations.forking import RunForks
 from stratal.tracking.operations.leasing import RunLeases
@@ -132,6 +133,8 @@ def test_each_command_about_runs_asks_for_a_role_on_their_experiments(guarded, m
         (RunDecisions, "restore", {"runs": both}),
         (RunDecisions, "purge", {"runs": both}),
         (RunDecisions, "purge_deleted", {"older_than_days": 0.0}),
+        (RunRemarks, "tag", {"run": hidden.id, "tags": {"a": "b"}}),
+        (RunRemarks, "note", {"run": hidden.id, "text": "x"}),
         (RunForks, "fork", {"experiment": "open", "start": start, "origin": hidden.id, "step": 1, "is_open": False}),
         (RunForks, "fork", {"experiment": "closed", "start": start, "origin": seen.id, "step": 1, "is_open": False}),
         (RunLeases, "start_leased", {"experiment": "closed", "start": start, "ttl_s": 30.0}),
@@ -144,7 +147,7 @@ def test_each_command_about_runs_asks_for_a_role_on_their_experiments(guarded, m
         with pytest.raises(Forbidden, match=r"may not (change|view it)"):
             getattr(kind(far), name)(**arguments)
         asked.add((kind, name))
-    kinds = (RunDecisions, RunForks, RunLeases, ViewStore)
+    kinds = (RunDecisions, RunForks, RunLeases, RunRemarks, ViewStore)
     assert asked == {(kind, one.name) for kind in kinds for one in operations_of(kind).values() if not one.is_scoped}
 
 

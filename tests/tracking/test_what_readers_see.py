@@ -14,6 +14,7 @@ from stratal.store.admitting import admitting
 from stratal.store.operations import operations_of
 from stratal.tracking import operations
 from stratal.tracking.finding import find_runs
+from stratal.tracking.operations.annotating import RunRemarks
 from stratal.tracking.operations.deciding import RunDecisions
 from stratal.tracking.operations.forking import RunForks
 from stratal.tracking.operations.leasing import RunLeases
@@ -27,7 +28,7 @@ from stratal.tracking.runs import run
 from stratal.tracking.views import save_view
 
 SECRET = "sesame"
-CLASSES = (QuotaStore, RunDecisions, RunForks, RunLeases, RunLineage, RunReads, RunSearch, Upkeep, ViewStore)
+CLASSES = (QuotaStore, RunDecisions, RunForks, RunLeases, RunLineage, RunReads, RunRemarks, RunSearch, Upkeep, ViewStore)
 
 
 @pytest.fixture

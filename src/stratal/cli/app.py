@@ -42,6 +42,8 @@ COMMANDS = {
     "why": Command("tracking", "Show where something came from, and what came of it."),
     "export": Command("exporting", "Export runs into a folder, as tables or as a store of MLflow."),
     "fork": Command("life", "Make a run that goes on from another one's points; resume it by its id."),
+    "tag": Command("annotating", "Set tags of a run, or take some away, and show those that it has."),
+    "note": Command("annotating", "Add a note to a run, with author and time, and show those that it has."),
     "artifacts": Command("life", "List the files of a run, or copy them out of the store."),
     "output": Command("autolog", "Print what a run printed, up to now; autolog keeps it."),
     "autolog": Command("autolog", "Show which libraries autolog knows here, and what to write for each."),

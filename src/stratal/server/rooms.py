@@ -15,6 +15,7 @@ from stratal.pipelines.store import PipelineStore
 from stratal.registry.store import ModelStore
 from stratal.store.access.accounts import AccessStore
 from stratal.store.operations import Operation, all_operations, room_of
+from stratal.tracking.operations.annotating import RunRemarks
 from stratal.tracking.operations.deciding import RunDecisions
 from stratal.tracking.operations.forking import RunForks
 from stratal.tracking.operations.leasing import RunLeases
@@ -102,7 +103,7 @@ ROOMS: tuple[Room, ...] = (
         },
         lists={"recent": ("run", str)},
     ),
-    *(Room(store=kind) for kind in (RunReads, RunSearch, RunLineage, RunDecisions, ViewStore, ExportStore)),
+    *(Room(store=kind) for kind in (RunReads, RunSearch, RunLineage, RunDecisions, RunRemarks, ViewStore, ExportStore)),
     Room(store=RunLeases, on="experiment"),
     Room(store=RunForks, on="experiment", on_runs=Role.VIEWER, runs={"fork": lambda call: [call.origin]}),
     Room(store=CheckpointStore, runs={"add": lambda call: [call.checkpoint.run]}),
