@@ -17,9 +17,12 @@ from stratal.cli.app import main
 from stratal.core.clock import SystemClock
 from stratal.core.errors import Refused
 from stratal.core.settings import load_settings
+from stratal.server.serving import look_for_files
+from stratal.store import bucket as bucket_of
 from stratal.store.collecting import collect
 from stratal.store.store import Store
 from stratal.testing.buckets import VARIABLES
+from stratal.tracking.doctor import doctor
 from stratal.tracking.opening import open_store, use_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
@@ -102,6 +105,33 @@ class _Later(SystemClock):
 
     def now_ns(self) -> int:
         return super().now_ns() + 7200 * 10**9
+
+
+def test_the_doctor_and_a_server_that_starts_say_that_the_files_are_not_to_be_had(
+    team: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    with run("e") as made:
+        made.save_bytes("notes.txt", b"notes")
+    team.settle()
+    look_for_files(team)
+    assert caplog.text == ""
+    monkeypatch.setattr(bucket_of, "LOOK_S", 0.0)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    away = _elsewhere(team, tmp_path)
+    checks = {check.name: check for check in doctor(store=away)}
+    assert (checks["files"].state, checks["quotas"].state, "garbage" in checks) == ("bad", "good", False)
+    assert "no answer" in checks["files"].says and checks["files"].hint
+    look_for_files(away)
+    assert "files cannot be served" in caplog.text and "no answer" in caplog.text
+
+
+@pytest.mark.parametrize(("place", "why"), [("s3://no-such-bucket/x", "NoSuchBucket"), (None, "another store")])
+def test_a_place_without_a_bucket_or_of_another_store_is_bad(team: Store, tmp_path: Path, bucket: str, place: str | None, why: str):
+    team.blobs.put(b"x")
+    other = open_store(tmp_path / "other", settings=load_settings(environ={"STRATAL_BLOBS": place or bucket}))
+    other.settle()
+    [check] = [check for check in doctor(store=other) if check.state == "bad"]
+    assert check.name == "files" and why in check.says
 
 
 def test_runs_are_exported_with_their_files(team: Store, tmp_path: Path):

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import logging
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import uvicorn
 
 from stratal.core.cores import stay_here
-from stratal.core.errors import Misuse, StoreDown
+from stratal.core.errors import Misuse, StoreDown, StratalError
 from stratal.core.settings import load_oidc
 from stratal.server import connections
 from stratal.server.app import SURFACES, Application
@@ -33,6 +34,8 @@ from stratal.server.surfaces import Surface
 from stratal.store.marks import is_loopback
 from stratal.store.shipments import PREFIX as INGEST
 from stratal.store.store import Store
+
+log = logging.getLogger(__name__)
 
 HOST, PORT = "127.0.0.1", 4117
 # Seconds for which a server waits for the place of its files before it tells a client to come again. A program that has the place
@@ -76,6 +79,7 @@ def serve(
         # comes before uvicorn listens to it counts, too.
         signal.signal(signal.SIGTERM, lambda _signal, _frame: setattr(server, "should_exit", True))
         listens(_url(bound, tls))
+        threading.Thread(target=look_for_files, args=(store,), name="stratal-look", daemon=True).start()
         # What was imported and made until now stays for ever: looking through it took 0.1 s each time, in which every request waited.
         gc.collect()
         gc.freeze()
@@ -83,6 +87,14 @@ def serve(
         with keeping(store):
             stay_here()
             server.run(sockets=[bound])
+
+
+def look_for_files(store: Store) -> None:
+    """Warn where files cannot be had, and say why. Not waited for: points, searches and commands are served without them."""
+    try:
+        store.blobs.look()
+    except StratalError as error:
+        log.warning("files cannot be served: %s; %s", error.message, error.hint)
 
 
 @contextlib.contextmanager

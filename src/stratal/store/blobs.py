@@ -150,6 +150,9 @@ class Blobs(ABC):
     def wait_at_most(self, seconds: float) -> None:  # noqa: B027  # not abstract: most places are there, or not
         """Fail when the place has been away for so long, for who keeps others waiting. A folder is never waited for."""
 
+    def look(self) -> None:  # noqa: B027  # as above: opening a folder has looked
+        """See whether the place answers, takes who asks, and is this store's. Changes nothing. Raises StoreDown, Refused."""
+
     def clock_shift_ns(self) -> int:
         """Give how far the clock that dates blobs here may be ahead of this machine's."""
         return 0

@@ -46,6 +46,8 @@ _TRIES = 5
 _DAY_NS = 86400 * 10**9
 _EVER_NS = 2**62
 _OWNER = "owner"
+# Seconds for which who only looks whether the place is there waits for it.
+LOOK_S = 5.0
 # Where transfers lie until they are verified (transferring.py), and what one owner must send all of (uploads.py).
 _ASIDE = ("incoming", "checked")
 
@@ -216,12 +218,21 @@ class BucketBlobs(Blobs):
         """See to it that nobody but one store writes and collects here. Raises Refused if it is another one's."""
         if self._is_ours or self._owner is None:
             return
-        if not self.objects.put_first(_OWNER, self._owner.encode()) and self.objects.read(_OWNER).decode() != self._owner:
+        if not self.objects.put_first(_OWNER, self._owner.encode()):
+            self._check_owner(self.objects)
+        self._is_ours = True
+
+    def look(self) -> None:
+        with contextlib.suppress(NotFound):  # nobody has written here yet
+            self._check_owner(self.objects.for_a_look(LOOK_S))
+
+    def _check_owner(self, objects: Objects) -> None:
+        owner = objects.read(_OWNER).decode()
+        if self._owner is not None and owner != self._owner:
             raise Refused(
                 f"{self.name} holds the blobs of another store, whose collections would delete yours",
                 hint="give each store a prefix of its own",
             )
-        self._is_ours = True
 
     def publish(self, digest: str, copy: int, size: int, names: Sequence[str]) -> bool:
         """Make a blob of parts readable, whose digest is known to be right; False if a collection has taken one of them."""

@@ -68,9 +68,8 @@ def examine(store: Store, *, deep: bool = False) -> Iterator[Check]:
         return
     yield _check_damage(store)
     yield _check_times(store)
-    yield _check_needed(store, deep=deep)
     yield _check_sent(store)
-    yield _check_garbage(store)
+    yield from _examine_files(store, deep=deep)
 
 
 def _examine_elsewhere(store: Store, *, deep: bool) -> Iterator[Check]:
@@ -88,9 +87,19 @@ def _examine_elsewhere(store: Store, *, deep: bool) -> Iterator[Check]:
     if settled.state != BAD:
         yield _check_damage(store)
         yield _check_times(store)
-        yield _check_needed(store, deep=deep)
         yield _check_sent(store)
-        yield _check_garbage(store)
+        yield from _examine_files(store, deep=deep)
+
+
+def _examine_files(store: Store, *, deep: bool) -> Iterator[Check]:
+    """Look at the files, if the place where they lie is there."""
+    try:
+        store.blobs.look()
+    except StratalError as error:
+        yield Check(name="files", state=BAD, says=error.message, hint=error.hint)
+        return
+    yield _check_needed(store, deep=deep)
+    yield _check_garbage(store)
 
 
 def check_schema(folder: Path) -> Check:

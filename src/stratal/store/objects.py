@@ -66,6 +66,10 @@ class Objects:
         self._away_since_s: float | None = None
         self._looking = threading.Lock()
 
+    def for_a_look(self, patience_s: float) -> "Objects":
+        """Give the same objects for who reads a small one, and does not wait for long."""
+        return Objects(self._quick, self.name, patience_s=patience_s)
+
     def put(self, name: str, data: bytes) -> None:
         """Write an object, whole or not at all. Raises StoreDown."""
         large = len(data) > CHUNK
