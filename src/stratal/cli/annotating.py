@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def tag(
     run: Noted,
-    tags: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE...]", help="Tags to set: stage=done team=growth")] = None,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="NAME=VALUE...", help="Tags to set: stage=done team=growth")] = None,
     remove: Annotated[list[str] | None, typer.Option(metavar="NAME", help="A tag to take away; may be given again.")] = None,
     json: Json = False,
     store: StoreUrl = None,
@@ -39,7 +39,7 @@ def tag(
 
 def note(
     run: Noted,
-    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="What to note; without it those that are there are shown.")] = None,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="What to note; without it those that are there are shown.")] = None,
     json: Json = False,
     store: StoreUrl = None,
 ) -> None:
