@@ -226,7 +226,7 @@ def _error_of(answer: httpx.Response) -> str:
     """Give the word by which OAuth says what is wrong, as `invalid_client`; '' if there is none."""
     try:
         return msgspec.json.decode(answer.content, type=Refusal).error[:100]
-    except ValueError:  # of msgspec, too
+    except (ValueError, RecursionError):  # ValueErrors of msgspec, too
         return ""
 
 
