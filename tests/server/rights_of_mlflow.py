@@ -43,6 +43,7 @@ _ROWS: dict[str, dict[str, str]] = {
     "2.0/mlflow-artifacts/mpu/abort/{path*}": {"POST": C},
     "2.0/mlflow-artifacts/mpu/parts/{upload_id}/{part}": {"PUT": "anybody"},  # an upload is its beginner's, and there is none of others
     "2.0/mlflow-artifacts/presigned/{path*}": {"GET": V},
+    "2.0/mlflow/upload-artifact": {"POST": C},
     "/get-artifact": {"GET": V},
     "/model-versions/get-artifact": {"GET": V},
     "3.0/mlflow/server-info": {"GET": "anybody"},
@@ -133,6 +134,8 @@ class Scene:
         if "{path*}" in place:
             place = place.replace("{path*}", f"{of.experiment}/{of.run}/artifacts/a.txt")
             return http.request(verb, place, content=b"data" if verb == "PUT" else None)
+        if path.endswith("/upload-artifact"):
+            return http.post(place, params={"run_uuid": of.run, "path": "a.txt"}, content=b"data")
         if verb == "GET":
             return http.get(place, params=said)  # type: ignore[arg-type]  # texts and lists of them
         answer = http.request(verb, place, json=said)

@@ -138,6 +138,45 @@ def test_files_of_our_users_are_read_by_clients(wire, store):
 def test_nothing_is_saved_into_a_deleted_run(wire, place):
     run, at = place
     wire.ok("runs/delete", run_id=run)
+UPLOAD = "/ajax-api/2.0/mlflow/upload-artifact"
+
+
+def test_a_file_that_a_page_posts_is_kept(wire, place, store):
+    run, _ = place
+    answer = wire.http.post(UPLOAD, params={"run_uuid": run, "path": "tables/eval.json"}, content=b'{"a": 1}')
+    assert (answer.status_code, answer.json()) == (200, {})
+    assert wire.http.get("/get-artifact", params={"run_uuid": run, "path": "tables/eval.json"}).content == b'{"a": 1}'
+    assert get_run(run, store=store).read_artifact("tables/eval.json") == b'{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("said", "data", "message"),
+    [
+        ({"run_uuid": "", "path": "a"}, b"1", "run_id"),
+        ({"path": ""}, b"1", "path"),
+        ({"path": "../a"}, b"1", "Invalid path"),
+        ({"path": "a/"}, b"", "must specify data"),
+    ],
+)
+def test_a_posted_file_that_says_too_little_is_refused(wire, place, store, said, data, message):
+    run, _ = place
+    answer = wire.http.post(UPLOAD, params={"run_uuid": run, **said}, content=data)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert message in answer.json()["message"]
+    assert get_run(run, store=store).artifacts == []
+
+
+def test_a_digest_in_the_query_of_a_posted_file_is_nothing(wire, place, store):
+    run, at = place
+    wire.http.put(f"{at}/secret", content=b"secret")
+    digest = next(artifact.digest for artifact in get_run(run, store=store).artifacts)
+    said = {"run_uuid": run, "path": "a", "digest": digest, "size_bytes": "6"}
+    assert wire.http.post(UPLOAD, params=said, content=b"mine").status_code == 200
+    assert get_run(run, store=store).read_artifact("a") == b"mine"
+    assert wire.http.post(UPLOAD, params=said | {"path": "b"}, content=b"").status_code == 400
+    assert [artifact.path for artifact in get_run(run, store=store).artifacts] == ["a", "secret"]
+
+
     assert wire.http.put(f"{at}/a", content=b"1").status_code == 400
 
 

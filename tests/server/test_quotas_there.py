@@ -215,6 +215,8 @@ def test_what_is_refused_over_the_wire_of_mlflow_says_so_and_is_not_repeated(wir
     assert (refused.status_code, refused.json()["error_code"]) == (403, "QUOTA_EXCEEDED")
     assert "stratal quota set" in refused.json()["message"]
     assert wire.http.put(f"{place}/b.bin", content=iter([b"b" * 600])).status_code == 403, "a body of unknown size, too"
+    posted = wire.http.post("/ajax-api/2.0/mlflow/upload-artifact", params={"run_uuid": id, "path": "b.bin"}, content=b"b" * 600)
+    assert posted.status_code == 403, "as MLflow's pages send one, too"
     assert wire.http.put(f"{place}/again.bin", content=b"a" * 600).status_code == 200
     wire.ok("runs/log-metric", run_id=id, key="auc", value=0.5, timestamp=1000, step=3)
     wire.ok("runs/update", run_id=id, status="FINISHED")

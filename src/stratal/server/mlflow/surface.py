@@ -15,7 +15,7 @@ from stratal.interop.mlflow.service.calls import Answer as ServiceAnswer
 from stratal.interop.mlflow.service.calls import Opens, Service, perform
 from stratal.interop.mlflow.service.calls import Request as Asked
 from stratal.interop.mlflow.service.errors import BAD_REQUEST, BUSY, MlflowError, missing
-from stratal.interop.mlflow.service.files import HoldRoom, Opened, SaveFile, at_path, hold_room, save
+from stratal.interop.mlflow.service.files import HoldRoom, ListArtifacts, Opened, SaveFile, at_path, hold_room, save
 from stratal.interop.mlflow.service.info import VERSION
 from stratal.server.asgi import Answer, Failed, Request, Send
 from stratal.server.guards import Guard, check_seen
@@ -43,6 +43,7 @@ PREFIXES = (
     "/version", "/graphql", "/v1/traces", "/v1/metrics",
 )  # fmt: skip
 JSON = (("content-type", "application/json"),)
+_OF_FILES = frozenset((Carries.DOWNLOAD, Carries.UPLOAD, Carries.POSTED, Carries.PART))
 _IN_PARTS = frozenset((Carries.CREATE, Carries.COMPLETE, Carries.ABORT, Carries.SIGNED))
 
 
@@ -111,7 +112,7 @@ class Mlflow(Surface):
             return Answer(status=200, body=VERSION.encode(), headers=(("content-type", "text/plain"),))
         found = find("GET" if request.method == "HEAD" else request.method, _behind_prefix(request.path))
         with working_for(self._guard, sender), holding_quotas():
-            if found.route.carries in (Carries.DOWNLOAD, Carries.UPLOAD, Carries.PART):
+            if found.route.carries in _OF_FILES:
                 return await self._carry(request, found, sender, send)
             return await self._call(request, found, sender)
 
@@ -162,6 +163,9 @@ class Mlflow(Surface):
         with self._places.one():
             if found.route.carries is Carries.UPLOAD:
                 return await self._take(request, found, sender)
+            if found.route.carries is Carries.POSTED:  # of its query only run and path count: to name a digest is not to have its bytes
+                named = read_query(request.query, ListArtifacts)
+                return await self._take(request, found._replace(fields={"run_id": named.run, "path": named.path or ""}), sender)
             if found.route.carries is Carries.PART:
                 return await self._take_part(request, found, sender)
             await self._give(request, found, sender, send)
@@ -178,12 +182,13 @@ class Mlflow(Surface):
         await give(send, path, opened.name, self._with_files, is_head=request.method == "HEAD")
 
     async def _take(self, request: Request, found: Found, sender: Identity) -> Answer:
-        asked = SaveFile(size_bytes=request.number("content-length", self._limits.file_bytes) if "content-length" in request.headers else 0)
+        said = request.number("content-length", self._limits.file_bytes) if "content-length" in request.headers else 0
+        asked = msgspec.convert({"size_bytes": said}, found.route.request)
         await self.in_thread(lambda: self._perform(found, asked, sender))  # before its bytes are taken
         pieces = request.pieces(self._limits.file_bytes, self._limits.piece_s, math.inf)
         digest, size = await take(self._store, pieces, self._with_files)
         await self.in_thread(partial(note_sent, self._store, sender, digest))
-        kept = SaveFile(digest=digest, size_bytes=size)
+        kept = msgspec.convert({"digest": digest, "size_bytes": size}, found.route.request)
         await self.in_thread(lambda: self._perform(found, kept, sender))
         return Answer(status=200, body=b"{}", headers=JSON)
 

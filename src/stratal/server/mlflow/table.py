@@ -30,6 +30,7 @@ class Carries(Enum):
     JSON = "a body and an answer in JSON"
     NOTHING = "no body; an answer in JSON"
     UPLOAD = "a file in"
+    POSTED = "a file in, named in the query"
     DOWNLOAD = "a file out"
     CREATE = "JSON: a file in parts begins"
     PART = "a part of a file in"
@@ -108,6 +109,7 @@ FILES = (
     ),
     route("PUT", f"{_PROXY}/mpu/parts/{{upload_id}}/{{part}}", files.SaveFile, files.save, C, anything, Carries.PART),
     route("GET", f"{_PROXY}/presigned/{{path*}}", files.AtPath, files.open_file, V, files.at_path, Carries.SIGNED),
+    route("POST", "2.0/mlflow/upload-artifact", files.SaveOfRun, files.save_of_run, C, at_run, Carries.POSTED),
     route("GET", "/get-artifact", files.ListArtifacts, files.open_artifact, V, at_run, Carries.DOWNLOAD),
     route("GET", "/model-versions/get-artifact", files.VersionFile, files.open_of_version, V, files.at_version, Carries.DOWNLOAD),
 )
@@ -164,7 +166,7 @@ _ABSENT = {
     "traces": "traces", "assessments": "traces", "get-trace-artifact": "traces", "get-online-trace-details": "traces",
     "unified-traces": "traces", "prompts": "prompts", "prompt-optimization": "prompts", "gateway": "the gateway",
     "gateway-proxy": "the gateway", "scorers": "scorers", "scorer": "scorers", "datasets": "evaluation datasets",
-    "webhooks": "MLflow's webhooks", "workspaces": "workspaces", "upload-artifact": "uploads of MLflow's own pages",
+    "webhooks": "MLflow's webhooks", "workspaces": "workspaces",
     "ui-telemetry": "telemetry of MLflow's own pages", "demo": "MLflow's demo", "issues": "issues", "jobs": "jobs",
     "labeling-sessions": "labeling sessions", "label-schemas": "labeling sessions", "review-queues": "review queues", "mcp": "MCP servers",
     "mcp-servers": "MCP servers", "genai": "GenAI evaluation",

@@ -52,6 +52,13 @@ class SaveFile(AtPath, frozen=True, kw_only=True):
     size_bytes: int = 0
 
 
+class SaveOfRun(ListArtifacts, frozen=True, kw_only=True):
+    """As SaveFile, of a file that is named by its run and its path in it."""
+
+    digest: str = ""
+    size_bytes: int = 0
+
+
 class HoldRoom(SaveFile, frozen=True, kw_only=True):
     """Room for an upload of several parts. part: that is about to be kept; 0: they are now the file that is said, or given up."""
 
@@ -166,12 +173,18 @@ def open_of_logged(call: Call, request: FileOfLogged) -> Opened:
 def save(call: Call, request: SaveFile) -> Empty:
     """Keep a file under a path behind the proxy."""
     home, path = _writable(call, request.path or "")
-    _check_room(call, home, request)
-    if request.digest:
-        hear(call, home)
-        fact = ArtifactFact(path=path, digest=request.digest, size_bytes=request.size_bytes)
-        call.store.writer.fact(home.bytes, home.epoch, ARTIFACT, fact)
-    return Empty()
+    return _save(call, home, path, request)
+
+
+@logs
+def save_of_run(call: Call, request: SaveOfRun) -> Empty:
+    """Keep a file of a run, as MLflow's own pages send it: one without bytes is none."""
+    if not (path := check_path(request.path or "")):
+        raise required("path")
+    if request.digest and not request.size_bytes:
+        raise invalid("Request must specify data.")
+    head = head_of(call, request.run)
+    return _save(call, writable(head), path, request)
 
 
 @logs
@@ -267,7 +280,16 @@ def _of_version(call: Call, model: str, number: int, path: str) -> _Home:
     return _Home(f"model:{model}", None, "", path, tuple(File(file.path, file.digest, file.size_bytes) for file in files))
 
 
-def _check_room(call: Call, head: Head, request: SaveFile) -> None:
+def _save(call: Call, head: Head, path: str, request: SaveFile | SaveOfRun) -> Empty:
+    _check_room(call, head, request)
+    if request.digest:
+        hear(call, head)
+        fact = ArtifactFact(path=path, digest=request.digest, size_bytes=request.size_bytes)
+        call.store.writer.fact(head.bytes, head.epoch, ARTIFACT, fact)
+    return Empty()
+
+
+def _check_room(call: Call, head: Head, request: SaveFile | SaveOfRun) -> None:
     """Raise OverQuota if a file goes beyond its experiment's quota. What was saved a moment ago counts, though it may stand in the
     journal only."""
     if usage(call.tx, head.experiment).most_bytes is None:
