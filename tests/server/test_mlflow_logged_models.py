@@ -101,6 +101,21 @@ def test_without_a_run_it_is_kept_by_one_of_its_own(wire, begun, store):
     assert [(one.name, one.kind, one.status) for one in find_runs("kind = 'job'", store=store)] == [("model", "job", "finished")]
 
 
+@pytest.mark.parametrize("is_batch", [True, False])
+def test_points_that_are_said_again_with_a_model_are_its_metrics(wire, begun, store, is_batch):
+    id = create(wire, begun)["info"]["model_id"]
+    point = {"key": "acc", "value": 0.5, "timestamp": 1000, "step": 0}
+    wire.ok("runs/log-metric", run_id=begun[0].id, **point)
+    for _ in range(2):
+        if is_batch:
+            wire.ok("runs/log-batch", run_id=begun[0].id, metrics=[{**point, "model_id": id}])
+        else:
+            wire.ok("runs/log-metric", run_id=begun[0].id, **point, model_id=id)
+    metrics = get(wire, id).json()["model"]["data"]["metrics"]
+    assert [(each["key"], each["value"], each["run_id"]) for each in metrics] == [("acc", 0.5, begun[0].id)]
+    assert len(wire.read("metrics/get-history", run_id=begun[0].id, metric_key="acc")["metrics"]) == 1
+
+
 def test_its_files_are_listed_and_registered(wire, begun, store):
     made = create(wire, begun)
     save(store, made, begun, "MLmodel", b"flavors: {}")

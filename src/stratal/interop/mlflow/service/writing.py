@@ -161,20 +161,21 @@ def _value(text: str) -> object:
 
 
 def _log(call: Call, head: Head, said: Sequence[PointSaid], points: Sequence[Point]) -> None:
-    """Write those points that are not there yet to the journal: first what they say of logged models, which may be said twice."""
+    """Write those points that are not there yet to the journal: first what they say of logged models, which may be said twice.
+
+    A client that logs a model says the run's points again, with the model's id: they are there, and what they say of it is new."""
     store, ends = call.store, call.service.seen.of(head.bytes)
     hear(call, head)
     with ends.lock:
         if not ends.is_known:
             ends.learn(_ends(store, head))
         fresh = ends.fresh(points, partial(_identities, store, head))
-        if not fresh:
-            return
         for model, body in _of_models(said).items():
             statement = StateFact(kind=MODEL_METRICS, subject=model, body=body, author=call.tx.actor.name)
             store.writer.fact(head.bytes, head.epoch, STATE, statement)
-        store.writer.log_many(head.bytes, head.epoch, _rows(fresh))
-        ends.note()
+        if fresh:
+            store.writer.log_many(head.bytes, head.epoch, _rows(fresh))
+            ends.note()
 
 
 def _rows(points: Sequence[Point]) -> list[tuple[dict[str, float], int, int]]:
