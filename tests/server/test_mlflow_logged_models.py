@@ -100,6 +100,18 @@ def test_without_a_run_it_is_kept_by_one_of_its_own(wire, begun, store):
     assert "source_run_id" not in made["info"]
     assert [(one.name, one.kind, one.status) for one in find_runs("kind = 'job'", store=store)] == [("model", "job", "finished")]
 
+    found = wire.ok("runs/search", experiment_ids=[begun[1]], run_view_type="ALL")["runs"]
+    assert [each["info"]["run_id"] for each in found] == [begun[0].id], "clients find what they have made"
+
+
+def test_jobs_of_our_users_are_found(wire, store):
+    ids = []
+    for job_type in ("", "train"):
+        with run("jobs", kind="job", job_type=job_type, store=store) as job:
+            ids.append(job.id)
+    experiment = wire.read("experiments/get-by-name", experiment_name="jobs")["experiment"]["experiment_id"]
+    found = wire.ok("runs/search", experiment_ids=[experiment])["runs"]
+    assert sorted(each["info"]["run_id"] for each in found) == sorted(ids)
 
 @pytest.mark.parametrize("is_batch", [True, False])
 def test_points_that_are_said_again_with_a_model_are_its_metrics(wire, begun, store, is_batch):

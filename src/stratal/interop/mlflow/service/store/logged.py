@@ -18,6 +18,8 @@ from stratal.tracking.tables import statement
 
 # Kinds of statements; their subject is the logged model's id.
 MODEL, METRICS, INPUT, OUTPUT = "mlflow.logged_model", "mlflow.logged_metrics", "mlflow.model_input", "mlflow.model_output"
+# What the job is called whose run keeps a logged model that no run logged.
+JOB_OF_HOMES = "logged model"
 
 _COLUMNS = (statement.c.subject, run.c.id, run.c.experiment, statement.c.author, statement.c.at_ns, statement.c.body)
 _STATED = (
@@ -82,7 +84,7 @@ def say(tx: Transaction, run_no: int, kind: str, id: str, body: Mapping[str, obj
 def add_home(tx: Transaction, store: Store, experiment: str, name: str) -> int:
     """Make the run that keeps a logged model that no run logged; give its number."""
     row = add_run(tx, to_bytes(id := new_id(store.clock)))
-    start = Start(experiment=experiment, name=name, kind="job", job_type="logged model", user=tx.actor.name)
+    start = Start(experiment=experiment, name=name, kind="job", job_type=JOB_OF_HOMES, user=tx.actor.name)
     TrunkFacts().start(tx, row, start, at_ns=tx.now_ns, epoch=0, names=store.settler.names)
     tx.run(_END, run_no=row.no, at=tx.now_ns)
     tx.emit("run", id)

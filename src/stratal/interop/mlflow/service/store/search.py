@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, and_, case, cast, func, literal, select
+from sqlalchemy import ColumnElement, Text, and_, case, cast, func, literal, not_, select
 
+from stratal.interop.mlflow.service.store.logged import JOB_OF_HOMES
 from stratal.interop.mlflow.service.store.runs import DATASET
 from stratal.interop.mlflow.service.tables import experiment
 from stratal.store.tables import run
@@ -28,6 +29,11 @@ class MlflowSearching(Searching):
             is_like = and_(value.is_not(None), holds(condition, lambda op, other: relation(value, op, other), value))
             return run.c.no.in_(select(statement.c.run).where(statement.c.kind == DATASET, is_like))
         return super().condition(condition)
+
+    def shown(self, condition: Condition) -> ColumnElement[bool]:
+        """Give the condition; a run that only keeps a logged model which no run logged is none that a client made."""
+        keeps = and_(run.c.kind == "job", func.coalesce(json_text(run.c.doc, "job_type"), "") == JOB_OF_HOMES)
+        return and_(super().shown(condition), not_(keeps))
 
     def column(self, name: str) -> ColumnElement[Any]:
         """Give an attribute's column."""
