@@ -85,9 +85,21 @@ def test_files_and_folders_are_taken_away_and_their_bytes_with_them(wire, place,
     assert len(gc(store=store, grace_hours=0).blobs) == 2
 
 
+def test_a_dot_in_a_path_is_the_folder_itself(wire, place, store):
+    run, at = place
+    folder = at.removeprefix(f"{PROXY}/")
+    assert _status(wire, "PUT", f"{at}/./d/./a") == 200
+    assert [artifact.path for artifact in get_run(run, store=store).artifacts] == ["d/a"]
+    assert names(wire.http.get(PROXY, params={"path": f"{folder}/."}).json()) == {"d": None}
+    assert names(wire.http.get(PROXY, params={"path": f"{folder}/./d"}).json()) == {"a": 1}
+    assert names(wire.read("artifacts/list", run_id=run, path="./d/.")) == {"d/a": 1}
+    assert (_status(wire, "GET", f"{at}/d/./a"), _status(wire, "PUT", f"{at}/.")) == (200, 400)
+
+
 WRONG = [
-    "../x", "a/../../x", "%2e%2e/x", "..%2fx", "a/%2e%2e/%2e%2e/x", "%252e%252e/x", "..%5cx", "a//b", "%2fetc/passwd", "C:%5cx", "./x",
+    "../x", "a/../../x", "%2e%2e/x", "..%2fx", "a/%2e%2e/%2e%2e/x", "%252e%252e/x", "..%5cx", "a//b", "%2fetc/passwd", "C:%5cx",
     "a%00b", "a%0ab", "x" * 1200,
+    "./../x", "%252e/x", "a/.%2e/x", ".%5cx",
 ]  # fmt: skip
 
 
@@ -126,18 +138,6 @@ def test_pages_read_files_as_attachments(wire, place):
     assert wire.http.head("/get-artifact", params={"run_uuid": run, "path": "page.html"}).headers["content-length"] == "25"
 
 
-def test_files_of_our_users_are_read_by_clients(wire, store):
-    with start_run("ours", store=store) as run:
-        run.save_bytes("plots/roc.svg", b"<svg/>")
-    info = wire.read("runs/get", run_id=run.id)["run"]["info"]
-    path = info["artifact_uri"].removeprefix("mlflow-artifacts:/")
-    assert wire.http.get(f"{PROXY}/{path}/plots/roc.svg").content == b"<svg/>"
-    assert names(wire.read("artifacts/list", run_id=run.id, path="plots")) == {"plots/roc.svg": 6}
-
-
-def test_nothing_is_saved_into_a_deleted_run(wire, place):
-    run, at = place
-    wire.ok("runs/delete", run_id=run)
 UPLOAD = "/ajax-api/2.0/mlflow/upload-artifact"
 
 
@@ -177,6 +177,18 @@ def test_a_digest_in_the_query_of_a_posted_file_is_nothing(wire, place, store):
     assert [artifact.path for artifact in get_run(run, store=store).artifacts] == ["a", "secret"]
 
 
+def test_files_of_our_users_are_read_by_clients(wire, store):
+    with start_run("ours", store=store) as run:
+        run.save_bytes("plots/roc.svg", b"<svg/>")
+    info = wire.read("runs/get", run_id=run.id)["run"]["info"]
+    path = info["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    assert wire.http.get(f"{PROXY}/{path}/plots/roc.svg").content == b"<svg/>"
+    assert names(wire.read("artifacts/list", run_id=run.id, path="plots")) == {"plots/roc.svg": 6}
+
+
+def test_nothing_is_saved_into_a_deleted_run(wire, place):
+    run, at = place
+    wire.ok("runs/delete", run_id=run)
     assert wire.http.put(f"{at}/a", content=b"1").status_code == 400
 
 

@@ -241,8 +241,10 @@ def at_version(call: Call, request: VersionFile) -> Iterable[str]:
 
 
 def check_path(path: str) -> str:
-    """Give a path without a slash at its ends. Raises MlflowError for one that leads out of its folder, however it is written."""
+    """Give a path without a slash at its ends, and without `.` between them, which clients say of a folder itself. Raises MlflowError
+    for one that leads out of its folder, however it is written."""
     plain = path.strip("/") if not path.startswith("/") else path
+    plain = "/".join(part for part in plain.split("/") if part != ".")
     shown = unquote(unquote(plain))
     wrong = shown.startswith("/") or any(part in (".", "..") for part in re.split(r"[/\\]", shown)) or re.match(r"[A-Za-z]:[\\/]", shown)
     try:
@@ -250,7 +252,7 @@ def check_path(path: str) -> str:
             raise Misuse("it leads out of its folder")
         return check_artifact_path(plain) if plain else ""
     except Misuse:
-        raise invalid(f"Invalid path: {path[:200]!r}: use a relative path without '.' and '..'") from None
+        raise invalid(f"Invalid path: {path[:200]!r}: use a relative path without '..' and '\\'") from None
 
 
 def _find(call: Call, path: str) -> _Home | None:
