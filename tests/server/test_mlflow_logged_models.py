@@ -90,7 +90,8 @@ def test_its_run_and_experiment_must_be_there_and_belong_together(wire, begun, s
     with run("other", store=store) as other:
         pass
     assert wire.refused("logged-models", experiment_id="99", name="m") == (404, "RESOURCE_DOES_NOT_EXIST")
-    assert wire.refused("logged-models", experiment_id=begun[1], name="m", source_run_id="0" * 32) == (404, "RESOURCE_DOES_NOT_EXIST")
+    for nowhere in ("0" * 32, "123"):
+        assert wire.refused("logged-models", experiment_id=begun[1], name="m", source_run_id=nowhere) == (404, "RESOURCE_DOES_NOT_EXIST")
     assert wire.refused("logged-models", experiment_id=begun[1], name="m", source_run_id=other.id) == (400, "INVALID_PARAMETER_VALUE")
     assert wire.refused("logged-models", name="m") == (400, "INVALID_PARAMETER_VALUE")
 
@@ -99,7 +100,6 @@ def test_without_a_run_it_is_kept_by_one_of_its_own(wire, begun, store):
     made = create(wire, begun, source_run_id="")
     assert "source_run_id" not in made["info"]
     assert [(one.name, one.kind, one.status) for one in find_runs("kind = 'job'", store=store)] == [("model", "job", "finished")]
-
     found = wire.ok("runs/search", experiment_ids=[begun[1]], run_view_type="ALL")["runs"]
     assert [each["info"]["run_id"] for each in found] == [begun[0].id], "clients find what they have made"
 
@@ -112,6 +112,7 @@ def test_jobs_of_our_users_are_found(wire, store):
     experiment = wire.read("experiments/get-by-name", experiment_name="jobs")["experiment"]["experiment_id"]
     found = wire.ok("runs/search", experiment_ids=[experiment])["runs"]
     assert sorted(each["info"]["run_id"] for each in found) == sorted(ids)
+
 
 @pytest.mark.parametrize("is_batch", [True, False])
 def test_points_that_are_said_again_with_a_model_are_its_metrics(wire, begun, store, is_batch):

@@ -230,6 +230,7 @@ def test_histories_of_several_runs_come_together_whole_or_evenly_taken(wire):
         {"run_ids": ids},
     ):  # fmt: skip
         assert wire.get("metrics/get-history-bulk-interval", **wrong).status_code in (400, 404)
+    assert wire.get("metrics/get-history-bulk", run_id=["nowhere"]).status_code == 400, "what is left out is said before what is not there"
 
 
 def test_the_datasets_of_experiments_are_listed(found):

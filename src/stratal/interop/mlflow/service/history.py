@@ -89,6 +89,7 @@ def get_sampled(call: Call, request: GetSampled) -> History:
 
 def at_runs(call: Call, request: GetHistories) -> Iterable[str]:
     """Rights are asked on the experiments of all runs."""
+    _key(request.metric_key)  # what is wrong by itself is said before what is not there
     return [f"experiment:{head_of(call, id).experiment}" for id in _runs(request.run_id, "run_id")]
 
 

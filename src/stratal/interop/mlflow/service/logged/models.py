@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from stratal.core.ids import new_id
+from stratal.core.ids import is_id, new_id
 from stratal.core.people import Role
 from stratal.core.records import number_to_json
 from stratal.interop.mlflow.service import experiments
@@ -101,7 +101,7 @@ def create(call: Call, request: CreateLogged) -> OneLogged:
     }  # fmt: skip
     if run:
         with call.finding():
-            if (record := find_record(call.tx, run)) is None:
+            if not is_id(run) or (record := find_record(call.tx, run)) is None:
                 raise missing(f"Run with id={run[:60]} not found")
         call.check(Role.VIEWER, f"experiment:{record.experiment}")
         if record.experiment != row.name:
