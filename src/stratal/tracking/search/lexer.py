@@ -8,7 +8,7 @@ from stratal.tracking.search.errors import bad_filter
 WORDS = frozenset(("and", "or", "not", "in", "is", "null", "like", "ilike", "contains", "between", "asc", "desc", "true", "false"))
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
-      |(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])|[+-]inf(?![\w.]))
+      |(?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.])|[+-]inf(?![\w.]))
       |(?P<text>'(?:[^']|'')*'|"(?:[^"]|"")*"|“[^”]*”|‘[^’]*’)
       |(?P<back>`(?:[^`]|``)*`)
       |(?P<op><=|>=|!=|<>|==|=|<|>)

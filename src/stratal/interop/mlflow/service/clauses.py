@@ -17,10 +17,13 @@ Value = str | float | int | None
 _KEY = re.compile(r"\s*(?:([A-Za-z]+)\s*\.\s*)?(`[^`]+`|\"[^\"]+\"|[^\s=!<>`\"'()]+)")
 _OPERATOR = re.compile(r"\s*(!=|>=|<=|=|>|<|(?:NOT\s+)?IN\b|I?LIKE\b|IS\s+NOT\s+NULL\b|IS\s+NULL\b)", re.IGNORECASE)
 _TEXT = re.compile(r"\s*(?:'([^']*)'|\"([^\"]*)\")")
-_NUMBER = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)(?=\s|$)")
-_LIST = re.compile(r"\s*\(((?:\s*(?:'[^']*'|\"[^\"]*\"|[0-9]+)\s*,?)+)\)")
+# No text may be read in more than one way: who sends one that fits none would have all of them tried, while everybody waits.
+_NUMBER = re.compile(r"\s*([-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)(?=\s|$)")
+_ITEM = r"(?:'[^']*'|\"[^\"]*\"|[0-9]+)"
+_LIST = re.compile(rf"\s*\((\s*{_ITEM}(?:\s*,\s*{_ITEM})*\s*(?:,\s*)?)\)")
+# Characters and clauses of a filter. Thousands of ids fit into a list.
+MOST_FILTER, MOST_CLAUSES = 200_000, 100
 _AND = re.compile(r"\s+AND\s+|\s*$", re.IGNORECASE)
-_ORDER = re.compile(r"\s*(.+?)(?:\s+(ASC|DESC))?\s*", re.IGNORECASE | re.DOTALL)
 _TEXTS = ("=", "!=", "LIKE", "ILIKE")
 _NUMBERS = ("=", "!=", ">", ">=", "<", "<=")
 _MOST_TOKEN = 100
@@ -62,8 +65,12 @@ def parse(text: str | None, words: Words) -> list[Clause]:
     """Read a filter. Raises MlflowError that says what is wrong."""
     clauses: list[Clause] = []
     text = (text or "").strip()
+    if len(text) > MOST_FILTER:
+        raise invalid(f"A filter has at most {MOST_FILTER:,} characters, and this one has {len(text):,}")
     at = 0
     while at < len(text):
+        if len(clauses) == MOST_CLAUSES:
+            raise invalid(f"A filter has at most {MOST_CLAUSES} clauses")
         clause, at = _clause(text, at, words)
         clauses.append(clause)
         end = _AND.match(text, at)
@@ -77,14 +84,15 @@ def parse_order(order_by: Iterable[str] | None, words: Words) -> list[tuple[str,
     """Read an order as pairs of an attribute and whether it ascends. Raises MlflowError for what cannot be ordered by."""
     found = []
     for each in order_by or ():
-        match = _ORDER.fullmatch(each)
-        key = _plain(match[1]) if match else ""
-        key = key.removeprefix("attribute.").removeprefix("attributes.")
+        said, way = each.strip(), "ASC"
+        if len(parts := said.rsplit(None, 1)) == 2 and parts[1].upper() in ("ASC", "DESC"):
+            said, way = parts[0], parts[1].upper()
+        key = _plain(said).removeprefix("attribute.").removeprefix("attributes.")
         key = words.names.get(key, key)
-        if match is None or key not in words.texts | words.numbers:
+        if key not in words.texts | words.numbers:
             known = ", ".join(sorted(words.texts | words.numbers))
             raise invalid(f"Invalid order_by clause {each[:200]!r}: order by one of {known}, with ASC or DESC behind it")
-        found.append((key, (match[2] or "ASC").upper() == "ASC"))
+        found.append((key, way == "ASC"))
     return found
 
 
@@ -184,8 +192,23 @@ def _text_holds(operator: str, found: str, asked: str) -> bool:
         case "!=":
             return found != asked
         case _:
-            pattern = "".join(".*" if mark == "%" else "." if mark == "_" else re.escape(mark) for mark in asked)
-            return re.fullmatch(pattern, found, re.DOTALL | (re.IGNORECASE if operator == "ILIKE" else 0)) is not None
+            return _is_like(found, asked, re.DOTALL | (re.IGNORECASE if operator == "ILIKE" else 0))
+
+
+def _is_like(text: str, pattern: str, flags: int) -> bool:
+    """Tell whether all of a text matches a pattern of `%` and `_`. O(text x pattern): what lies between two `%` is looked for once, from
+    the left; a regular expression of many `.*` would try all places of each."""
+    pieces = [re.compile("".join("." if mark == "_" else re.escape(mark) for mark in piece), flags) for piece in pattern.split("%")]
+    if len(pieces) == 1:
+        return pieces[0].fullmatch(text) is not None
+    at = 0
+    for number, piece in enumerate(pieces[:-1]):
+        found = piece.search(text, at) if number else piece.match(text)
+        if found is None:
+            return False
+        at = found.end()
+    start = len(text) - len(pattern.rpartition("%")[2])  # each character of a pattern stands for one
+    return start >= at and pieces[-1].fullmatch(text, start) is not None
 
 
 def _number_holds(operator: str, found: float, asked: float) -> bool:
