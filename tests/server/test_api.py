@@ -232,6 +232,7 @@ def test_ids_of_requests_that_could_spoil_a_log_are_replaced(http, given: str):
 def test_every_answer_forbids_guessing_its_kind(http):
     for path in ("/health", "/nothing", "/ingest/v1/writers/x"):
         assert http.get(path).headers["x-content-type-options"] == "nosniff"
+        assert http.get(path).headers["cache-control"] == "no-store"
 
 
 def test_a_body_that_is_too_large_is_not_read_to_its_end(http, monkeypatch: pytest.MonkeyPatch):

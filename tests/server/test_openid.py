@@ -9,6 +9,7 @@ from openid_provider import CLIENT, SECRET, IdentityProvider, elliptic_key, othe
 from certificates import make_certificate
 from stratal.core.errors import Misuse, StoreDown
 from stratal.core.settings import Oidc, load_oidc, load_settings
+from stratal.server.limiting import Tries
 from stratal.server.openid import Provider
 from stratal.server.serving import Tls, listening
 
@@ -282,3 +283,11 @@ def test_a_provider_may_have_an_authority_of_the_companys_own(tmp_path, monkeypa
         assert "SSL_CERT_FILE=" in refused.value.hint
         monkeypatch.setenv("SSL_CERT_FILE", str(cert))
         assert provider.begin("http://localhost/auth/oidc/callback", "/")[0].startswith(f"{there.url}/authorize?")
+
+
+def test_codes_that_the_provider_does_not_take_are_counted_by_address(browser, guarded):
+    guarded.auth._comings = Tries(2, 3600.0)
+    state = parse_qs(urlsplit(browser.begin().headers["location"]).query)["state"][0]
+    answers = [browser.http.get("/auth/oidc/callback", params={"code": "guessed", "state": state}) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert int(answers[-1].headers["retry-after"]) > 60

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 from litestar import Litestar, Request, Response, get, post
@@ -20,12 +20,15 @@ from stratal.server.failures import broken, in_http
 from stratal.server.guards import Guard
 from stratal.server.pool import Pool
 from stratal.server.rooms import ROOMS
+from stratal.server.surfaces import Places
 from stratal.store.callers import read_caller
 from stratal.store.store import Store
 from stratal.store.wire import HOLDER, JSON, MSGPACK, PREFIX, pack
 
 # What a call may hold, and the seconds for its next piece and for all of it. Rows of a feature view are the largest: 100,000 of them.
 MOST_BYTES, PIECE_S, WHOLE_S = 32 << 20, 30.0, 120.0
+# Calls under way at once, each with a connection; of these one person has half, so that who sends slowly keeps out nobody else.
+MOST_CALLS = 512
 
 AnyRequest = Request[None, None, State]
 
@@ -34,12 +37,12 @@ def api(store: Store, guard: Guard, pool: Pool, beside: Sequence[HTTPRouteHandle
     """Make the application of a store's operations. beside: handlers of other paths, under the same errors."""
     calls = {(room.name, name): Call(room, operation, store, guard) for room in ROOMS for name, operation in room.operations.items()}
 
-    bodies = Bodies()
+    bodies, places = Bodies(), Places(MOST_CALLS, _busy)
 
     async def call(request: AnyRequest) -> Response[bytes]:
         if (found := calls.get((request.path_params["room"], request.path_params["operation"]))) is None:
             raise _no_route(request)
-        return await _serve(found, guard, pool, bodies, request)
+        return await _serve(found, guard, pool, _Room(bodies, places), request)
 
     @functools.cache
     def document() -> bytes:
@@ -60,14 +63,26 @@ def api(store: Store, guard: Guard, pool: Pool, beside: Sequence[HTTPRouteHandle
     )
 
 
-async def _serve(call: Call, guard: Guard, pool: Pool, bodies: Bodies, came: AnyRequest) -> Response[bytes]:
+class _Room(NamedTuple):
+    """What there is room for."""
+
+    bodies: Bodies
+    places: Places
+
+
+def _busy() -> Failed:
+    return refusal(429, "busy", "as many calls are on their way as are taken at a time", "come again in a moment", retry_after_s=1)
+
+
+async def _serve(call: Call, guard: Guard, pool: Pool, room: _Room, came: AnyRequest) -> Response[bytes]:
     request = as_ours(came)
     sender = await guard.identify(request.headers)
     request.note_sender(sender.name)
     encoding = _encoding(request.headers.get("content-type", ""))
     wanted = MSGPACK if MSGPACK in request.headers.get("accept", "") else JSON
     is_announced = "content-length" in request.headers
-    with bodies.holding(request.number("content-length", MOST_BYTES) if is_announced else MOST_BYTES, sender):
+    size = request.number("content-length", MOST_BYTES) if is_announced else MOST_BYTES
+    with room.places.one(sender.name if sender.is_authenticated else ""), room.bodies.holding(size, sender):
         body = await request.body(MOST_BYTES, PIECE_S, WHOLE_S)
 
         def answer() -> tuple[bytes, str]:

@@ -4,25 +4,23 @@ What a secret stands for is looked up in a thread, and remembered for a second; 
 read again in the transaction of each request. So a revocation, a lock-out and a grant that was taken away count at once.
 """
 
-import asyncio
 import hashlib
 import secrets
 import shlex
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from stratal.core.clock import Clock, SystemClock
-from stratal.core.cores import elsewhere
-from stratal.core.errors import Forbidden
+from stratal.core.errors import Forbidden, StoreDown
 from stratal.core.people import EVERYTHING, Grant, Identity, Role, holds
 from stratal.server.credentials import Said, read_credentials
 from stratal.server.guards import TooManyTries, Unauthenticated
 from stratal.server.limiting import ADDRESS_FREE, ADDRESS_S, NAME_FREE, NAME_S, Tries
 from stratal.server.notices import Notices
 from stratal.server.peers import current_peer
+from stratal.server.threads import Threads
 from stratal.store.access import rows
 from stratal.store.access.reach import experiments_of, has_others, standing
 from stratal.store.access.records import Known
@@ -36,8 +34,8 @@ T = TypeVar("T")
 
 # Seconds for which a look-up is remembered, and a password that was right (it costs 30 ms to ask again); secrets that are remembered.
 LOOK_UP_S, PASSWORD_S, MOST_KNOWN = 1.0, 60.0, 10_000
-# Threads for look-ups, and for passwords, of which each takes 19 MiB; passwords that may wait for one.
-THREADS, PASSWORD_THREADS, MOST_WAITING = 4, 2, 32
+# Threads for look-ups, and for passwords, of which each takes 19 MiB; look-ups and passwords that may wait for one.
+THREADS, PASSWORD_THREADS, MOST_LOOKING, MOST_WAITING = 4, 2, 1024, 32
 
 
 class Admitted(Known, frozen=True, kw_only=True):
@@ -57,9 +55,8 @@ class AccessGuard:
         self._known: _Known[Admitted] = _Known(LOOK_UP_S)
         self._right: _Known[str] = _Known(PASSWORD_S)  # passwords, as they were kept when they were right
         self._by_name, self._by_address = Tries(NAME_FREE, NAME_S), Tries(ADDRESS_FREE, ADDRESS_S)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="stratal-guard", initializer=elsewhere)
-        self._slow_threads = ThreadPoolExecutor(PASSWORD_THREADS, thread_name_prefix="stratal-passwords", initializer=elsewhere)
-        self._waiting = 0
+        self._threads, self._slow_threads = Threads(THREADS, "stratal-guard"), Threads(PASSWORD_THREADS, "stratal-passwords")
+        self._looking = self._waiting = 0
 
     async def identify(self, headers: Mapping[str, str]) -> Admitted:
         """Say who sends a request, by its token, name and password, or session. Raises Unauthenticated."""
@@ -76,9 +73,18 @@ class AccessGuard:
             admitted = await self.sign_in(said.name, said.secret)
         else:
             look_up = self._by_token if said.kind == "token" else self._by_session
-            admitted = await asyncio.get_running_loop().run_in_executor(self._threads, look_up, said)
+            admitted = await self._look_up(lambda: look_up(said))
         self._known.put(place, admitted, self._clock.monotonic_s())
         return admitted
+
+    async def _look_up(self, look_up: Callable[[], Admitted]) -> Admitted:
+        if self._looking >= MOST_LOOKING:
+            raise StoreDown("as many are asked who they are as can be at a time", hint="come again in a moment")
+        self._looking += 1
+        try:
+            return await self._threads.run(look_up)
+        finally:
+            self._looking -= 1
 
     async def sign_in(self, name: str, password: str) -> Admitted:
         """Say who has that name and password. Raises Unauthenticated, the same for whatever is wrong, and TooManyTries."""
@@ -93,7 +99,7 @@ class AccessGuard:
             counted.failed(key, now_s)
         self._waiting += 1
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._slow_threads, self._by_password, name, password)
+            found = await self._slow_threads.run(lambda: self._by_password(name, password))
         finally:
             self._waiting -= 1
         for counted, key in tries:
@@ -158,8 +164,8 @@ class AccessGuard:
 
     def close(self) -> None:
         """End the threads, and write down what is not yet."""
-        self._threads.shutdown(wait=True)
-        self._slow_threads.shutdown(wait=True)
+        self._threads.close()
+        self._slow_threads.close()
         self.notices.close()
 
     def _standing(self, tx: Transaction, sender: Identity) -> tuple[Admitted, tuple[Grant, ...]]:

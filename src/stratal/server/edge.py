@@ -19,7 +19,11 @@ log = logging.getLogger("stratal.server.requests")
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOOPBACK = re.compile(r"localhost|\[::1\]|127(?:\.[0-9]{1,3}){3}")
-_SAFE = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"DENY"))
+# What who asks may see is kept by no cache on the way, where the answer itself does not say otherwise.
+_SAFE = (
+    (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"DENY"),
+    (b"cache-control", b"no-store"),
+)  # fmt: skip
 
 
 class Edge:

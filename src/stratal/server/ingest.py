@@ -119,7 +119,7 @@ class Ingest(Surface):
         damage = read_ranges(ranges)
         if request.headers.get("content-encoding") != "zstd":
             raise refusal(415, "encoding", "a shipment is compressed by zstd", "set content-encoding: zstd")
-        with self.holding(size, self._limits.waiting_bytes):
+        with self.holding(size, self._limits.waiting_bytes, request):
             body = await request.body(size + (size >> 7) + 1024, self._limits.piece_s, self._limits.shipment_s)
 
             def apply() -> int:
@@ -147,7 +147,7 @@ class Ingest(Surface):
         return Answer(status=204)
 
     async def _about_blobs(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
-        with self._places.one():
+        with self._places.one(request.sender):
             return await (self._has_blob if request.method == "HEAD" else self._blob)(request, sender, match)
 
     async def _has_blob(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:

@@ -62,6 +62,9 @@ class Rooming:
         self._guard.may_write(tx, sender, {id})
         if experiment := experiments_of(tx, {id}).get(id, ""):
             return experiment
-        if said := unquote(request.headers.get(EXPERIMENT, ""))[:500]:
+        said = unquote(request.headers.get(EXPERIMENT, ""))[:500]
+        if not said.isprintable():
+            raise Misuse(f"the header {EXPERIMENT} holds no name of an experiment")
+        if said:
             self._guard.check(tx, sender, Role.CONTRIBUTOR, f"experiment:{said}")
         return said

@@ -5,6 +5,7 @@ A session is a row of the store, and a cookie that no script can read.
 Changes need the header x-stratal-csrf beside the cookie, and a page of this server to come from; the guard sees to both.
 """
 
+import asyncio
 import base64
 import hmac
 import re
@@ -20,10 +21,11 @@ from stratal.core.records import Record
 from stratal.server.asgi import Answer, Failed, Request, Send, json_answer, refusal
 from stratal.server.authenticating import AccessGuard, Admitted
 from stratal.server.credentials import COOKIE, cookies, csrf_of, is_from_here, session_secret
-from stratal.server.guards import Guard, Unauthenticated, is_this_machine
+from stratal.server.guards import Guard, TooManyTries, Unauthenticated, is_this_machine
+from stratal.server.limiting import ADDRESS_FREE, ADDRESS_S, Tries
 from stratal.server.openid import Attempt, Claimed, Provider
 from stratal.server.peers import current_peer
-from stratal.server.surfaces import Routes, Surface
+from stratal.server.surfaces import Places, Routes, Surface
 from stratal.store.access import rows, sessions
 from stratal.store.access.records import Person
 from stratal.store.access.rules import check_person
@@ -43,6 +45,8 @@ ATTEMPT, ATTEMPT_S = "stratal_oidc", 600
 PROVIDER = Identity(name="stratal", is_authenticated=True)
 # What a body may hold, how long its pieces and all of it may take, threads for sessions. Guesses.
 MOST_BYTES, PIECE_S, WHOLE_S, THREADS = 16 << 10, 5.0, 15.0, 2
+# Requests under way at once, each with a connection; half of them from one address: nobody knows yet who asks.
+MOST_REQUESTS = 256
 _SAFE = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
 
 
@@ -77,6 +81,8 @@ class Auth(Surface):
     def __init__(self, store: Store, *, guard: Guard | None = None, provider: Provider | None = None) -> None:
         super().__init__(store, guard, name="auth", threads=THREADS)
         self._provider = provider
+        self._places = Places(MOST_REQUESTS, self.busy)
+        self._comings = Tries(ADDRESS_FREE, ADDRESS_S)  # whoever comes back with a code makes the provider work
         self._far_threads = self.pool("oidc", THREADS)  # a slow provider holds up nobody else
         self.routes = Routes[Handler](
             PREFIX,
@@ -90,7 +96,8 @@ class Auth(Surface):
     async def handle(self, request: Request, _send: Send) -> Answer:
         """Give the answer."""
         handler, _ = self.routes.find(request)
-        return await handler(request)
+        with self._places.one(current_peer().address):
+            return await handler(request)
 
     async def answer(self, request: Request, send: Send) -> Answer | None:
         """Handle a request; nobody keeps the answer."""
@@ -149,8 +156,18 @@ class Auth(Surface):
         if not (code := said.get("code", "")):
             why = said.get("error", "no code")
             raise refusal(403, "refused", f"the identity provider refused: {why[:100]!r}", f"begin again at {OIDC_PATH}/login")
-        claimed = await self._far(lambda: provider.finish(code, attempt, _callback_uri(request)))
+        claimed = await self._coming(lambda: provider.finish(code, attempt, _callback_uri(request)))
         return await self.in_thread(lambda: self._come_back(request, claimed, _own_path(attempt.goes_to)))
+
+    async def _coming(self, finish: Callable[[], T]) -> T:
+        """Ask the provider who came back. Raises TooManyTries for an address from which it was asked in vain too often."""
+        address, now_s = current_peer().address, asyncio.get_running_loop().time()
+        if (wait_s := self._comings.wait_s(address, now_s)) > 0:
+            raise TooManyTries(wait_s)
+        self._comings.failed(address, now_s)
+        found = await self._far(finish)
+        self._comings.forgive(address)
+        return found
 
     def _come_back(self, request: Request, claimed: Claimed, goes_to: str) -> Answer:
         """Sign in who the provider knows; somebody new is added, and may do what their groups may."""

@@ -54,21 +54,44 @@ class Routes(Generic[H]):
 
 
 class Places:
-    """So many requests of one kind at once; of more, each gets what `busy` gives."""
+    """So many requests of one kind at once, and half of them of one person; of more, each gets what `busy` gives."""
 
     def __init__(self, most: int, busy: Callable[[], Exception]) -> None:
-        self._most, self._busy, self._taken = most, busy, 0
+        self._most, self._busy = most, busy
+        self._taken = Shares()
 
     @contextmanager
-    def one(self) -> Iterator[None]:
-        """Take a place while the block runs."""
-        if self._taken >= self._most:
+    def one(self, name: str) -> Iterator[None]:
+        """Take a place while the block runs. name: of who takes it, '' where nobody knows."""
+        if self._taken.total >= self._most or (name and self._taken.of(name) >= self._most / 2):
             raise self._busy()
-        self._taken += 1
+        with self._taken.more(name, 1):
+            yield
+
+
+class Shares:
+    """How much of something each has, and all have."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._of = Counter[str]()
+
+    def of(self, name: str) -> int:
+        """Give what one has."""
+        return self._of[name]
+
+    @contextmanager
+    def more(self, name: str, count: int) -> Iterator[None]:
+        """Let one have more while the block runs."""
+        self.total += count
+        self._of[name] += count
         try:
             yield
         finally:
-            self._taken -= 1
+            self.total -= count
+            self._of[name] -= count
+            if not self._of[name]:
+                del self._of[name]
 
 
 class Surface(ABC):
@@ -79,7 +102,8 @@ class Surface(ABC):
         self._pools: list[Threads] = []
         self._threads = self.pool(name, threads)
         self._most_requests = most_requests
-        self._requests = self._waiting_bytes = 0
+        self._requests = 0
+        self._waiting_bytes = Shares()
         self._of = Counter[str]()  # requests under way, by whoever was checked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -157,15 +181,14 @@ class Surface(ABC):
             del self._of[name]
 
     @contextmanager
-    def holding(self, size: int, most: int) -> Iterator[None]:
-        """Take bytes into memory while the block runs; one request's always, more only while all are at most so many."""
-        if self._waiting_bytes + size > most and self._waiting_bytes:
+    def holding(self, size: int, most: int, request: Request) -> Iterator[None]:
+        """Take bytes of a request into memory while the block runs; of one always, of more only while all are at most so many, and those of
+        one person half as many."""
+        total, own = self._waiting_bytes.total, self._waiting_bytes.of(request.sender) if request.sender else 0
+        if (total and total + size > most) or (own and own + size > most / 2):
             raise self.busy()
-        self._waiting_bytes += size
-        try:
+        with self._waiting_bytes.more(request.sender, size):
             yield
-        finally:
-            self._waiting_bytes -= size
 
     def pool(self, name: str, threads: int, *, is_near: bool = False) -> Threads:
         """Make threads that end with this surface. is_near: for calls that are short."""

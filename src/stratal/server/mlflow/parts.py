@@ -103,7 +103,7 @@ class Multipart:
     def find(self, id: str, number: str, sender: Identity) -> int:
         """Give the number of a part that may be sent. Raises MlflowError, or an error of rights."""
         upload = self._find(id, sender)
-        if not number.isascii() or not number.isdigit() or not 1 <= int(number[:9]) <= upload.parts:
+        if not number.isascii() or not number.isdigit() or len(number) > 9 or not 1 <= int(number) <= upload.parts:
             raise invalid(f"Invalid part {number[:20]!r}: the upload has parts 1 to {upload.parts}")
         self._save(SaveFile(path=upload.path), sender)
         return int(number)

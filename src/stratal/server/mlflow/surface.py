@@ -14,7 +14,7 @@ from stratal.core.people import Identity, Role
 from stratal.interop.mlflow.service.calls import Answer as ServiceAnswer
 from stratal.interop.mlflow.service.calls import Opens, Service, perform
 from stratal.interop.mlflow.service.calls import Request as Asked
-from stratal.interop.mlflow.service.errors import BAD_REQUEST, BUSY, MlflowError, missing
+from stratal.interop.mlflow.service.errors import BAD_REQUEST, BUSY, MlflowError, invalid, missing
 from stratal.interop.mlflow.service.files import HoldRoom, ListArtifacts, Opened, SaveFile, at_path, hold_room, save
 from stratal.interop.mlflow.service.info import VERSION
 from stratal.server.asgi import Answer, Failed, Request, Send
@@ -130,6 +130,8 @@ class Mlflow(Surface):
                 return failed(error)
             case StratalError():
                 return failed(error)
+            case OverflowError():  # JSON's numbers have no end; those of the store have 64 bits
+                return failed(invalid(f"a number is too large for the store: {error}"))
         log.error("request failed path=%s", request.path, exc_info=error)
         return failed(Bug("the server broke its own rule; its log says how", hint="please report it"))
 
@@ -138,11 +140,16 @@ class Mlflow(Surface):
         return MlflowError(BUSY, "the server has as much to do as it takes at a time")
 
     async def _call(self, request: Request, found: Found, sender: Identity) -> Answer:
-        size = request.number("content-length", self._limits.body_bytes) if "content-length" in request.headers else 0
-        with self.holding(size, self._limits.waiting_bytes):
+        with self.holding(self._announced(request), self._limits.waiting_bytes, request):
             body = await request.body(self._limits.body_bytes, self._limits.piece_s, self._limits.body_s)
             said = await self.in_thread(lambda: self._json(request, found, sender, body), self._threads_for(found))
             return Answer(status=200, body=said, headers=JSON)
+
+    def _announced(self, request: Request) -> int:
+        """Give how many bytes a body has; one that does not say so may have as many as are taken."""
+        if "content-length" in request.headers:
+            return request.number("content-length", self._limits.body_bytes)
+        return self._limits.body_bytes if "transfer-encoding" in request.headers else 0
 
     def _threads_for(self, found: Found) -> Threads | None:
         if found.route.carries in _IN_PARTS:
@@ -160,7 +167,7 @@ class Mlflow(Surface):
         return write(self._perform(found, asked, sender))
 
     async def _carry(self, request: Request, found: Found, sender: Identity, send: Send) -> Answer | None:
-        with self._places.one():
+        with self._places.one(request.sender):
             if found.route.carries is Carries.UPLOAD:
                 return await self._take(request, found, sender)
             if found.route.carries is Carries.POSTED:  # of its query only run and path count: to name a digest is not to have its bytes
@@ -175,7 +182,7 @@ class Mlflow(Surface):
         opened = await self.in_thread(lambda: self._open(request, found, sender))
         blobs, asked = self._store.blobs, range_of(request.headers.get("range", ""), opened.size_bytes)
         if asked is not None and request.method != "HEAD":
-            with self.holding(RANGE_PIECE, self._limits.waiting_bytes):
+            with self.holding(RANGE_PIECE, self._limits.waiting_bytes, request):
                 await give_range(send, opened, asked, partial(blobs.read_range, opened.digest), self._with_files)
             return
         path = await self._with_files(lambda: blobs.path(opened.digest))
@@ -225,6 +232,8 @@ class Mlflow(Surface):
 
     def _perform(self, found: Found, asked: Asked, sender: Identity) -> ServiceAnswer:
         route = found.route
+        if any("\0" in value for value in found.fields.values()):
+            raise invalid("the path holds the character NUL, which cannot be stored")
         if found.fields:
             asked = msgspec.structs.replace(asked, **found.fields)
         rights = GuardedRights(self._guard, sender)

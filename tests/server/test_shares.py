@@ -1,0 +1,132 @@
+"""How much of a server one person takes: others find room beside whoever sends slowly. Excludes how slow one may be (test_ingest)."""
+
+import select
+import socket
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from stratal.server import api, signing_in
+from stratal.server.ingest import Limits
+from stratal.server.mlflow.surface import Limits as MlflowLimits
+from stratal.server.surfaces import Places, Shares
+from stratal.store.shipments import PREFIX as INGEST
+
+MLFLOW = "/api/2.0/mlflow"
+
+
+class Full(Exception):
+    """There is no room."""
+
+
+def test_one_person_gets_half_of_the_places():
+    places = Places(4, Full)
+    with places.one("bob"), places.one("bob"):
+        with pytest.raises(Full), places.one("bob"):
+            pass
+        with places.one("vera"), places.one(""), pytest.raises(Full), places.one("ada"):
+            pass
+    with places.one("bob"):
+        pass
+
+
+def test_shares_forget_who_has_nothing():
+    shares = Shares()
+    with shares.more("bob", 3), shares.more("bob", 0):
+        assert (shares.of("bob"), shares.of("vera"), shares.total) == (3, 0, 3)
+    assert (shares.of("bob"), shares.total, dict(shares._of)) == (0, 0, {})
+
+
+class Slow:
+    """Requests of which only the head has been sent."""
+
+    def __init__(self, url: str) -> None:
+        self._place = urlsplit(url)
+        self.sockets: list[socket.socket] = []
+
+    def begin(self, method: str, path: str, **headers: str) -> None:
+        peer = socket.create_connection((self._place.hostname, self._place.port), timeout=30)
+        lines = [f"{method} {path} HTTP/1.1", f"host: {self._place.netloc}", *(f"{name}: {value}" for name, value in headers.items())]
+        peer.sendall("\r\n".join([*lines, "", ""]).encode())
+        self.sockets.append(peer)
+
+    def refused(self, count: int) -> None:
+        """Wait until so many are told to come again; the others wait for their bodies."""
+        told = set[socket.socket]()
+        while len(told) < count:
+            answered, _, _ = select.select([peer for peer in self.sockets if peer not in told], [], [], 10)
+            assert answered, f"only {len(told)} were refused"
+            for peer in answered:
+                assert peer.recv(1 << 16).startswith(b"HTTP/1.1 429 ")
+                told.add(peer)
+
+    def close(self) -> None:
+        for peer in self.sockets:
+            peer.close()
+
+
+@pytest.fixture
+def few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "MOST_CALLS", 4)
+
+
+@pytest.fixture
+def slow(guarded):
+    slow = Slow(guarded.url)
+    yield slow
+    slow.close()
+
+
+def test_shipments_on_their_way_leave_others_half_of_the_memory(guarded, slow, segment_of):
+    surface, own = guarded.served.surfaces[INGEST], segment_of("churn")
+    surface._limits = Limits(waiting_bytes=1 << 20)
+    said = {"stratal-offset": "0", "stratal-size": str(1 << 18), "content-encoding": "zstd", "content-length": "100"}
+    bob = guarded.token_of("bob")
+    for _ in range(5):
+        slow.begin("PUT", f"{INGEST}/segments/{own.name}", authorization=f"Bearer {bob}", **said)
+    slow.refused(3)
+    guarded.accounts.grant(person="vera", role="contributor", on="experiment:churn")
+    assert guarded.having_token("vera").put(own.name, 0, own.data).status_code == 200
+
+
+def test_files_on_their_way_leave_others_half_of_the_places(guarded, slow):
+    surface = guarded.served.surfaces[INGEST]
+    surface._places = Places(4, surface.busy)
+    bob = guarded.token_of("bob")
+    for number in range(5):
+        said = {"stratal-offset": "0", "stratal-size": "100", "content-length": "100", "authorization": f"Bearer {bob}"}
+        slow.begin("PUT", f"{INGEST}/blobs/{number:064}", **said)
+    slow.refused(3)
+    guarded.accounts.grant(person="vera", role="contributor", on="experiment:churn")
+    assert guarded.having_token("vera").blob(b"data").status_code == 200
+
+
+def test_a_body_of_unknown_length_counts_as_one_of_the_most_that_is_taken(guarded, slow):
+    surface = guarded.served.surfaces[MLFLOW]
+    surface._limits = MlflowLimits(body_bytes=1 << 20, waiting_bytes=4 << 20)
+    vera = guarded.token_of("vera")
+    for _ in range(5):
+        said = {"transfer-encoding": "chunked", "content-type": "application/json", "authorization": f"Bearer {vera}"}
+        slow.begin("POST", f"{MLFLOW}/runs/search", **said)
+    slow.refused(3)
+    answer = guarded.having_token("bob").http.post(f"{MLFLOW}/runs/search", json={})
+    assert answer.status_code == 200, answer.text
+
+
+def test_sign_ins_on_their_way_from_one_address_are_so_many(guarded, slow):
+    guarded.auth._places = Places(4, guarded.auth.busy)
+    for _ in range(4):
+        slow.begin("POST", f"{signing_in.PREFIX}/login", **{"content-type": "application/json", "content-length": "100"})
+    slow.refused(2)
+    answer = httpx.post(f"{guarded.url}{signing_in.PREFIX}/login", json={"name": "bob", "password": "wrong and long"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+
+
+def test_calls_on_their_way_leave_others_half_of_the_connections(few_calls, guarded, slow):
+    vera = guarded.token_of("vera")
+    for _ in range(5):
+        said = {"content-type": "application/json", "content-length": "100", "authorization": f"Bearer {vera}"}
+        slow.begin("POST", "/api/v1/tracking/count", **said)
+    slow.refused(3)
+    assert guarded.having_token("bob").http.post("/api/v1/tracking/count", json={}).status_code == 200
