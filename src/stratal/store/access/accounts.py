@@ -150,9 +150,13 @@ class AccessStore:
 
     @operation(needs=Role.CONTRIBUTOR, is_own=True)
     def revoke_own_token(self, *, id: str) -> Token:
-        """Make a token of whoever calls worthless at once; idempotent. Raises NotFound, for one of somebody else, too."""
+        """Make a token of whoever calls worthless at once; idempotent. Raises NotFound, for one of somebody else, too; Forbidden where it
+        may more than the token that asks."""
         with self._store.command() as tx:
-            if id not in {token.id for token in rows.tokens(tx, rows.person_named(tx, tx.actor.name).name)}:
+            found = next((token for token in rows.tokens(tx, rows.person_named(tx, tx.actor.name).name) if token.id == id), None)
+            if found is not None and isinstance(tx.actor, Known) and tx.actor.token_id != id and not tx.actor.scope.holds(found.scope):
+                raise Forbidden(f"this token of {tx.actor.name} ends none that may more than itself", hint="sign in with another token")
+            if found is None:
                 raise NotFound(f"you have no token {id!r:.80}", hint="stratal token list --own shows those that you have")
             return rows.revoke_token(tx, id)
 
