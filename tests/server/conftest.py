@@ -156,3 +156,32 @@ def segment_of(tmp_path: Path):
         return Segment(folder, id or new_id(), rows, experiment=experiment)
 
     return make
+
+
+class Outsider:
+    """mallory, who contributes to an experiment of their own and views churn, and ships what facts they like."""
+
+    def __init__(self, guarded, folder: Path) -> None:
+        for role, on in (("contributor", "experiment:own"), ("viewer", "experiment:churn")):
+            guarded.accounts.add_person(name="mallory") if role == "contributor" else None
+            guarded.accounts.grant(person="mallory", role=role, on=on)
+        self.sender = guarded.having_token("mallory")
+        self.http, self.run, self._folder = self.sender.http, new_id(), folder
+        self.say((START, Start(experiment="own"), 1))
+
+    def say(self, *facts: tuple[str, object, int]) -> None:
+        """Ship facts (what, value, at_ns) of the run."""
+        folder = self._folder / new_id()
+        folder.mkdir()
+        writer = Writer(folder)
+        for what, value, at_ns in facts:
+            writer.fact(to_bytes(self.run), 0, what, value, at_ns=at_ns)
+        writer.close()
+        [name] = segments(folder, [writer.id])
+        answer = self.sender.put(name, 0, (folder / name).read_bytes())
+        assert answer.status_code == 200, answer.text
+
+
+@pytest.fixture
+def outsider(guarded, tmp_path: Path) -> Outsider:
+    return Outsider(guarded, tmp_path)

@@ -49,7 +49,7 @@ _ROWS: dict[str, dict[str, str]] = {
     "3.0/mlflow/server-info": {"GET": "anybody"},
     "2.0/mlflow/registered-models/create": {"POST": "chief"},
     "2.0/mlflow/registered-models/get": {"GET": V},
-    "2.0/mlflow/registered-models/rename": {"POST": A},  # only what clients call it: rights stay with its own name
+    "2.0/mlflow/registered-models/rename": {"POST": A},  # beside contributor on the model that the new name would be
     "2.0/mlflow/registered-models/update": {"PATCH": C},
     "2.0/mlflow/registered-models/delete": {"DELETE": A},
     "2.0/mlflow/registered-models/search": {"GET": "anybody"},
@@ -158,7 +158,7 @@ def _said_at(of: Things) -> dict[str, dict[str, object]]:
         "2.0/mlflow/experiments/create": {"name": "fresh"},
         "2.0/mlflow/experiments/update": {"new_name": of.name},
         "2.0/mlflow/registered-models/create": {"name": "fresh"},
-        "2.0/mlflow/registered-models/rename": {"new_name": "renamed"},
+        "2.0/mlflow/registered-models/rename": {"new_name": of.name.capitalize()},
         "2.0/mlflow/logged-models": {"name": "m2"},
         "2.0/mlflow-artifacts/artifacts": {"path": f"{of.experiment}/{of.run}/artifacts"},
         "/get-artifact": {"path": "a.txt"},

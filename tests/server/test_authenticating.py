@@ -176,7 +176,7 @@ def test_failures_are_free_up_to_a_number_and_come_back_one_by_one(failures):
         now_s += passed_s
         if tries.wait_s(key, now_s) == 0:
             tries.failed(key, now_s)
-        assert tries.wait_s(key, now_s) <= 10.0
+        assert tries.wait_s(key, now_s) <= 10.0 + 1e-9
         assert len(tries._full_at_s) <= 1
     assert tries.wait_s("a", now_s + 30.0) == 0
 
@@ -246,7 +246,7 @@ def test_a_writer_belongs_to_who_opened_it(guarded, segment_of):
     assert guarded.having_token("bob").put(segment.name, 0, segment.data[:middle]).status_code == 200
     ada = guarded.having_token("ada")
     assert ada.put(segment.name, middle, segment.data[middle:]).status_code == 403, "an admin, too, is somebody else"
-    assert ada.http.get(f"/ingest/v1/segments/{segment.name}").status_code == 403
+    assert ada.http.get(f"/ingest/v1/segments/{segment.name}").status_code == 404
 
 
 def test_a_token_is_bounded_by_role_and_objects(guarded, segment_of):

@@ -83,6 +83,9 @@ def test_rights_follow_the_registrys_name_through_a_rename(people, guarded):
     clients, _ = people
     guarded.accounts.grant(person="bob", role="approver", on="model:mine")
     guarded.accounts.grant(person="eve", role="viewer", on="model:other")
+    assert clients["bob"].refused("registered-models/rename", name="mine", new_name="other")[0] == 403, "others may look for that name"
+    assert clients["bob"].refused("registered-models/rename", name="mine", new_name="hidden")[0] == 403, "whether it is there or not"
+    guarded.accounts.grant(person="bob", role="contributor", on="model:other")
     clients["bob"].ok("registered-models/rename", name="mine", new_name="other")
     assert clients["bob"].read("registered-models/get", name="other")["registered_model"]["name"] == "other"
     assert clients["eve"].get("registered-models/get", name="other").status_code == 403

@@ -96,7 +96,7 @@ class ImportStore:
                 before = Mark(place=batch.after)  # which is not there: the mark will not move
             move_mark(tx, writer, before, mark, tool=source.foreign.tool, name=batch.name)
             held_bytes = usage(tx, experiment).size_bytes
-            tail = _tail(tx, f"{writer}-000000.log", run, [*start, *batch.bodies], before, mark)
+            tail = _tail(tx, _segment_of(tx, writer, before), run, [*start, *batch.bodies], before, mark)
             _check_said(tx, tail, tail.read.frames[0].stop if start else 0)
             self._store.settler.apply(tx, [tail])
             check_grown(tx, experiment, held_bytes)
@@ -199,6 +199,12 @@ def _known(tx: Transaction, foreign: ForeignId | None) -> RunId | None:
         return None
     id = run_of(tx, foreign)
     return id if has_begun(tx, id) else None
+
+
+def _segment_of(tx: Transaction, writer: str, before: Mark) -> str:
+    """Give the segment of a source: one of a name that nobody can ship, for anybody could work out the writer of an import to come."""
+    name = f"{writer}-import.log"
+    return name if offset_of(tx, name) == before.place else f"{writer}-000000.log"  # of those that earlier releases began
 
 
 def _tail(tx: Transaction, name: str, id: RunId, bodies: Sequence[Body], before: Mark, mark: Mark) -> Tail:

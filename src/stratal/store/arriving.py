@@ -8,13 +8,15 @@ room for stays where it is, with all that comes after it in its segment; what co
 Laws (tested): 1 `accept` returns only when the frames are as durable as the store is. 2 a frame is applied once, however
 often, in whatever cuts and from however many senders it arrives. 3 a repeat with other bytes is refused, and one that
 cannot be compared (it was cut otherwise, or its parts were dropped long after it was sealed) is not acknowledged but answered with
-the offset. 4 what is refused leaves nothing behind.
+the offset. 4 what is refused leaves nothing behind. 5 nobody elsewhere goes on with what a writer of this machine, or an import, has begun:
+its own frames would be passed over.
 """
 
 import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
+from pathlib import Path
 
 import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
@@ -25,7 +27,7 @@ from stratal.core.people import Identity
 from stratal.store.admitting import admitted
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.frames import FACT, NAMED, POINTS, SIZE, Frame, Scan, check_metric_names, read_fact, read_names, salt_of, scan
-from stratal.store.journal import Tail
+from stratal.store.journal import Tail, segments
 from stratal.store.quotas.rules import OverQuota
 from stratal.store.settling import Settler
 from stratal.store.shipments import ALIVE_S, OtherBytes, OtherOffset, Part, Seal, SegmentParts, SegmentState, WriterState
@@ -166,25 +168,22 @@ class Arrivals:
         return SegmentParts(name=name, offset=known, state=state, parts=[_part(row) for row in rows])
 
     def _open(self, tx: Transaction, writer: str, sender: Identity) -> None:
-        tx.run(_OPEN, writer=writer, owner=sender.name, opened_ns=tx.now_ns)
-        self._check_owner(tx, writer, sender)
+        _own(tx, writer, sender, self._settler.folder)
 
     def _check_owner(self, tx: Transaction, writer: str, sender: Identity) -> None:
         owner = tx.value(_OWNER, id=writer)
-        if owner is None:
+        if owner is None or (sender.is_authenticated and owner != sender.name):  # nobody learns whose it is, nor that it is there
             raise NotFound(f"writer {writer} has sent nothing to this store")
         if owner != sender.name:
             raise _not_yours(writer, owner, sender)
 
 
-def greet(tx: Transaction, writer: str, sender: Identity) -> None:
-    """Note that a writer elsewhere is about to send something: it is alive. Raises Misuse for what is no writer's id, Forbidden if it
-    belongs to somebody else."""
+def greet(tx: Transaction, writer: str, sender: Identity, journals: Path) -> None:
+    """Note that a writer elsewhere is about to send something: it is alive. journals: of this machine. Raises Misuse for what is no
+    writer's id, Forbidden if it belongs to somebody else."""
     if re.fullmatch(r"[0-9a-f]{16}", writer) is None:
         raise Misuse(f"{writer[:80]!r} is no writer", hint="a writer's id has 16 hex digits")
-    tx.run(_OPEN, writer=writer, owner=sender.name, opened_ns=tx.now_ns)
-    if (owner := tx.value(_OWNER, id=writer)) != sender.name:
-        raise _not_yours(writer, owner, sender)
+    _own(tx, writer, sender, journals)
     tx.run(_SEEN, id=writer, sender=sender.name, now=tx.now_ns)
 
 
@@ -215,7 +214,20 @@ def everybody(_tx: Transaction, _sender: Identity, _runs: set[bytes]) -> None:
     """Let everybody write to every run."""
 
 
+def _own(tx: Transaction, writer: str, sender: Identity, journals: Path) -> None:
+    """Let a writer be of who sends first by it. Raises Forbidden if it is somebody else's, or writes here."""
+    owner = tx.value(_OWNER, id=writer)
+    if owner is None:
+        if tx.rows(_SEGMENTS, first=f"{writer}-", last=f"{writer}.") or segments(journals, [writer]):
+            raise Forbidden(f"writer {writer} is one of this server's own machine", hint="a writer elsewhere has an id of its own")
+        tx.run(_OPEN, writer=writer, owner=sender.name, opened_ns=tx.now_ns)
+    elif owner != sender.name:
+        raise _not_yours(writer, owner, sender)
+
+
 def _not_yours(writer: str, owner: str, sender: Identity) -> Forbidden:
+    if sender.is_authenticated:
+        return Forbidden(f"writer {writer} is not {sender.name}'s", hint="ship its journal with a token of whoever began to")
     return Forbidden(f"writer {writer} belongs to {owner}, not to {sender.name}", hint=f"ship it as {owner} (STRATAL_USER)")
 
 

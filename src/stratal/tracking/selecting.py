@@ -19,6 +19,7 @@ from stratal.tracking.search.evaluation import Value
 from stratal.tracking.search.grammar import Column, Names, Place
 from stratal.tracking.search.tree import TIME
 from stratal.tracking.store import columns as stored
+from stratal.tracking.store.seeing import seen_runs
 
 # Times are nanoseconds here; whoever shows them makes them datetimes.
 Columns = dict[str, list[Value]]
@@ -37,7 +38,7 @@ def read_table(tx: Transaction, store: Store, numbers: Sequence[int], columns: S
     for column in columns:
         key = column.key
         if key.entity == "attributes":
-            table[column.name] = attributes[key.name]
+            table[column.name] = _seen_parents(tx, attributes["parent"]) if key.name == "parent" else attributes[key.name]
         elif column.is_all:
             table.update({f"{key.entity}.{name}": list(values) for name, values in stored.all_columns(tx, numbers, key.entity).items()})
         elif key.part.endswith("_step"):
@@ -51,6 +52,12 @@ def read_table(tx: Transaction, store: Store, numbers: Sequence[int], columns: S
             for column in waiting:
                 table[column.name] = [_extreme_step(snapshot, id, column) for id in ids]
     return table
+
+
+def _seen_parents(tx: Transaction, ids: list[Value]) -> list[Value]:
+    """Leave out the runs that may not be seen."""
+    seen = None if tx.sees is None else seen_runs(tx, [str(id) for id in ids if id])
+    return ids if seen is None else [id if id in seen else None for id in ids]
 
 
 def remarks_on(tx: Transaction, places: Iterable[Place]) -> list[str]:

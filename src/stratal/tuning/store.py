@@ -149,7 +149,7 @@ class StudyStore:
                 return self._get(tx, name, version)
             newest = tx.row(_VERSIONS, on_study=name)
             if newest is None:
-                names = [row[0] for row in tx.rows(_NEWEST)]
+                names = [row[0] for row in tx.rows(_NEWEST) if tx.may_view is None or tx.may_view(f"experiment:{row[0]}")]
                 raise NotFound(f"there is no study {name!r}", hint=f"there are: {', '.join(names)}" if names else "no study was opened yet")
             return _version(newest)
 

@@ -114,11 +114,11 @@ def find_model(tx: Transaction, name: str) -> ModelRow | None:
 
 
 def need_model(tx: Transaction, name: str) -> ModelRow:
-    """Give the model. Raises NotFound that names the nearest one."""
+    """Give the model. Raises NotFound that names the nearest one which its reader may view."""
     found = find_model(tx, name)
     if found is not None:
         return found
-    names = [str(row[0]) for row in tx.rows(_MODEL_NAMES)]
+    names = [str(row[0]) for row in tx.rows(_MODEL_NAMES) if tx.may_view is None or tx.may_view(f"model:{row[0]}")]
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     guess = f"did you mean model:{near[0]}?" if near else "models are made by registering: st.register(NAME, model)"
     raise NotFound(f"there is no model:{name[:200]}", hint=guess)

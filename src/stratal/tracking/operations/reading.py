@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +19,7 @@ from stratal.tracking.store import runs as rows
 from stratal.tracking.store.lineage import may_name
 from stratal.tracking.store.media import MediaRecord, MediaSummary
 from stratal.tracking.store.runs import Artifact, Edge, MetricRecord, NoteRecord, RunRecord, Statement
+from stratal.tracking.store.seeing import seen_runs
 
 
 class Found(Record, frozen=True, kw_only=True):
@@ -142,10 +144,24 @@ class RunReads:
 
 
 def found_of(store: Store, tx: Transaction, records: Sequence[RunRecord]) -> list[Found]:
-    """Say of runs whether they are lost: they never ended, nobody holds a lease that runs, and nobody attends to them."""
+    """Say of runs whether they are lost: they never ended, nobody holds a lease that runs, and nobody attends to them. Of runs that they
+    belong to or go on from, only those that may be seen are named."""
+    records = _without_unseen(tx, records)
     open_ = {record.id for record in records if rows.may_be_lost(record, tx.now_ns)}
     living = store.living() if open_ else set()
     return [Found(record=record, is_lost=record.id in open_ and not rows.is_attended(tx, record.id, living)) for record in records]
+
+
+def _without_unseen(tx: Transaction, records: Sequence[RunRecord]) -> Sequence[RunRecord]:
+    if tx.sees is None:
+        return records
+    seen = seen_runs(tx, [id for record in records for id in (record.parent, record.fork_of) if id is not None])
+    return [
+        msgspec.structs.replace(
+            record, parent=record.parent if record.parent in seen else None, fork_of=record.fork_of if record.fork_of in seen else None
+        )
+        for record in records
+    ]
 
 
 def packed(column: NDArray[np.generic]) -> memoryview:

@@ -11,7 +11,7 @@ from stratal.store.proofs import claims_of, is_claimed
 from stratal.store.quotas.counting import count_purge
 from stratal.store.tables import blob_use, block, chunk, deletion, epoch, kept_fact, lost_run, metric, participant, run, tombstone
 from stratal.store.uses import drop_uses, holders_of, uses_of
-from stratal.tracking.store.seeing import seen
+from stratal.tracking.store.seeing import experiments_of, seen
 from stratal.tracking.tables import artifact, edge, media, note, param, statement, tag, word
 
 _DELETE = insert(deletion).on_conflict_do_nothing()
@@ -86,7 +86,8 @@ def deleted_before(tx: Transaction, at_ns: int) -> list[RunId]:
 
 
 def needed_by(tx: Transaction, id: RunId, no: int, *, besides: Collection[str]) -> list[str]:
-    """Say who needs a run: forks, parts and users that are not among `besides`, and versions of models."""
+    """Say who needs a run: forks, parts and users that are not among `besides`, and versions of models. What its reader may not view has
+    no name."""
     needing: dict[str, str] = {}
     for statement_, value, says in (
         (_FORKS, {"of_id": to_bytes(id)}, "is a fork of it"),
@@ -95,10 +96,20 @@ def needed_by(tx: Transaction, id: RunId, no: int, *, besides: Collection[str]) 
     ):
         for (other,) in tx.rows(statement_, **value):
             needing.setdefault(bytes(other).hex(), says)
-    reasons = [f"run:{short(other)} {says}" for other, says in needing.items() if other not in besides and other != id]
-    reasons += [f"{holder} holds its files" for (holder,) in tx.rows(_MODELS_MADE, as_holder=f"run:{id}")]
-    reasons += [f"{holder} is judged by what it states" for (holder,) in tx.rows(_MODELS_JUDGED, run_no=no)]
+    others = [other for other in needing if other not in besides and other != id]
+    reasons = [f"{_named(tx, f'run:{other}', f'run:{short(other)}')} {needing[other]}" for other in others]
+    reasons += [f"{_named(tx, holder, holder)} holds its files" for (holder,) in tx.rows(_MODELS_MADE, as_holder=f"run:{id}")]
+    reasons += [f"{_named(tx, holder, holder)} is judged by what it states" for (holder,) in tx.rows(_MODELS_JUDGED, run_no=no)]
     return reasons
+
+
+def _named(tx: Transaction, ref: str, shown: str) -> str:
+    """Give what a run or a version of a model is called, to who may view it."""
+    kind, _, name = ref.partition(":")
+    if tx.may_view is None:
+        return shown
+    on = {f"model:{name.rpartition('@')[0]}"} if kind == "model" else {f"experiment:{each}" for each in experiments_of(tx, [name])}
+    return shown if all(map(tx.may_view, on)) else f"a {'version of a model' if kind == 'model' else 'run'} that you may not view"
 
 
 def purge_run(tx: Transaction, id: RunId, no: int) -> None:

@@ -282,7 +282,7 @@ def join(tx: Transaction, store: Store, run_id: str) -> None:
     """Write to a run beside others, in its present epoch."""
     leases.join(tx, run_id, store.writer_id)
     if current_caller() is not None:  # its frames come over the network, maybe only in a moment
-        greet(tx, store.writer_id, tx.actor)
+        greet(tx, store.writer_id, tx.actor, store.settler.folder)
 
 
 def resume(tx: Transaction, store: Store, run_id: str) -> int:

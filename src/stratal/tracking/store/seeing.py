@@ -24,6 +24,11 @@ def seen(tx: Transaction, statement: Select[Any]) -> Select[Any]:
     return statement if tx.sees is None else statement.where(among_texts(run.c.experiment, tx.sees))
 
 
+def seen_runs(tx: Transaction, runs: Iterable[str]) -> frozenset[str]:
+    """Give those of some runs, by their whole ids, that may be seen."""
+    return frozenset(id for id in frozenset(runs) if tx.row(seen(tx, _EXPERIMENT), run_id=to_bytes(id)) is not None)
+
+
 def seen_among(tx: Transaction, experiments: Collection[str] | None) -> Collection[str] | None:
     """Give those of some experiments (None: all) that may be seen; None where that is no limit."""
     if tx.sees is None:

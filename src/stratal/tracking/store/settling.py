@@ -224,6 +224,8 @@ class TrunkFacts:
 
     def _state(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
         body = _body(placed.fact.value, StateFact)
+        if body.kind == ALERT:
+            raise Damaged("an alert is a fact of its own: its author is who sent it, whatever it says")
         tx.run(
             _STATEMENT, run=placed.run.no, kind=body.kind, subject=body.subject, author=placed.sender or body.author,
             at_ns=placed.fact.at_ns, body=_json(body.body),

@@ -52,6 +52,8 @@ def shown_tags(record: RunRecord, note: str | None) -> dict[str, str]:
         held.setdefault(NOTE, note)
     also = {NAME: doc.get("name"), USER: doc.get("user"), PARENT: record.parent, "stratal.group": doc.get("group")}
     also |= {"stratal.job_type": doc.get("job_type"), "stratal.kind": "" if record.kind == "train" else record.kind}
+    if also[USER]:  # whoever is known to have made it, whatever a tag says that came another way
+        tags.pop(USER, None)
     return {**{name: str(value) for name, value in also.items() if value}, **tags, **held}
 
 

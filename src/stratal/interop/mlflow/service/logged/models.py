@@ -193,6 +193,7 @@ def need(call: Call, id: str | None, *, allow_deleted: bool = False) -> Logged:
 
 def shown(call: Call, found: Sequence[Logged], points: Mapping[str, Sequence[Point]] | None = None) -> list[LoggedModel]:
     """Give logged models as clients see them. points: their metrics, if they were read already."""
+    visible = call.visible("experiment")
     return [
         LoggedModel(
             info=LoggedModelInfo(
@@ -208,7 +209,7 @@ def shown(call: Call, found: Sequence[Logged], points: Mapping[str, Sequence[Poi
                         key=point.key, value=number_to_json(point.value), timestamp=point.timestamp, step=point.step, model_id=each.id,
                         run_id=point.run, dataset_name=point.dataset_name, dataset_digest=point.dataset_digest,
                     )
-                    for point in (rows.points_of(call.tx, each.id) if points is None else points.get(each.id, ()))
+                    for point in (rows.points_of(call.tx, each.id, visible) if points is None else points.get(each.id, ()))
                 ],
             ),
         )

@@ -13,6 +13,7 @@ from stratal.interop.mlflow.service.store import registered as rows
 from stratal.interop.mlflow.service.store.registered import Head, VersionRow
 from stratal.interop.registering import clean_name
 from stratal.registry import Stage
+from stratal.registry.names import folded
 from stratal.registry.stages import Verb
 from stratal.registry.store import adding, logs, moving
 from stratal.registry.store import rows as registry
@@ -91,9 +92,13 @@ def get(call: Call, request: OfModel) -> OneModel:
 
 @commands
 def rename(call: Call, request: RenameModel) -> OneModel:
-    """Let clients call a model otherwise. All that belongs to it stays with it; the registry's own name stays what it was."""
+    """Let clients call a model otherwise. All that belongs to it stays with it; the registry's own name stays what it was.
+
+    A name that others may look for takes the right to make a model of it: who gives it out says what it stands for."""
     head = need_head(call.tx, request.name)
     name = check_name(request.new_name, "new_name")
+    if folded(clean_name(name)) not in {folded(clean_name(head.name)), folded(head.model)}:
+        call.check(Role.CONTRIBUTOR, f"model:{clean_name(name)}")
     if name != head.name and rows.find_head(call.tx, name) is not None:
         raise exists(f"Registered Model (name={name}) already exists.")
     rows.show(call.tx, head, name=name)

@@ -59,7 +59,8 @@ def find_source(tx: Transaction, blobs: Blobs, source: str) -> Source:
 
 def check_source(found: Source, source: str, *, run: str, logged_model: str) -> None:
     """Raise MlflowError for files that are not where the client says, and where there are none."""
-    if not found.model and ((run and run != found.said_run) or (logged_model and logged_model != found.logged_model)):
+    is_elsewhere = bool(run) and run != found.said_run
+    if is_elsewhere or (not found.model and logged_model and logged_model != found.logged_model):
         raise invalid(
             f"Invalid model version source: {source[:300]!r} is not inside of {run or logged_model}: name the run (run_id) or logged model"
             " (model_id) that the source belongs to, or none"

@@ -1,8 +1,13 @@
-"""Rows of logged models: they are folded from the statements of the runs that keep their files."""
+"""Rows of logged models: they are folded from the statements of the runs that keep their files.
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+Who may write to any run may state anything there, about the model of another run, too: so only what its home states makes a model what it
+is, and the home is the run that spoke of it first. Metrics come from any run; whoever reads them is shown those of runs that they may view.
+"""
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Annotated, NamedTuple
+
+import msgspec
 from sqlalchemy import bindparam, select, update
 
 from stratal.core.ids import new_id, to_bytes
@@ -16,6 +21,10 @@ from stratal.tracking.facts import Start
 from stratal.tracking.store.settling import TrunkFacts
 from stratal.tracking.tables import statement
 
+_Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+# Points as they are stated: key, value, timestamp, step, name and digest of a dataset.
+_MEASURED = msgspec.json.Decoder(dict[str, list[tuple[str, float | str, _Whole, _Whole, str, str]]])
+
 # Kinds of statements; their subject is the logged model's id.
 MODEL, METRICS, INPUT, OUTPUT = "mlflow.logged_model", "mlflow.logged_metrics", "mlflow.model_input", "mlflow.model_output"
 # What the job is called whose run keeps a logged model that no run logged.
@@ -28,9 +37,20 @@ _STATED = (
     .where(statement.c.kind == bindparam("of_kind"))
     .order_by(statement.c.at_ns, statement.c.id)
 )
-_OF_MODEL = _STATED.where(statement.c.subject == bindparam("about"))
+_ABOUT = _STATED.where(statement.c.subject == bindparam("about"))
 _OF_RUN = _STATED.where(run.c.id == bindparam("run_id"))
 _IN_EXPERIMENT = _STATED.where(run.c.experiment == bindparam("of_experiment"))
+# In the order in which this store heard of it: times are what senders say.
+_first = statement.alias("first")
+_home = (
+    select(_first.c.run)
+    .where(_first.c.kind == statement.c.kind, _first.c.subject == statement.c.subject)
+    .order_by(_first.c.id)
+    .limit(1)
+    .scalar_subquery()
+)
+_BY_HOME = _ABOUT.where(statement.c.run == _home)
+_BY_HOMES_IN = _IN_EXPERIMENT.where(statement.c.run == _home)
 
 _SAY = insert(statement)
 _END = update(run).where(run.c.no == bindparam("run_no")).values(status="finished", ended_ns=bindparam("at"))
@@ -93,22 +113,23 @@ def add_home(tx: Transaction, store: Store, experiment: str, name: str) -> int:
 
 def find_logged(tx: Transaction, id: str) -> Logged | None:
     """Give a logged model, deleted or not; None if there was none."""
-    return next(iter(_fold(tx.rows(_OF_MODEL, of_kind=MODEL, about=id))), None)
+    return next(iter(_fold(tx.rows(_BY_HOME, of_kind=MODEL, about=id))), None)
 
 
 def logged_in(tx: Transaction, experiments: Sequence[str]) -> list[Logged]:
     """List the logged models of experiments, deleted ones too."""
-    return _fold(_stated_in(tx, MODEL, experiments))
+    return _fold(row for name in experiments for row in tx.rows(_BY_HOMES_IN, of_kind=MODEL, of_experiment=name))
 
 
-def points_of(tx: Transaction, id: str) -> list[Point]:
-    """List the metrics of a logged model."""
-    return _points(tx.rows(_OF_MODEL, of_kind=METRICS, about=id)).get(id, [])
+def points_of(tx: Transaction, id: str, visible: Collection[str] | None) -> list[Point]:
+    """List the metrics of a logged model, as runs of experiments measured it that may be viewed; None: of all."""
+    found = tx.rows(_ABOUT, of_kind=METRICS, about=id)
+    return _points(row for row in found if visible is None or row[2] in visible).get(id, [])
 
 
 def points_in(tx: Transaction, experiments: Sequence[str]) -> dict[str, list[Point]]:
     """List the metrics of the logged models that were measured by runs of experiments."""
-    return _points(_stated_in(tx, METRICS, experiments))
+    return _points(row for name in experiments for row in tx.rows(_IN_EXPERIMENT, of_kind=METRICS, of_experiment=name))
 
 
 def linked_models(tx: Transaction, run_id: bytes, kind: str) -> list[tuple[str, int]]:
@@ -119,10 +140,6 @@ def linked_models(tx: Transaction, run_id: bytes, kind: str) -> list[tuple[str, 
     return list(found.items())
 
 
-def _stated_in(tx: Transaction, kind: str, experiments: Sequence[str]) -> list[Row]:
-    return [row for name in experiments for row in tx.rows(_IN_EXPERIMENT, of_kind=kind, of_experiment=name)]
-
-
 def _fold(rows: Iterable[Row]) -> list[Logged]:
     found: dict[str, Logged] = {}
     for id, home, experiment, author, at_ns, text in rows:
@@ -131,32 +148,40 @@ def _fold(rows: Iterable[Row]) -> list[Logged]:
         if known is None:
             if "name" not in body:  # a change of a model whose start is not here
                 continue
+            run_id = bytes(home).hex()
             known = Logged(
-                id, bytes(home).hex(), str(body.get("source_run", "")), experiment, str(body["name"]), str(body.get("model_type", "")),
-                "", author, at_ns, at_ns, False, {}, {},
+                id, run_id, run_id if body.get("source_run") == run_id else "", experiment, str(body["name"]),
+                str(body.get("model_type", "")), "", author, at_ns, at_ns, False, {}, {},
             )  # fmt: skip
         params, tags, gone = body.get("params"), body.get("tags"), body.get("untagged")
         found[id] = known._replace(
             status=str(body.get("status", known.status)),
             is_deleted=bool(body.get("is_deleted", known.is_deleted)),
-            params=known.params | (params if isinstance(params, dict) else {}),
-            tags={
-                key: value
-                for key, value in (known.tags | (tags if isinstance(tags, dict) else {})).items()
-                if not isinstance(gone, list) or key not in gone
-            },
+            params=known.params | _texts(params),
+            tags={key: value for key, value in (known.tags | _texts(tags)).items() if not isinstance(gone, list) or key not in gone},
             updated_ns=at_ns,
         )
     return list(found.values())
 
 
+def _texts(said: object) -> dict[str, str]:
+    return {key: str(value) for key, value in said.items()} if isinstance(said, dict) else {}
+
+
 def _points(rows: Iterable[Row]) -> dict[str, list[Point]]:
     found: dict[str, dict[tuple[str, str, str, str], Point]] = {}
     for id, home, _experiment, _author, _at_ns, text in rows:
-        stated = from_json(text, dict[str, list[tuple[str, float | str, int, int, str, str]]])["points"]
-        for key, value, timestamp, step, name, digest in stated:
-            point = Point(key, number_from_json(value), timestamp, step, bytes(home).hex(), name, digest)
+        for key, value, timestamp, step, name, digest in _measured(text):
+            point = Point(key, value, timestamp, step, bytes(home).hex(), name, digest)
             last = found.setdefault(id, {}).get(place := (key, point.run, name, digest))
             if last is None or (last.step, last.timestamp) <= (step, timestamp):
                 found[id][place] = point
     return {id: list(points.values()) for id, points in found.items()}
+
+
+def _measured(text: str) -> list[tuple[str, float, int, int, str, str]]:
+    """Read points as a run states them; none, where it states something else: anybody's run may, about anybody's model."""
+    try:
+        return [(key, number_from_json(value), *rest) for key, value, *rest in _MEASURED.decode(text).get("points", ())]  # type: ignore[misc]
+    except (ValueError, KeyError):  # of msgspec, and of texts that are no numbers
+        return []
