@@ -213,3 +213,9 @@ def test_a_digest_stands_for_the_stored_bytes_and_is_not_found_without_them(stor
     assert resolve(f"sha256:{digest}", store).value == b"weights"
     with pytest.raises(NotFound, match="no file in this store has the digest 000000000000"):
         resolve("sha256:" + "0" * 64, store)
+
+
+def test_a_number_of_a_version_that_nothing_holds_is_none():
+    for digits in (19, 5000):
+        with pytest.raises(Misuse, match="no number of a version"):
+            refs.parse_ref(f"dataset:churn@{'1' * digits}")

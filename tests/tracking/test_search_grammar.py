@@ -241,3 +241,14 @@ def test_times_are_read_in_utc(text: str, at: int | None) -> None:
 )
 def test_durations_are_read(text: str, seconds: float | None) -> None:
     assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["9" * 5000 + " days ago", "-" + "9" * 400 + "w", "1" * 20 + "d ago"])
+def test_a_time_that_is_too_long_ago_is_before_all_others(text: str) -> None:
+    now_ns = to_ns(datetime(2026, 11, 1, tzinfo=UTC))
+    assert -(2**63) < parse_time(text, now_ns) < to_ns(datetime(1905, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(("digits", "value"), [(5000, math.inf), (310, math.inf), (300, int("1" * 300)), (20, int("1" * 20))])
+def test_a_whole_number_of_many_digits_is_read(digits: int, value: float) -> None:
+    assert parse_filter(f"params.x > {'1' * digits}", now_ns=0).value == value

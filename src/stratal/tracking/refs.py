@@ -25,6 +25,8 @@ VERBATIM = ("run", "experiment", "study", "artifact", "sha256")
 KINDS = (*VERSIONED, *VERBATIM)
 STAGES = ("Development", "Staging", "Production", "Archived")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+# What both databases hold.
+_MOST_DIGITS = 18
 
 
 class Number(Record, frozen=True, kw_only=True, tag="number"):
@@ -127,6 +129,8 @@ def parse_selector(text: str, *, stages: Sequence[str] = STAGES) -> Selector:
     if not text:
         raise Misuse("nothing follows the '@'", hint="a selector is a version number, latest, previous, a stage or an alias")
     if text.isascii() and text.isdigit():
+        if len(text) > _MOST_DIGITS:
+            raise Misuse(f"{text[:20]}... is no number of a version", hint=f"it has at most {_MOST_DIGITS} digits")
         return Number(value=int(text))
     if text in ("latest", "previous"):
         return Relative(word=text)

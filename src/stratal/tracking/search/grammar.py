@@ -56,6 +56,7 @@ DEEPEST = 50  # parentheses and nots within each other; Python's own stack ends 
 MOST_COLUMNS = 500
 # Parts that only columns have: finding their step reads the series.
 _STEPS = ("min_step", "max_step", "best_step")
+MOST_DIGITS = 300  # of a whole number; with a few more it is past all numbers that a value can be
 MOST = 100  # conditions; SQLite refuses trees deeper than 1000
 _ENTITIES = {
     "attributes": "attributes", "attribute": "attributes", "attr": "attributes", "run": "attributes",
@@ -439,4 +440,5 @@ class _Reader:
 def _number(text: str) -> int | float:
     if text.endswith("inf"):
         return -math.inf if text.startswith("-") else math.inf
-    return float(text) if any(mark in text for mark in ".eE") else int(text)
+    is_whole = len(text) <= MOST_DIGITS and not any(mark in text for mark in ".eE")
+    return int(text) if is_whole else float(text)

@@ -11,6 +11,8 @@ _AGO = re.compile(
     rf"(?:-\s*(?P<minus>\d+(?:\.\d+)?)\s*{_UNIT}|(?P<plain>\d+(?:\.\d+)?)\s*{_UNIT.replace('unit', 'unit2')}\s+ago)", re.IGNORECASE
 )
 _PART = re.compile(rf"\s*(?P<number>\d+(?:\.\d+)?)\s*{_UNIT}", re.IGNORECASE)
+# More than a century: before it there is nothing.
+_LONGEST_S = 4e9
 
 
 def parse_time(text: str, now_ns: int) -> int | None:
@@ -24,7 +26,7 @@ def parse_time(text: str, now_ns: int) -> int | None:
     ago = _AGO.fullmatch(word)
     if ago is not None:
         number, unit = ago["minus"] or ago["plain"], ago["unit"] or ago["unit2"]
-        return now_ns - round(float(number) * _UNITS[unit[0]] * SECOND_NS)
+        return now_ns - round(min(float(number) * _UNITS[unit[0]], _LONGEST_S) * SECOND_NS)
     try:
         parsed = datetime.fromisoformat(text.strip())
     except ValueError:
