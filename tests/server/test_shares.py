@@ -1,15 +1,20 @@
 """How much of a server one person takes: others find room beside whoever sends slowly. Excludes how slow one may be (test_ingest)."""
 
+import asyncio
 import select
 import socket
+import threading
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from stratal.server import api, signing_in
+from stratal.server.asgi import Failed
 from stratal.server.ingest import Limits
 from stratal.server.mlflow.surface import Limits as MlflowLimits
+from stratal.server.peers import place_of
+from stratal.server.pool import Pool
 from stratal.server.surfaces import Places, Shares
 from stratal.store.shipments import PREFIX as INGEST
 
@@ -130,3 +135,31 @@ def test_calls_on_their_way_leave_others_half_of_the_connections(few_calls, guar
         slow.begin("POST", "/api/v1/tracking/count", **said)
     slow.refused(3)
     assert guarded.having_token("bob").http.post("/api/v1/tracking/count", json={}).status_code == 200
+
+
+def test_calls_of_one_person_that_wait_for_threads_are_half_of_all():
+    async def crowd() -> None:
+        pool, free = Pool(threads=1, most_calls=4), threading.Event()
+        bobs = [asyncio.ensure_future(pool.run(free.wait, "bob")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Failed):
+            await pool.run(free.wait, "bob")
+        veras = asyncio.ensure_future(pool.run(lambda: "done", "vera"))
+        await asyncio.sleep(0)
+        free.set()
+        assert await veras == "done"
+        assert await asyncio.gather(*bobs, pool.run(lambda: True, "bob")) == [True, True, True]
+        pool.close()
+
+    asyncio.run(crowd())
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7"), ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"), ("::1", "::1"), ("", ""), ("testclient", "testclient"),
+    ],
+)  # fmt: skip
+def test_who_has_a_network_of_addresses_is_one(address: str, place: str):
+    assert place_of(address) == place

@@ -82,14 +82,15 @@ async def _serve(call: Call, guard: Guard, pool: Pool, room: _Room, came: AnyReq
     wanted = MSGPACK if MSGPACK in request.headers.get("accept", "") else JSON
     is_announced = "content-length" in request.headers
     size = request.number("content-length", MOST_BYTES) if is_announced else MOST_BYTES
-    with room.places.one(sender.name if sender.is_authenticated else ""), room.bodies.holding(size, sender):
+    name = sender.name if sender.is_authenticated else ""
+    with room.places.one(name), room.bodies.holding(size, sender):
         body = await request.body(MOST_BYTES, PIECE_S, WHOLE_S)
 
         def answer() -> tuple[bytes, str]:
             arguments = call.read(body, encoding)
             return pack(call.answer(arguments, sender, read_caller(request.headers.get(HOLDER, ""))), wanted)
 
-        content, kind = await pool.run(answer)
+        content, kind = await pool.run(answer, name)
     return Response(content, media_type=kind)
 
 

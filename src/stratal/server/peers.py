@@ -1,13 +1,15 @@
 """Peers: from where and how a request came, for who must know it and sees only its headers."""
 
+import ipaddress
 from contextvars import ContextVar
+from functools import lru_cache
 
 from stratal.core.records import Record
 from stratal.server.asgi import Scope
 
 
 class Peer(Record, frozen=True, kw_only=True):
-    """address: of who is connected, '' where nobody knows. method: '' counts as a change. is_encrypted: by HTTPS, here or to a proxy."""
+    """address: as `place_of` gives it, '' where nobody knows. method: '' counts as a change. is_encrypted: by HTTPS, here or to a proxy."""
 
     address: str = ""
     method: str = ""
@@ -20,8 +22,20 @@ _peer: ContextVar[Peer | None] = ContextVar("stratal_peer", default=None)
 def note_peer(scope: Scope) -> None:
     """Note from where the request of this task came."""
     client = scope.get("client")
-    address = str(client[0]) if isinstance(client, tuple | list) and client else ""
+    address = place_of(str(client[0])) if isinstance(client, tuple | list) and client else ""
     _peer.set(Peer(address=address, method=str(scope["method"]).upper(), is_encrypted=scope.get("scheme") == "https"))
+
+
+@lru_cache(maxsize=1024)
+def place_of(address: str) -> str:
+    """Give what one who connects cannot change at will: an address of IPv4, a network of IPv6, which is given out as a whole."""
+    try:
+        said = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:  # of a socket that has none
+        return address
+    if said.version == 4 or said.is_loopback:
+        return address
+    return str(said.ipv4_mapped or ipaddress.IPv6Network((said, 64), strict=False))
 
 
 def current_peer() -> Peer:

@@ -1,7 +1,9 @@
 """The pool: threads in which the store is touched, so many and no more; who comes when all wait is told to come again."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from stratal.server.asgi import refusal
@@ -20,6 +22,7 @@ class Pool:
         self._threads = Threads(threads, "stratal-api")
         self._most_calls, self.threads = most_calls, threads
         self.calls = 0  # in threads, and waiting for one
+        self._of = Counter[str]()
         self.refused = 0
 
     @property
@@ -27,21 +30,26 @@ class Pool:
         """How many calls wait for a thread."""
         return max(0, self.calls - self.threads)
 
-    async def run(self, call: Callable[[], T]) -> T:
-        """Run a call in a thread. Raises Failed (429) if too many wait. A call that has begun ends, whoever goes away."""
-        if self.calls >= self._most_calls:
+    async def run(self, call: Callable[[], T], name: str = "") -> T:
+        """Run a call in a thread. name: of whose it is, '' where nobody knows; one person has half of all. Raises Failed (429) if too many
+        wait. A call that has begun ends, whoever goes away."""
+        if self.calls >= self._most_calls or (name and self._of[name] >= self._most_calls / 2):
             self.refused += 1
             raise refusal(429, "busy", "the server has all that it takes at a time", "come again in a moment", retry_after_s=RETRY_S)
         future = self._threads.run(call)
         self.calls += 1
-        future.add_done_callback(self._done)
+        self._of[name] += 1
+        future.add_done_callback(partial(self._done, name))
         return await asyncio.shield(future)
 
     def close(self) -> None:
         """Wait for what runs, and take nothing more."""
         self._threads.close()
 
-    def _done(self, future: "asyncio.Future[T]") -> None:
+    def _done(self, name: str, future: "asyncio.Future[T]") -> None:
         self.calls -= 1
+        self._of[name] -= 1
+        if not self._of[name]:
+            del self._of[name]
         if not future.cancelled():
             future.exception()  # it was read: nobody may be there any more to do so
