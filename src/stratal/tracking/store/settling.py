@@ -5,13 +5,14 @@ follows the highest (epoch, time); the rest is only ever added.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import and_, bindparam, or_, select, update
 
 from stratal.core.errors import Damaged
 from stratal.core.ids import is_id, to_bytes
+from stratal.core.records import to_json
 from stratal.store.database import Transaction, insert
 from stratal.store.frames import Fact
 from stratal.store.names import Names, RunRow
@@ -49,10 +50,14 @@ from stratal.tracking.facts import (
 )  # fmt: skip
 from stratal.tracking.search.evaluation import param_number, param_text
 from stratal.tracking.search.words import words_of
+from stratal.tracking.store.dialects import among
 from stratal.tracking.store.media import add_media
 from stratal.tracking.tables import artifact, edge, note, param, statement, tag, word
 
 T = TypeVar("T")
+
+# Values within values of what is stated or captured. Python reads less than a thousand, whoever wrote it.
+MOST_DEPTH = 100
 
 _BEGIN = (
     update(run)
@@ -95,11 +100,57 @@ _WORD = insert(word).on_conflict_do_nothing()
 _EDGE = insert(edge).on_conflict_do_nothing()
 _STATEMENT = insert(statement)
 _PARAM_TIMES = select(key.c.name, param.c.epoch, param.c.at_ns).join_from(param, key, key.c.id == param.c.key).where(
-    param.c.run == bindparam("run_no")
+    param.c.run == bindparam("run_no"), among(param.c.key, bindparam("keys"))
 )  # fmt: skip
 _TAGS = select(key.c.name, tag.c.value).join_from(tag, key, key.c.id == tag.c.key).where(tag.c.run == bindparam("run_no"))
 
 _PARAM_COLUMNS = tuple(c.name for c in param.columns)
+
+
+class _Docs:
+    """The documents of runs that facts change: each is read once and written once, however many facts there are. One that holds all of
+    a run's tags, read and written for each of thousands, kept everybody else from writing for hours."""
+
+    def __init__(self, tx: Transaction) -> None:
+        self._tx = tx
+        self._held: dict[int, dict[str, Any]] = {}
+        self._tagged: set[int] = set()
+
+    def of(self, no: int) -> dict[str, Any]:
+        """Give a document as it will be."""
+        if no not in self._held:
+            self._held[no] = msgspec.json.decode(str(self._tx.value(_DOC, run_no=no)))
+        return self._held[no]
+
+    def merge(self, no: int, part: str, values: Mapping[str, object]) -> None:
+        """Put values over those that a part holds. Raises what JSON cannot hold, before anything is changed."""
+        self.of(no).setdefault(part, {}).update(msgspec.json.decode(_json(values)))
+
+    def change(self, no: int, values: Mapping[str, object]) -> None:
+        """Put values over those of a document."""
+        self.of(no).update(values)
+
+    def retag(self, no: int) -> None:
+        """Let a document hold the run's tags."""
+        self.of(no)
+        self._tagged.add(no)
+
+    def write(self, no: int | None = None) -> None:
+        """Write what was changed, of one run or of all."""
+        for each in list(self._held) if no is None else [no]:
+            if (doc := self._held.pop(each, None)) is None:
+                continue
+            if each in self._tagged:
+                self._tagged.discard(each)
+                doc["tags"] = _tags_of(self._tx, each)
+            self._tx.run(_SET_DOC, run_no=each, new_doc=_json(doc))
+
+
+class _Batch(NamedTuple):
+    """What is shared by facts that are applied together."""
+
+    names: Names
+    docs: _Docs
 
 
 class TrunkFacts:
@@ -108,7 +159,7 @@ class TrunkFacts:
     kinds = frozenset((START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, MEDIA, DEFINE, ALERT, END))
 
     def __init__(self) -> None:
-        self._verbs: dict[str, Callable[[Transaction, PlacedFact, Names], None]] = {
+        self._verbs: dict[str, Callable[[Transaction, PlacedFact, _Batch], None]] = {
             START: self._start, PARAMS: self._params, TAGS: self._tags, NOTE: self._note, ARTIFACT: self._artifact,
             EDGE: self._edge, STATE: self._state, CAPTURE: self._capture, MEDIA: self._media,
             DEFINE: self._define, ALERT: self._alert, END: self._end,
@@ -116,13 +167,14 @@ class TrunkFacts:
 
     def apply(self, tx: Transaction, facts: Sequence[PlacedFact], names: Names) -> list[Fact]:
         """Apply facts in the order given, and give those whose bodies are not what they should be."""
-        unreadable = []
+        unreadable, batch = [], _Batch(names, _Docs(tx))
         for placed in facts:
             try:
-                self._verbs[placed.fact.what](tx, placed, names)
+                self._verbs[placed.fact.what](tx, placed, batch)
             except (Damaged, msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError):
                 # Raised before anything of it is written. One odd body must not stop the journals of a whole store.
                 unreadable.append(placed.fact)
+        batch.docs.write()
         return unreadable
 
     def start(self, tx: Transaction, row: RunRow, start: Start, *, at_ns: int, epoch: int, names: Names) -> None:
@@ -133,6 +185,7 @@ class TrunkFacts:
 
     def _begin(self, tx: Transaction, row: RunRow, start: Start, *, at_ns: int, epoch: int, names: Names) -> bool:
         """Begin a run; tell whether its experiment had room for it."""
+        check_depth(start.capture)
         doc: dict[str, object] = {
             "name": start.name, "group": start.group, "job_type": start.job_type, "user": start.user,
             "params": params_to_json(start.params), "tags": start.tags, "capture": start.capture,
@@ -157,48 +210,51 @@ class TrunkFacts:
         earlier = msgspec.json.decode(said)
         doc["params"] = {**params_to_json(start.params), **earlier.get("params", {})}
         doc["capture"] = {**start.capture, **earlier.get("capture", {})}
-        doc["tags"] = {name: value for name, value in tx.rows(_TAGS, run_no=row.no) if value is not None}
+        doc["tags"] = _tags_of(tx, row.no)
         tx.run(_SET_DOC, run_no=row.no, new_doc=_json({**earlier, **doc}))
         return has_room
 
-    def _start(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
+    def _start(self, tx: Transaction, placed: PlacedFact, batch: _Batch) -> None:
         fact, row, sender = placed
         start = _body(fact.value, Start)
         if sender:
             start = msgspec.structs.replace(start, user=sender)
-        if not self._begin(tx, row, start, at_ns=fact.at_ns, epoch=fact.epoch, names=names) and tx.crowded is not None:
+        batch.docs.write(row.no)
+        if not self._begin(tx, row, start, at_ns=fact.at_ns, epoch=fact.epoch, names=batch.names) and tx.crowded is not None:
             tx.crowded.append(fact.sequence)
 
-    def _end(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
+    def _end(self, tx: Transaction, placed: PlacedFact, batch: _Batch) -> None:
         end = _body(placed.fact.value, End)
         if placed.fact.epoch < placed.run.epoch:
             return  # how an epoch ended says nothing about the one that took over
         if tx.run(_END, run_no=placed.run.no, new_status=end.status, new_ended_ns=placed.fact.at_ns):
-            say_error(tx, placed.run.no, end.error)
+            if batch.docs.of(placed.run.no).get("error", "") != end.error:
+                batch.docs.change(placed.run.no, {"error": end.error})
             tell_end(tx, placed.run.id.hex(), end.status, end.error)
         if end.lost_calls:
-            lost = msgspec.json.decode(str(tx.value(_DOC, run_no=placed.run.no))).get("lost_calls", 0)
-            change_doc(tx, placed.run.no, {"lost_calls": lost + end.lost_calls})
+            lost = batch.docs.of(placed.run.no).get("lost_calls", 0)
+            batch.docs.change(placed.run.no, {"lost_calls": lost + end.lost_calls})
 
-    def _params(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
+    def _params(self, tx: Transaction, placed: PlacedFact, batch: _Batch) -> None:
         fact, row, _ = placed
         params = msgspec.convert(fact.value, dict[str, Scalar])
-        newer = {name: (epoch, at_ns) for name, epoch, at_ns in tx.rows(_PARAM_TIMES, run_no=row.no)}
-        _write_params(tx, row, str(tx.value(_EXPERIMENT, run_no=row.no)), params, _Said(fact.epoch, fact.at_ns, names))
+        keys = to_json(batch.names.key_ids(tx, list(params)))
+        newer = {name: (epoch, at_ns) for name, epoch, at_ns in tx.rows(_PARAM_TIMES, run_no=row.no, keys=keys)}
+        _write_params(tx, row, str(tx.value(_EXPERIMENT, run_no=row.no)), params, _Said(fact.epoch, fact.at_ns, batch.names))
         counting = {name: value for name, value in params.items() if newer.get(name, (-1, 0)) <= (fact.epoch, fact.at_ns)}
-        merge_doc(tx, row.no, "params", params_to_json(counting))
+        batch.docs.merge(row.no, "params", params_to_json(counting))
 
-    def _tags(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
+    def _tags(self, tx: Transaction, placed: PlacedFact, batch: _Batch) -> None:
         fact, row, _ = placed
-        _write_tags(tx, row, msgspec.convert(fact.value, dict[str, str | None]), _Said(fact.epoch, fact.at_ns, names))
-        change_doc(tx, row.no, {"tags": {name: value for name, value in tx.rows(_TAGS, run_no=row.no) if value is not None}})
+        _write_tags(tx, row, msgspec.convert(fact.value, dict[str, str | None]), _Said(fact.epoch, fact.at_ns, batch.names))
+        batch.docs.retag(row.no)
 
-    def _note(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
+    def _note(self, tx: Transaction, placed: PlacedFact, _batch: _Batch) -> None:
         body = _body(placed.fact.value, Note)
         tx.run(_NOTE, run=placed.run.no, author=placed.sender or body.author, at_ns=placed.fact.at_ns, text=body.text)
         write_words(tx, placed.run.no, body.text)
 
-    def _artifact(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
+    def _artifact(self, tx: Transaction, placed: PlacedFact, _batch: _Batch) -> None:
         self._add_artifact(tx, placed, _body(placed.fact.value, ArtifactFact))
 
     def _add_artifact(self, tx: Transaction, placed: PlacedFact, body: ArtifactFact | MediaFile) -> None:
@@ -209,57 +265,60 @@ class TrunkFacts:
         )  # fmt: skip
         _hold(tx, placed.run, body.digest, placed.sender, body.size_bytes)
 
-    def _media(self, tx: Transaction, placed: PlacedFact, names: Names) -> None:
+    def _media(self, tx: Transaction, placed: PlacedFact, batch: _Batch) -> None:
         body = _body(placed.fact.value, MediaFact)
-        add_media(tx, placed, body, names)
+        check_depth([entry.details for entry in body.entries])
+        add_media(tx, placed, body, batch.names)
         for entry in body.entries:
             for file in entry.files:
                 self._add_artifact(tx, placed, file)
 
-    def _edge(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
+    def _edge(self, tx: Transaction, placed: PlacedFact, _batch: _Batch) -> None:
         body = _body(placed.fact.value, EdgeFact)
         add_edge(tx, placed.run.no, body, at_ns=placed.fact.at_ns)
         if body.target.startswith("sha256:"):  # of a file that was used, its content is needed, too
             _hold(tx, placed.run, body.target.removeprefix("sha256:"), placed.sender)
 
-    def _state(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
+    def _state(self, tx: Transaction, placed: PlacedFact, _batch: _Batch) -> None:
         body = _body(placed.fact.value, StateFact)
         if body.kind == ALERT:
             raise Damaged("an alert is a fact of its own: its author is who sent it, whatever it says")
+        check_depth(body.body)
         tx.run(
             _STATEMENT, run=placed.run.no, kind=body.kind, subject=body.subject, author=placed.sender or body.author,
             at_ns=placed.fact.at_ns, body=_json(body.body),
         )  # fmt: skip
 
-    def _alert(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
+    def _alert(self, tx: Transaction, placed: PlacedFact, _batch: _Batch) -> None:
         alert = _body(placed.fact.value, Alert)
         body = _json(msgspec.structs.replace(alert, author=placed.sender or alert.author))
         tx.run(_STATEMENT, run=placed.run.no, kind=ALERT, subject="", author="", at_ns=placed.fact.at_ns, body=body)
         tx.emit("alert", placed.run.id.hex(), body)
 
-    def _define(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
+    def _define(self, tx: Transaction, placed: PlacedFact, batch: _Batch) -> None:
         fact, body = placed.fact, _body(placed.fact.value, MetricDefinition)
-        said = msgspec.json.decode(str(tx.value(_DOC, run_no=placed.run.no))).get("definitions", {}).get(body.name, {})
+        said = batch.docs.of(placed.run.no).get("definitions", {}).get(body.name, {})
         if (said.get("epoch", -1), said.get("at_ns", 0)) <= (fact.epoch, fact.at_ns):
-            merge_doc(
-                tx, placed.run.no, "definitions", {body.name: {**msgspec.to_builtins(body), "epoch": fact.epoch, "at_ns": fact.at_ns}}
+            batch.docs.merge(
+                placed.run.no, "definitions", {body.name: {**msgspec.to_builtins(body), "epoch": fact.epoch, "at_ns": fact.at_ns}}
             )
 
-    def _capture(self, tx: Transaction, placed: PlacedFact, _names: Names) -> None:
+    def _capture(self, tx: Transaction, placed: PlacedFact, batch: _Batch) -> None:
         captured = _body(placed.fact.value, CaptureFact)
+        check_depth(captured.seeds)
         if captured.seeds is not None:
-            merge_doc(tx, placed.run.no, "capture", {"seeds": captured.seeds})
+            batch.docs.merge(placed.run.no, "capture", {"seeds": captured.seeds})
         for name, blob in (("begun_by", captured.begun_by), ("generators", captured.generators)):
             if blob is not None:
                 _hold(tx, placed.run, blob.digest, placed.sender)
-                merge_doc(tx, placed.run.no, "capture", {name: blob.digest})
+                batch.docs.merge(placed.run.no, "capture", {name: blob.digest})
         if captured.thorough is None:
             return
         holder = f"capture:{captured.thorough.digest}"
         _hold(tx, placed.run, captured.thorough.digest, placed.sender)
         for digest in captured.holds:
             use_or_claim(tx, digest, holder, placed.sender)
-        merge_doc(tx, placed.run.no, "capture", {"thorough": captured.thorough.digest})
+        batch.docs.merge(placed.run.no, "capture", {"thorough": captured.thorough.digest})
 
 
 def _holder(row: RunRow) -> str:
@@ -298,6 +357,22 @@ def _write_tags(tx: Transaction, row: RunRow, tags: Mapping[str, str | None], sa
 def add_edge(tx: Transaction, no: int, body: EdgeFact, *, at_ns: int) -> None:
     """Add a lineage edge; one that is there stays as it is."""
     tx.run(_EDGE, run=no, verb=body.verb, target=body.target, role=body.role, at_ns=at_ns)
+
+
+def check_depth(value: object) -> None:
+    """Refuse what lies too deep within itself: who lists runs reads all their documents, and would fail at that of one. Raises Damaged."""
+    level = [value]
+    for _ in range(MOST_DEPTH):
+        level = [
+            item for each in level if isinstance(each, dict | list | tuple) for item in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise Damaged(f"a fact holds values within values, more than {MOST_DEPTH} deep")
+
+
+def _tags_of(tx: Transaction, no: int) -> dict[str, str]:
+    return {name: value for name, value in tx.rows(_TAGS, run_no=no) if value is not None}
 
 
 def write_words(tx: Transaction, no: int, text: str) -> None:
