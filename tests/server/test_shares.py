@@ -10,11 +10,12 @@ import httpx
 import pytest
 
 from stratal.server import api, signing_in
+from stratal.server.app import Application
 from stratal.server.asgi import Failed
 from stratal.server.ingest import Limits
 from stratal.server.mlflow.surface import Limits as MlflowLimits
 from stratal.server.peers import place_of
-from stratal.server.pool import Pool
+from stratal.server.pool import THREADS, Pool
 from stratal.server.surfaces import Places, Shares
 from stratal.store.shipments import PREFIX as INGEST
 
@@ -152,6 +153,24 @@ def test_calls_of_one_person_that_wait_for_threads_are_half_of_all():
         pool.close()
 
     asyncio.run(crowd())
+
+
+def test_whoever_asks_whether_the_server_is_ready_waits_for_one_look(store):
+    async def crowd() -> list[int]:
+        app, free = Application(store), threading.Event()
+        busy = [asyncio.ensure_future(app._pool.run(free.wait)) for _ in range(THREADS)]
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as http:
+            asked = [asyncio.ensure_future(http.get("/ready")) for _ in range(5)]
+            for _ in range(1000):
+                await asyncio.sleep(0)
+            assert app._pool.calls == THREADS + 1
+            free.set()
+            answers = await asyncio.gather(*asked)
+        await asyncio.gather(*busy)
+        app.close()
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(crowd()) == [200] * 5
 
 
 @pytest.mark.parametrize(

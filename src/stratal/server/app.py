@@ -64,6 +64,7 @@ class Application:
         self._store, self._guard = store, guard or OpenGuard()
         _ = store.database  # what is wrong with the store is said before anybody connects
         self._pool, self._metrics = Pool(), Metrics()
+        self._looking: asyncio.Future[None] | None = None
         made = [(prefixes, make(store, self._guard)) for prefixes, make in surfaces.items()]
         self.surfaces = {prefix: surface for prefixes, surface in made for prefix in prefixes}
         self._prefixes = [(prefix, f"{prefix}/") for prefix in sorted(self.surfaces, key=len, reverse=True)]
@@ -116,9 +117,16 @@ class Application:
             with self._store.database.look(SYSTEM) as tx:
                 latest_seq(tx)
 
+        def answered(future: "asyncio.Future[None]") -> None:
+            if not future.cancelled():
+                future.exception()  # it was read: nobody may be there any more to do so
+
         async def ready() -> Response[bytes]:
+            if self._looking is None or self._looking.done():  # one look for all who ask: nobody asks them who they are
+                self._looking = asyncio.ensure_future(self._pool.run(look))
+                self._looking.add_done_callback(answered)
             try:
-                await asyncio.wait_for(self._pool.run(look), READY_S)
+                await asyncio.wait_for(asyncio.shield(self._looking), READY_S)
             except (TimeoutError, StratalError, asgi.Failed):
                 return _json(503, {"status": "waits for its database"})
             return _json(200, {"status": "ready"})

@@ -11,8 +11,9 @@ from stratal.server.threads import Threads
 
 T = TypeVar("T")
 
-# Threads: reads run beside each other, one command at a time writes. Calls that may wait for them: a second or two of work. Guesses.
-THREADS, MOST_CALLS, RETRY_S = 8, 64, 1
+# Threads: reads run beside each other, one command at a time writes. Calls that may wait for them: a second or two of work of one person,
+# who has half of them. Guesses.
+THREADS, MOST_CALLS, RETRY_S = 8, 128, 1
 
 
 class Pool:
