@@ -50,6 +50,7 @@ _SEAL = (
     .where(segment.c.name == bindparam("segment_name"))
     .values(state="done", torn=bindparam("torn_bytes"), sealed_ns=bindparam("now"))
 )
+_NOTE = insert(segment).on_conflict_do_nothing()
 _SEALED = select(segment.c.name).where(segment.c.state == "done", segment.c.sealed_ns < bindparam("before"))
 _OLD_PARTS = select(func.count()).select_from(shipment).where(shipment.c.segment.in_(_SEALED))
 _DROP_PARTS = delete(shipment).where(shipment.c.segment.in_(_SEALED))
@@ -135,10 +136,15 @@ class Arrivals:
         return offset + len(data)
 
     def seal(self, name: str, seal: Seal, sender: Identity) -> int:
-        """Note that a segment has ended. Idempotent. Raises OtherOffset if the server is elsewhere, NotFound, Forbidden."""
+        """Note that a segment has ended. Idempotent. Raises OtherOffset if the server is elsewhere, NotFound, Forbidden.
+
+        At 0 also of a writer that is nobody's: what is still on its way of it is refused, and it stays nobody's."""
         with self._settler.transaction(sender) as tx:
             self._may_write(tx, sender, set())
-            self._check_owner(tx, name[:16], sender)
+            if seal.offset == 0:
+                tx.run(_NOTE, name=name, offset=0, state="live")
+            if seal.offset or tx.value(_OWNER, id=name[:16]) is not None:
+                self._check_owner(tx, name[:16], sender)
             known, _ = _state(tx, name)
             if known != seal.offset:
                 raise OtherOffset(f"{name} is at {known} here, and cannot be sealed at {seal.offset}", known)

@@ -3,10 +3,11 @@
 A pass keeps nothing that must outlive it: it goes on from what the server says it has, after comparing that with its own
 files. So it may be killed anywhere, and two of them may race.
 
-Laws (tested): 1 frames of a writer arrive in the order in which they were written, blobs before the facts that name them; where a server
-cannot take a blob now, what was written before its fact arrives, and so do all other writers.
+Laws (tested): 1 frames of a writer, or of a run of one that is parted, arrive in the order in which they were written, blobs before the
+facts that name them; where a server cannot take a blob now, what was written before its fact arrives, and so do all other writers.
 2 a segment is deleted, or marked as shipped, only if its writer is gone and the server has acknowledged or shown the digest
-of every byte up to its last frame. 3 what is refused of one writer stops no other.
+of every byte up to its last frame, or of every part of it (parting.py). 3 what is refused of one run stops no other, of the same writer
+neither; other bytes than the server has stop their writer.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown
+from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown, StratalError
 from stratal.core.ids import short
 from stratal.store.blobs import digest_of_file, is_digest
 from stratal.store.calling import Busy, Server
@@ -29,13 +30,18 @@ from stratal.store.frames import FACT, Frame, read_fact
 from stratal.store.held import Held, HeldFiles
 from stratal.store.journal import Tail, give_back, living_writers, open_segments, read_tail, segments, try_lock
 from stratal.store.marks import is_shipped, mark_shipped
+from stratal.store.parting import Marks, Part, Parted, Parts, part_writer
 from stratal.store.quotas.rules import OverQuota
 from stratal.store.shipments import BEAT_S, MOST_SHIPMENT_BYTES, Home, OtherBytes, OtherOffset, Seal
 
 # Answers of the same segment or blob that bring nothing forward, after which a pass gives up. A race of two senders needs two.
 MOST_DETOURS = 5
+# Seconds between two tries of what was refused, of a process that ships without end; who waits for it tries at once.
+AGAIN_S = 60.0
 # Up to this size, sending a blob that is there already costs less than to ask first. A guess.
 SMALL_BLOB_BYTES = 16 << 10
+# What a server says of what it does not take, and of which other runs may have nothing.
+_REFUSALS = (Forbidden, Misuse, NotFound, OverQuota)
 
 
 class BlobWaits(Busy):
@@ -72,31 +78,44 @@ class Shipper:
         self._sent: set[str] = set()  # blobs that the server has, as this pass knows
         self._held = HeldFiles(folder)
         self._experiments: dict[bytes, str] = {}  # of runs whose start was read here
+        self._marks = Marks(folder)
+        self._parted: dict[str, Parted] = {}
+        self._aside: dict[str, str] = {}
+        self._parts: dict[str, Parts] = {}  # by segment
+        self._runs: dict[str, set[bytes]] = {}  # by parted writer
+        self._closed: set[str] = set()  # writers of which the server takes nothing more but parts
+        self._again_s = 0.0
         self._next_beat_s = 0.0
         self._beaten: set[str] = set()
         self._blobs_wait: Busy | None = None  # why blobs are not tried before a time
         self._blobs_at_s = 0.0
         self.done = Shipped()
 
-    def ship(self) -> bool:
-        """Make one pass; False if another process is at it. Raises StoreDown if the server cannot be reached or is busy."""
+    def ship(self, *, insists: bool = True) -> bool:
+        """Make one pass; False if another process is at it. insists: try what was refused a moment ago, too. Raises StoreDown if the
+        server cannot be reached or is busy."""
         with _alone(self._folder) as is_alone:
             if not is_alone:
                 return False
             self.done.refused, self.done.refused_of = [], {}
             self._sent.clear()  # a server may collect what nothing names any more
+            self._parted, self._aside = self._marks.parted(), self._marks.aside()
             self._ship_held()
+            if insists or time.monotonic() >= self._again_s:
+                self._again_s = time.monotonic() + AGAIN_S
+                self._try_left()
             waits: BlobWaits | None = None
-            waiting = [name for name in segments(self._journals) if not is_shipped(self._journals, name)]
-            for writer, names in groupby(waiting, lambda name: name[:16]):
+            for writer, names in groupby(self._waiting(), lambda name: name[:16]):
                 try:
                     self._ship_writer(list(names))
                 except BlobWaits as error:
                     waits = error
-                except (OtherBytes, Forbidden, Misuse, NotFound, Damaged, OverQuota) as error:
-                    helps = f"; {error.hint}" if isinstance(error, Forbidden | OverQuota) and error.hint else ""
-                    self._refuse(f"writer {writer}: {error.message}{helps}")
+                except (OtherBytes, Damaged, *_REFUSALS) as error:
+                    self._refuse(f"writer {writer}: {_why(error)}")
                     self.done.refused_of[writer] = error.message
+            for writer in self._parted.keys() - {name[:16] for name in self._waiting()}:
+                self._marks.forget(writer)
+                self._closed.discard(writer)
             if waits is not None:
                 raise waits
             return True
@@ -105,6 +124,7 @@ class Shipper:
         """Say which writers here are alive, if it is time again or one is new: until then its run passes for lost. From the first time
         on passes say it, too, however long a blob takes."""
         living = living_writers(self._journals)
+        living |= {part_writer(writer, run) for writer in living & self._runs.keys() for run in self._runs[writer]}
         there = living & {name[:16] for name, offset in self._known.items() if offset}  # of others a server takes no beat
         if time.monotonic() >= self._next_beat_s or not there <= self._beaten:
             self._next_beat_s, self._beaten = time.monotonic() + BEAT_S, there
@@ -119,10 +139,12 @@ class Shipper:
     def waiting_bytes(self) -> int:
         """Give how many bytes of journals the server is not known to have."""
         total = 0
-        for name in segments(self._journals):
-            if not is_shipped(self._journals, name):
-                with contextlib.suppress(FileNotFoundError):
-                    total += (self._journals / name).stat().st_size - self._known.get(name, 0)
+        for name in self._waiting():
+            if name in self._parts:
+                total += self._parts[name].waiting_bytes()
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                total += (self._journals / name).stat().st_size - self._known.get(name, 0)
         return total
 
     def drop_blobs(self, before_ns: int) -> int:
@@ -135,23 +157,136 @@ class Shipper:
                     dropped += 1
         return dropped
 
+    def _waiting(self) -> list[str]:
+        return [name for name in segments(self._journals) if not is_shipped(self._journals, name)]
+
     def _ship_writer(self, names: list[str]) -> None:
+        writer = names[0][:16]
+        while writer not in self._parted:
+            if not names:
+                return
+            with open_segments(self._journals, names[:1]) as opened:
+                try:
+                    if opened and not self._ship_segment(names[0], opened[names[0]]):
+                        return  # what follows must not arrive before it
+                    names = names[1:]
+                except _REFUSALS:
+                    self._part(Parted(segment=names[0], offset=self._meet(names[0], opened[names[0]], 0)))
+        self._ship_parted(writer, names)
+
+    def _part(self, parted: Parted) -> None:
+        """Send a writer run by run from now on."""
+        self._parted[parted.segment[:16]] = parted
+        self._marks.part(parted.segment[:16], parted)
+
+    def _ship_parted(self, writer: str, names: list[str]) -> None:
+        """Ship what is here of a writer, each run by itself and in order."""
+        if writer not in self._closed:
+            self._close(writer)
+        refused: dict[str, str] = {}
         for name in names:
             with open_segments(self._journals, [name]) as opened:
-                if opened and not self._ship_segment(name, opened[name]):
-                    return  # what follows must not arrive before it
+                if opened:
+                    self._ship_parts(name, opened[name], refused)
+        for run, why in refused.items():
+            if run not in self._aside:
+                self._refuse(f"{self._named(run)} waits here, its process's other runs do not: {why}")
+                self.done.refused_of[writer] = f"{self._named(run)}: {why}"
+        if refused != self._parted[writer].refused:
+            self._part(msgspec.structs.replace(self._parted[writer], refused=refused))
+
+    def _close(self, writer: str) -> None:
+        """Have the server take nothing more of a writer itself: what of it is still on its way would be there twice."""
+        parted = self._parted[writer]
+        with open_segments(self._journals, [parted.segment]) as opened:
+            while opened:
+                try:
+                    self._server.seal(parted.segment, Seal(offset=parted.offset))
+                    break
+                except (OtherOffset, NotFound):
+                    met = self._meet(parted.segment, opened[parted.segment], 0)
+                    if met == parted.offset:
+                        break  # an older server, which seals nothing of which it has nothing
+                    parted = msgspec.structs.replace(parted, offset=met)
+                    self._part(parted)
+        self._closed.add(writer)
+
+    def _ship_parts(self, name: str, fd: int, refused: dict[str, str]) -> None:
+        """Ship a segment of a parted writer. refused: is told of runs that wait, and why; of those that are in it already, all waits."""
+        parted = self._parted[name[:16]]
+        since = parted.offset if name == parted.segment else 0
+        parts = self._parts.setdefault(name, Parts(name, since))
+        torn = parts.read_on(fd)
+        self._runs.setdefault(name[:16], set()).update(parts.of_run)
+        for id, part in parts.of_run.items():
+            run = id.hex()
+            if run in self._aside:
+                refused[run] = self._aside[run]
+            elif part.is_left:
+                refused.setdefault(run, parted.refused.get(run, ""))
+            if run not in refused:
+                try:
+                    self._ship_part(part)
+                except OtherBytes as error:
+                    refused[run] = _why(error)
+                    if part.start:  # perhaps the server was set back: made anew, it may fit
+                        self._make_anew(parts)
+                except (Damaged, *_REFUSALS) as error:
+                    refused[run] = _why(error)
+            if run in refused:
+                part.leave()
+        if not any(part.is_left for part in parts.of_run.values()):
+            self._finish_parts(parts, fd, torn)
+
+    def _ship_part(self, part: Part) -> None:
+        if part.data or part.name not in self._known:
+            with part.file(self._folder) as made:
+                self._bring(part.name, made)
+            part.went(self._known[part.name])
+
+    def _finish_parts(self, parts: Parts, fd: int, torn: int) -> None:
+        """Put a segment away if its writer is gone and all of it is on the server."""
+        if not try_lock(fd) or os.fstat(fd).st_size != parts.at + torn:
+            return
+        try:
+            for part in parts.of_run.values():
+                self._server.seal(part.name, Seal(offset=part.end))
+        except (OtherOffset, NotFound):  # it was set back
+            self._make_anew(parts)
+            return
+        self._make_anew(parts)
+        self._put_away(parts.name)
+
+    def _make_anew(self, parts: Parts) -> None:
+        """Forget what was made of a segment, and how much of that has gone."""
+        self._parts.pop(parts.name, None)
+        for part in parts.of_run.values():
+            self._known.pop(part.name, None)
+
+    def _try_left(self) -> None:
+        """Make what was refused anew, to be tried again."""
+        self._parts = {
+            name: parts
+            for name, parts in self._parts.items()
+            if all(run.hex() in self._aside for run, part in parts.of_run.items() if part.is_left)
+        }
 
     def _ship_segment(self, name: str, fd: int) -> bool:
         """Ship what a segment holds now. False if some of it is left, or may come yet."""
+        tail = self._bring(name, fd)
+        return tail is not None and self._finish(tail)
+
+    def _bring(self, name: str, fd: int) -> Tail | None:
+        """Ship the frames that a segment holds now, and give what follows them, None if something may come yet."""
         size, detours = os.fstat(fd).st_size, 0
         if name not in self._known:
             self._known[name] = self._meet(name, fd, 0)
         while True:
             tail = read_tail(name, fd, self._known[name], whole=False)
             if not tail.read.frames:
-                return self._finish(tail)
+                return tail
             if tail.offset >= size:
-                return False  # its writer goes on; the next pass does, too
+                return None  # its writer goes on; the next pass does, too
             try:
                 self._known[name] = self._send(tail)
             except OtherOffset as error:
@@ -202,15 +337,22 @@ class Shipper:
         """Put a segment away if its writer is gone and all of it is on the server. False if it may grow."""
         if not try_lock(tail.fd) or os.fstat(tail.fd).st_size != tail.offset + len(tail.data):
             return False
-        if tail.offset and self._server.seal(tail.name, Seal(offset=tail.offset, torn=len(tail.data))) != tail.offset:
+        try:
+            if tail.offset and self._server.seal(tail.name, Seal(offset=tail.offset, torn=len(tail.data))) != tail.offset:
+                return False
+        except (OtherOffset, NotFound):  # it was set back, to a backup for example: the next pass compares all of it
+            del self._known[tail.name]
             return False
-        if self._keeps:
-            mark_shipped(self._journals, tail.name)
-        else:
-            (self._journals / tail.name).unlink(missing_ok=True)
         del self._known[tail.name]
-        self.done.segments += 1
+        self._put_away(tail.name)
         return True
+
+    def _put_away(self, name: str) -> None:
+        if self._keeps:
+            mark_shipped(self._journals, name)
+        else:
+            (self._journals / name).unlink(missing_ok=True)
+        self.done.segments += 1
 
     def _ship_blobs(self, tail: Tail) -> list[Frame]:
         """Ship what the frames name, and give those that may follow: all before the first whose blob has to wait. Raises BlobWaits if
@@ -302,6 +444,10 @@ class Shipper:
             with contextlib.suppress(StoreDown):  # the transfer itself tells whether the server is there
                 self.beat()
 
+    def _named(self, run: str) -> str:
+        experiment = self._experiments.get(bytes.fromhex(run), "")
+        return f"run:{short(run)}{f' of {experiment}' if experiment else ''}"
+
     def _refuse(self, why: str) -> None:
         if why not in self.done.refused:  # of a file that waits, and of whose run the start is refused, too
             self.done.refused.append(why)
@@ -345,6 +491,10 @@ def _alone(folder: Path) -> Iterator[bool]:
 
 def _differs(name: str, at: int) -> str:
     return f"{name} differs from what the server has of it, from byte {at} on: its writer runs twice, or a disk lost bytes"
+
+
+def _why(error: StratalError) -> str:
+    return f"{error.message}; {error.hint}" if isinstance(error, Forbidden | OverQuota) and error.hint else error.message
 
 
 def _says_held(held: Held) -> str:

@@ -69,7 +69,7 @@ def sync(
     Raises StoreDown if the server is not reached, Misuse if there is none; nothing is lost, and the next try goes on.
     """
     store = store or current_store()
-    url, is_spool = _target(store, to)
+    url, is_spool = server_of(store, to)
     wait_for_captures()  # what was captured about a run that has just begun is said a moment later
     deliver_left(store)
     sent = waiting = 0
@@ -91,7 +91,7 @@ def sync(
         if watch:
             _watch(shipper, told)
         _ship(shipper, told)
-        if is_spool:
+        if is_spool and shipper.waiting_bytes() == 0:  # what waits may name blobs that nothing there keeps
             shipper.drop_blobs(store.clock.now_ns() - KEEP_BLOBS_S * SECOND_NS)
     finally:
         server.close()
@@ -102,7 +102,7 @@ def sync(
     )  # fmt: skip
 
 
-def _target(store: Store, to: str | None) -> tuple[str, bool]:
+def server_of(store: Store, to: str | None) -> tuple[str, bool]:
     """Give the URL to ship to, and whether the store is a spool."""
     spool = store.remote or spool_url(store.folder)
     said = to or spool or shipped_to(store.folder)
@@ -136,7 +136,7 @@ def _watch(shipper: Shipper, told: Callable[[int, str], None]) -> None:
         while True:
             wait_s = PAUSE_S
             try:
-                shipper.ship()
+                shipper.ship(insists=False)
                 shipper.beat()
                 told(0, "; ".join(shipper.done.refused))
             except StoreDown as error:
