@@ -30,6 +30,7 @@ KEYS = (
     "server_auth",
     "webhook_hosts",
     "patience_s",
+    "answer_s",
 )
 TABLES = ("oidc",)
 # No setting: how a replay tells the program that it starts.
@@ -74,6 +75,10 @@ class Settings:
 
     # Seconds for which pipelines and studies wait for a server that is away; 0: not at all. The default is a guess: a restart, an upgrade.
     patience_s: float = 300.0
+
+    # Seconds of silence after which a server that has a query is taken for away; 0: it is waited for without end. Commands wait for two
+    # minutes at least: who gives one up does not know what became of it. The default is a guess: no page of answers takes so long.
+    answer_s: float = 30.0
 
     # Hosts in private networks that webhooks may reach, by name, with commas: "ci.internal, 10.0.0.7". Default: none.
     webhook_hosts: str = ""
@@ -140,7 +145,7 @@ def load_settings(folder: Path | None = None, environ: Mapping[str, str] | None 
             found[key] = _switch(key, found[key])
     if "token" in found:
         found["token"] = _secret("token", found["token"])
-    for key, usual in (("system_metrics_s", 15), ("patience_s", 300)):
+    for key, usual in (("system_metrics_s", 15), ("patience_s", 300), ("answer_s", 30)):
         if key in found:
             found[key] = _seconds(key, found[key], usual)
     if "XDG_STATE_HOME" in environ:

@@ -43,8 +43,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Content = bytes | Iterator[bytes] | None
 
-# Seconds until a server that does not answer at all is taken for away, and one that is at work. Guesses.
-CONNECT_S, ANSWER_S = 5.0, 120.0
+# Seconds until a server that does not answer at all is taken for away, one that was asked, and one that is at work: on a command, or with
+# the bytes of a file that it verifies. Guesses.
+CONNECT_S, ANSWER_S, WORK_S = 5.0, 30.0, 120.0
 _PIECE = 1 << 20
 
 
@@ -54,18 +55,33 @@ class Busy(StoreDown):
     wait_s: float = 1.0
 
 
-def open_client(url: str, user: str, token: str | None = None) -> httpx.Client:
-    """Open a pool of connections to a server, as somebody."""
+def open_client(url: str, user: str, token: str | None = None, answer_s: float = ANSWER_S) -> httpx.Client:
+    """Open a pool of connections to a server, as somebody. answer_s: of silence; 0 for no bound."""
     if token:
         _warn_of_plain(url)
     return httpx.Client(
         headers={USER: quote(user), **({"authorization": f"Bearer {token}"} if token else {})},
-        timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+        timeout=httpx.Timeout(answer_s or None, connect=CONNECT_S),
         # Idle ones are dropped before the server does it (5 s): one that it closes under a request leaves open what became of that.
         limits=httpx.Limits(max_connections=32, max_keepalive_connections=8, keepalive_expiry=4.0),
         trust_env=False,  # proxies of the environment are not for a server that one names
         verify=authorities() if url.startswith("https:") else False,
     )
+
+
+def work_timeout(answer_s: float) -> httpx.Timeout:
+    """Give how long to wait for what takes long."""
+    return httpx.Timeout(max(answer_s, WORK_S) if answer_s else None, connect=CONNECT_S)
+
+
+def silence(url: str, error: Exception, answer_s: float) -> tuple[str, str]:
+    """Say why a server is not reached, and what helps, '' if only the caller knows."""
+    if isinstance(error, httpx.ReadTimeout):
+        return (
+            f"{url} took the request, and said nothing for {answer_s:g} s",
+            "it may hang, or be at work on much: see its log, and ask again; STRATAL_ANSWER_S, or answer_s in stratal.toml, waits longer",
+        )
+    return f"{url} is not reached: {str(error) or type(error).__name__}", ""
 
 
 @functools.cache
@@ -83,10 +99,10 @@ def _warn_of_plain(url: str) -> None:
 class Server:
     """A server as one sender sees it. Not for several threads at once."""
 
-    def __init__(self, url: str, user: str, token: str | None = None) -> None:
+    def __init__(self, url: str, user: str, token: str | None = None, answer_s: float = ANSWER_S) -> None:
         self.url = url
-        self._user = quote(user)
-        self._http = open_client(url, user, token)
+        self._user, self._answer_s = quote(user), answer_s
+        self._http = open_client(url, user, token, answer_s)
         self._pack = zstandard.ZstdCompressor(level=1).compress
 
     def greet(self) -> None:
@@ -150,13 +166,14 @@ class Server:
     def _send(
         self, method: str, path: str, *, content: Content = None, headers: Mapping[str, str] | None = None, may_be: tuple[int, ...] = ()
     ) -> httpx.Response:
+        is_file = method == "PUT" and path.startswith("/blobs/")
+        timeout = work_timeout(self._answer_s) if is_file else self._http.timeout
         try:
-            answer = self._http.request(method, f"{self.url}{PREFIX}{path}", content=content, headers=headers)
+            answer = self._http.request(method, f"{self.url}{PREFIX}{path}", content=content, headers=headers, timeout=timeout)
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise StoreDown(
-                f"{self.url} is not reached: {str(error) or type(error).__name__}",
-                hint=advice(error, "nothing is lost: what was logged waits here, and is shipped by the next `stratal sync`"),
-            ) from error
+            why, helps = silence(self.url, error, timeout.read or 0)
+            kept = "nothing is lost: what was logged waits here, and is shipped by the next `stratal sync`"
+            raise StoreDown(why, hint=advice(error, f"{kept}; {helps}" if helps else kept)) from error
         if answer.status_code in (200, 204, *may_be):
             return answer
         raise self._error(answer)

@@ -18,7 +18,7 @@ import msgspec
 from stratal.core.errors import Misuse, OutcomeUnknown, Refused, StoreDown, StratalError
 from stratal.core.people import Identity
 from stratal.core.settings import Settings
-from stratal.store.calling import Busy, open_client
+from stratal.store.calling import Busy, open_client, silence, work_timeout
 from stratal.store.hypertext import httpx
 from stratal.store.journal import segments
 from stratal.store.operations import Operation, all_operations, room_of
@@ -59,7 +59,7 @@ class Remote:
     def __init__(self, store: Spool) -> None:
         self._store = store
         self._url = str(store.remote)
-        self._http, self._pid = open_client(self._url, store.settings.user, store.settings.token), os.getpid()
+        self._http, self._pid = self._open(), os.getpid()
         self._missing = ""  # why answers lack something, as was said last
 
     def call(self, kind: type, name: str, values: Mapping[str, object]) -> object:
@@ -89,11 +89,11 @@ class Remote:
         tries = 0
         with aside.open("ab") as file:
             while True:
-                tries += 1
+                tries, at = tries + 1, file.tell()
                 try:
                     return self._download(digest, file)
                 except (httpx.TransportError, httpx.DecodingError) as error:
-                    if tries >= TRIES:
+                    if tries >= TRIES or (isinstance(error, httpx.TimeoutException) and file.tell() == at):
                         raise self._away(error) from error
                     time.sleep(PAUSE_S * 2**tries)
 
@@ -150,11 +150,12 @@ class Remote:
 
     def _send(self, operation: Operation, path: str, body: bytes, encoding: str) -> httpx.Response:
         headers = {**self._headers(), "content-type": encoding, "accept": MSGPACK}
+        timeout = work_timeout(self._store.settings.answer_s) if operation.is_command else self._client().timeout
         ends_s, tries = time.monotonic() + BUSY_S, 0
         while True:
             tries += 1
             try:
-                answer = self._client().post(f"{self._url}{path}", content=body, headers=headers)
+                answer = self._client().post(f"{self._url}{path}", content=body, headers=headers, timeout=timeout)
             except (httpx.TransportError, httpx.DecodingError) as error:
                 is_safe = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
                 if not is_safe and operation.is_command:
@@ -172,7 +173,7 @@ class Remote:
 
     def _client(self) -> httpx.Client:
         if self._pid != os.getpid():  # a child must not talk on its parent's connections
-            self._http, self._pid = open_client(self._url, self._store.settings.user, self._store.settings.token), os.getpid()
+            self._http, self._pid = self._open(), os.getpid()
         return self._http
 
     def _read(self, answer: httpx.Response, operation: Operation) -> object:
@@ -217,10 +218,9 @@ class Remote:
         )
 
     def _away(self, error: Exception) -> StoreDown:
-        return StoreDown(
-            f"{self._url} is not reached: {str(error) or type(error).__name__}",
-            hint=advice(error, "start it (`stratal server`), or see whether STRATAL_STORE names the right one; what was logged waits here"),
-        )
+        why, helps = silence(self._url, error, self._store.settings.answer_s)
+        start = "start it (`stratal server`), or see whether STRATAL_STORE names the right one; what was logged waits here"
+        return StoreDown(why, hint=advice(error, helps or start))
 
 
 _LOOK = "nobody knows whether it was done: look before you do it again"

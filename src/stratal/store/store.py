@@ -194,7 +194,7 @@ class Store:
 
     def _upload_aside(self, url: str) -> Uploader:
         writer = self._writer()
-        return upload_aside(writer, lambda: Shipping(writer, url, self.settings.user, self.settings.token))
+        return upload_aside(writer, lambda: Shipping(writer, url, self.settings))
 
     def _writer(self) -> Writer:
         place = (self.journals, self.is_power_safe)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from stratal.core.errors import StoreDown
+from stratal.core.settings import Settings
 from stratal.core.threads import start_aside
 from stratal.store.journal import Writer
 
@@ -99,8 +100,8 @@ class Uploader:
 class Shipping:
     """Ships what one process writes to a spool: by passes, and at once for who must know that it has arrived."""
 
-    def __init__(self, writer: Writer, url: str, user: str, token: str | None = None) -> None:
-        self._writer, self._url, self._user, self._token = writer, url, user, token
+    def __init__(self, writer: Writer, url: str, settings: Settings) -> None:
+        self._writer, self._url, self._settings = writer, url, settings
         self._turn = threading.Lock()  # one pass at a time
         self._waits_since_s: float | None = None  # since when queries have found that something waits
         self._made: Shipper | None = None
@@ -170,7 +171,8 @@ class Shipping:
         from stratal.store.shipping import Shipper
 
         if self._made is None:
-            self._made = Shipper(self._writer.folder.parent, Server(self._url, self._user, self._token), keeps=False)
+            server = Server(self._url, self._settings.user, self._settings.token, self._settings.answer_s)
+            self._made = Shipper(self._writer.folder.parent, server, keeps=False)
         return self._made
 
 

@@ -80,7 +80,7 @@ def sync(
         if progress is not None:
             progress(Progress(sent_bytes=sent, waiting_bytes=waiting, problem=problem))
 
-    server = Server(url, store.settings.user, store.settings.token)
+    server = Server(url, store.settings.user, store.settings.token, store.settings.answer_s)
     shipper = Shipper(store.folder, server, keeps=not is_spool, told=told)
     waiting = shipper.waiting_bytes()
     try:
