@@ -104,6 +104,9 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.seeding import seed_everything as seed_everything
     from stratal.tracking.serving import load as load
     from stratal.tracking.syncing import sync as sync
+    from stratal.tracking.unsynced import bring_back as bring_back
+    from stratal.tracking.unsynced import set_aside as set_aside
+    from stratal.tracking.unsynced import unsynced as unsynced
     from stratal.tracking.values import Evaluation as Evaluation
     from stratal.tracking.values import File as File
     from stratal.tracking.values import Model as Model
@@ -169,6 +172,9 @@ _HOMES = {
     "ArtifactFile": "stratal.tracking.artifacts",
     "ArtifactFolder": "stratal.tracking.artifacts",
     "sync": "stratal.tracking.syncing",
+    "unsynced": "stratal.tracking.unsynced",
+    "set_aside": "stratal.tracking.unsynced",
+    "bring_back": "stratal.tracking.unsynced",
     "audio": "stratal.tracking.media.values",
     "figure": "stratal.tracking.media.values",
     "histogram": "stratal.tracking.media.histograms",

@@ -274,6 +274,24 @@ def test_a_store_in_a_folder_keeps_the_journals_of_what_is_refused(guarded, tmp_
     assert len(sync(guarded.url, store=here).refused) == 1
     assert here.settler.sweep(at_once=True) == 0, "the server has not all of it yet"
     assert get_run(made["churn"], store=guarded.store).status == "finished"
+
+
+def test_what_another_process_has_sent_meanwhile_is_refused_no_more(guarded, tmp_path):
+    (tmp_path / "spool" / "journal").mkdir(parents=True)
+    writer = Writer(tmp_path / "spool" / "journal")
+    ids = log_in_turn(writer, ["secret", "churn"])
+    server = Server(guarded.url, "bob", guarded.token_of("bob"))
+    one, other = (Shipper(tmp_path / "spool", server, keeps=False) for _ in range(2))
+    for _ in range(2):
+        assert one.ship(insists=False) and len(one.done.refused) == 1
+    guarded.accounts.grant(person="bob", role="contributor", on="experiment:secret")
+    assert one.ship(insists=False) and len(one.done.refused) == 1, "it is not tried each second"
+    assert other.ship() and other.done.refused == []
+    writer.log(to_bytes(ids[0]), 0, {"a": 10.0}, 10)
+    assert one.ship(insists=False) and one.done.refused == []
+    assert steps(guarded.store, ids[0]) == list(range(11))
+    writer.close()
+    server.close()
     guarded.accounts.grant(person="bob", role="contributor", on="experiment:secret")
     assert sync(store=here).refused == []
     assert here.settler.sweep(at_once=True) == 1

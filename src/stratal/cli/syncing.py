@@ -10,11 +10,20 @@ from rich.progress import Progress as Bar
 
 from stratal.cli.options import Json, use
 from stratal.cli.printing import print_json, print_out
+from stratal.core.errors import Misuse
+from stratal.store.store import Store
 from stratal.tracking.opening import current_store
 from stratal.tracking.syncing import Progress, Synced, sync
+from stratal.tracking.unsynced import Unsynced, UnsyncedRun, bring_back, set_aside, unsynced
 
 To = Annotated[str | None, typer.Option("--to", help="The server, http://HOST:PORT; needed once for a store in a folder.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C, also while the server is away.")]
+Status = Annotated[bool, typer.Option("--status", help="Send nothing; show what waits here, and what the server has refused.")]
+SetAside = Annotated[
+    str | None,
+    typer.Option("--set-aside", help="Keep a refused run here (run:ID, or experiment:NAME for all of one), and go on without it."),
+]
+BringBack = Annotated[str | None, typer.Option("--bring-back", help="Undo --set-aside: the next sync sends it.")]
 StoreUrl = Annotated[
     str | None, typer.Option("--store", help="The store or spool; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")
 ]
@@ -25,7 +34,15 @@ def register(app: typer.Typer) -> None:
     app.command("sync")(sync_command)
 
 
-def sync_command(to: To = None, watch: Watch = False, store: StoreUrl = None, json: Json = False) -> None:
+def sync_command(
+    to: To = None,
+    watch: Watch = False,
+    status: Status = False,
+    aside: SetAside = None,
+    back: BringBack = None,
+    store: StoreUrl = None,
+    json: Json = False,
+) -> None:
     """Ship what was logged here to a server. Goes on where it was broken off; exits with 1 if something was refused.
 
     Runs that were logged with STRATAL_STORE=http://... wait in a spool on this machine until the server has them.
@@ -33,7 +50,23 @@ def sync_command(to: To = None, watch: Watch = False, store: StoreUrl = None, js
     A store in a folder can be shipped, too: from the first `--to` on it keeps its journals until the server has them.
     """
     use(store)
-    opened = current_store()
+    if sum((bool(to or watch), status, aside is not None, back is not None)) > 1:
+        raise Misuse("sync does one thing at a time", hint="ship (--to, --watch), look (--status), --set-aside or --bring-back")
+    if aside is not None:
+        _say_moved(set_aside(aside), "set aside; it is kept here, and sent after `stratal sync --bring-back`", json)
+    elif back is not None:
+        _say_moved(bring_back(back), "is sent by the next `stratal sync`", json)
+    elif status:
+        found = unsynced()
+        if json:
+            print_json(found)
+        else:
+            _print_waiting(found)
+    else:
+        _sync(current_store(), to, watch, json)
+
+
+def _sync(opened: Store, to: str | None, watch: bool, json: bool) -> None:
     console = Console(stderr=True)
     columns = (TextColumn("shipping"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TextColumn("[yellow]{task.fields[problem]}"))
     with Bar(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
@@ -52,6 +85,32 @@ def sync_command(to: To = None, watch: Watch = False, store: StoreUrl = None, js
         raise typer.Exit(1)
 
 
+def _say_moved(runs: list[str], what: str, json: bool) -> None:
+    if json:
+        print_json({"runs": runs})
+        return
+    for run in runs:
+        print_out(f"run:{run} {what}")
+
+
+def _print_waiting(found: Unsynced) -> None:
+    if not found.is_reached:
+        print_out(f"{found.url} is not reached, or refuses you: counted is what lies here, and some of it may be there already")
+    if not found.runs and not found.files:
+        print_out(f"nothing waits for {found.url}")
+    for each in found.runs:
+        of = f" of {each.experiment}" if each.experiment else ""
+        print_out(f"run:{each.run}{of}: {each.frames:,} frames ({_size(each.size_bytes)}) {_state(each)}")
+    for file in found.files:
+        print_out(f"file {file.digest[:12]}… of run:{file.run}: {file.why}")
+
+
+def _state(each: UnsyncedRun) -> str:
+    if each.is_aside:
+        return f"set aside: {each.refused}"
+    return f"refused: {each.refused}" if each.refused else "wait"
+
+
 def _print(done: Synced) -> None:
     if done.frames or done.blobs or done.segments:
         blobs = f" and {done.blobs:,} blobs ({_size(done.blob_bytes)})" if done.blobs else ""
@@ -60,6 +119,8 @@ def _print(done: Synced) -> None:
         print_out(f"nothing to ship: {done.url} has it all")
     for why in done.refused:
         print_out(f"refused: {why}")
+    if done.refused:
+        print_out("nothing of it is lost: `stratal sync --status` shows what waits, `stratal sync --set-aside RUN` goes on without it")
     for left in done.left:
         print_out(f"not whole there: {len(left.runs):,} runs (the last: {left.runs[-1]}): {left.why}")
 

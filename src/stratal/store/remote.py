@@ -138,7 +138,7 @@ class Remote:
         if landed.refused and operation.is_command:
             raise Refused(
                 f"the server does not take what this process has logged, and {operation.name} may depend on it: {landed.refused}",
-                hint="see docs/offline.md for what a server refuses",
+                hint="`stratal sync --status` shows what waits, and `stratal sync --set-aside RUN` goes on without it",
             )
         self._say_what_is_missing(landed.refused or landed.waits)
 
@@ -175,6 +175,10 @@ class Remote:
         if self._pid != os.getpid():  # a child must not talk on its parent's connections
             self._http, self._pid = self._open(), os.getpid()
         return self._http
+
+    def _open(self) -> httpx.Client:
+        settings = self._store.settings
+        return open_client(self._url, settings.user, settings.token, settings.answer_s)
 
     def _read(self, answer: httpx.Response, operation: Operation) -> object:
         encoding = answer.headers.get("content-type", "").partition(";")[0].strip()

@@ -101,9 +101,10 @@ class Shipper:
             self._sent.clear()  # a server may collect what nothing names any more
             self._parted, self._aside = self._marks.parted(), self._marks.aside()
             self._ship_held()
-            if insists or time.monotonic() >= self._again_s:
+            self._closed &= self._parted.keys()
+            if is_time := insists or time.monotonic() >= self._again_s:
                 self._again_s = time.monotonic() + AGAIN_S
-                self._try_left()
+            self._parts = {name: parts for name, parts in self._parts.items() if self._stays_left(name, parts, is_time)}
             waits: BlobWaits | None = None
             for writer, names in groupby(self._waiting(), lambda name: name[:16]):
                 try:
@@ -115,7 +116,6 @@ class Shipper:
                     self.done.refused_of[writer] = error.message
             for writer in self._parted.keys() - {name[:16] for name in self._waiting()}:
                 self._marks.forget(writer)
-                self._closed.discard(writer)
             if waits is not None:
                 raise waits
             return True
@@ -263,13 +263,11 @@ class Shipper:
         for part in parts.of_run.values():
             self._known.pop(part.name, None)
 
-    def _try_left(self) -> None:
-        """Make what was refused anew, to be tried again."""
-        self._parts = {
-            name: parts
-            for name, parts in self._parts.items()
-            if all(run.hex() in self._aside for run, part in parts.of_run.items() if part.is_left)
-        }
+    def _stays_left(self, name: str, parts: Parts, is_time: bool) -> bool:
+        """Tell whether what is left of parts is still not to be sent; else they are made anew. Another process may have sent it."""
+        refused = self._parted[name[:16]].refused if name[:16] in self._parted else {}
+        waits = self._aside.keys() if is_time else self._aside.keys() | refused.keys()
+        return name[:16] in self._parted and {run.hex() for run, part in parts.of_run.items() if part.is_left} <= waits
 
     def _ship_segment(self, name: str, fd: int) -> bool:
         """Ship what a segment holds now. False if some of it is left, or may come yet."""

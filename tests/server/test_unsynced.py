@@ -1,0 +1,102 @@
+"""What waits here for a server, and runs that are set aside because it refuses them. Excludes how the rest goes on."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from stratal.core.errors import Misuse, NotFound, Refused
+from stratal.core.settings import load_settings
+from stratal.tracking.leased import start_leased
+from stratal.tracking.opening import open_store
+from stratal.tracking.reading import get_run
+from stratal.tracking.runs import run
+from stratal.tracking.syncing import sync
+from stratal.tracking.unsynced import bring_back, set_aside, unsynced
+
+
+@pytest.fixture
+def far(guarded, tmp_path):
+    """The store behind the URL of a server where bob may contribute to churn."""
+    guarded.accounts.grant(person="bob", role="contributor", on="experiment:other")
+    store = open_store(guarded.url, settings=replace(load_settings(), state_home=tmp_path / "state", token=guarded.token_of("bob")))
+    yield store
+    store.close()
+
+
+def log_one(store, experiment: str) -> str:
+    with run(experiment, store=store) as one:
+        for step in range(5):
+            one.log({"a": float(step)}, step=step)
+    return one.id
+
+
+def test_what_waits_is_listed_by_run_and_what_is_there_is_not(guarded, far):
+    log_one(far, "churn")
+    refused = log_one(far, "secret")
+    sync(store=far)
+    found = unsynced(store=far)
+    [each] = found.runs
+    assert (found.is_reached, each.run, each.experiment, each.is_aside) == (True, refused, "secret", False)
+    assert each.frames == 7 and each.size_bytes > 7 * 48, "its start, five points and its end"
+    assert "bob is not contributor" in each.refused and "stratal grant add bob" in each.refused
+
+
+def test_a_run_that_is_set_aside_is_kept_and_holds_up_no_command(guarded, far):
+    refused = log_one(far, "secret")
+    with pytest.raises(Refused, match="of secret") as told:
+        start_leased("other", kind="train", store=far)
+    assert "--set-aside" in told.value.hint
+    assert set_aside(f"run:{refused[-8:]}", store=far) == [refused]
+    with start_leased("other", kind="train", store=far):
+        pass
+    assert sync(store=far).refused == []
+    [each] = unsynced(store=far).runs
+    assert (each.run, each.is_aside, each.frames) == (refused, True, 7)
+    guarded.accounts.grant(person="bob", role="contributor", on="experiment:secret")
+    assert sync(store=far).refused == []
+    with pytest.raises(NotFound):
+        get_run(refused, store=guarded.store)
+    assert bring_back("experiment:secret", store=far) == [refused]
+    assert sync(store=far).refused == []
+    assert get_run(refused, store=guarded.store).metrics == {"a": 4.0}
+    assert unsynced(store=far).runs == []
+
+
+def test_only_what_is_refused_is_set_aside(guarded, far):
+    ids = [log_one(far, "secret") for _ in range(2)]
+    sync(store=far)
+    for what, error, why in (
+        ("run:00000000", NotFound, "no run:00000000 here that the server has refused"),
+        ("experiment:churn", NotFound, "has refused"),
+        (f"run:{ids[0][:4]}", Misuse, "any of 2 runs"),
+        ("model:churn@1", Misuse, "is no run"),
+    ):
+        with pytest.raises(error, match=why):
+            set_aside(what, store=far)
+    with pytest.raises(NotFound, match="was set aside"):
+        bring_back(f"run:{ids[0]}", store=far)
+    assert set_aside("experiment:secret", store=far) == ids
+
+
+def test_the_command_line_shows_sets_aside_and_brings_back(guarded, far, tmp_path):
+    refused = log_one(far, "secret")
+    environ = {**os.environ, "STRATAL_TOKEN": guarded.token_of("bob")}
+
+    def call(*words: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "stratal.cli.app", "sync", *words, "--store", str(far.folder)]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, cwd=tmp_path)
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = call()
+    assert (code, f"refused: run:{refused[-8:]} of secret waits here" in said) == (1, True), said
+    assert json.loads(call("--set-aside", "experiment:secret", "--json")[1]) == {"runs": [refused]}
+    assert call()[0] == 0
+    code, said = call("--status")
+    assert f"run:{refused} of secret: 7 frames" in said and "set aside: bob is not" in said
+    assert call("--bring-back", refused)[1].startswith(f"run:{refused} is sent by the next")
+    code, said = call("--status", "--watch")
+    assert (code != 0, "one thing at a time" in said) == (True, True)
