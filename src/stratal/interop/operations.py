@@ -17,7 +17,7 @@ from stratal.interop.foreign import Began, ForeignId
 from stratal.interop.framing import writer_of
 from stratal.interop.report import Tally
 from stratal.interop.store import find_mark, has_begun, move_mark, run_of
-from stratal.registry.manifests import check_files, open_manifest
+from stratal.registry.manifests import read_checked_manifest
 from stratal.registry.names import check_model_name
 from stratal.registry.store import adding
 from stratal.registry.store.models import Registered
@@ -121,13 +121,7 @@ class ImportedModels:
         if not is_storable(path) or len(path) > 1000:
             raise Misuse(f"{path!r:.80} is no path in a run")
         to_bytes(origin)
-        with self._store.glance() as tx:
-            _check_sent(tx, digest)
-        manifest = open_manifest(self._store.blobs, digest)
-        with self._store.glance() as tx:
-            for file in manifest.files:
-                _check_sent(tx, file.digest)
-        check_files(self._store.blobs, manifest)
+        manifest = read_checked_manifest(self._store, digest, _check_sent)
         with self._store.command() as tx:
             _check_viewed(tx, origin)
             version, is_new = adding.register(tx, name, digest, origin, path, manifest)

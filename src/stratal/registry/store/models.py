@@ -8,7 +8,7 @@ from stratal.core.records import Record
 from stratal.registry.approving import Approval, Request
 from stratal.registry.assessing import Assessment, PolicyChange, Promotion, TransitionRefused, nothing_to_do
 from stratal.registry.audit import AuditReport, Checkpoint, Entry, compare, find_breaks, fold, read_checkpoint
-from stratal.registry.manifests import check_files, open_manifest
+from stratal.registry.manifests import read_checked_manifest
 from stratal.registry.names import check_model_name
 from stratal.registry.policies import policy_from_json, policy_to_json
 from stratal.registry.stages import Stage, Verb, find_stage, to_stage
@@ -18,7 +18,6 @@ from stratal.store.database import Transaction
 from stratal.store.operations import operation
 from stratal.store.store import Store
 from stratal.store.uses import check_named
-from stratal.tracking.flavors.manifest import Manifest
 
 LARGEST = 2**31 - 1
 
@@ -47,7 +46,7 @@ class ModelStore:
         """
         check_model_name(name)
         wanted = None if policy is None else policy_from_json(policy)
-        manifest = self._manifest(digest)
+        manifest = read_checked_manifest(self._store, digest, check_named)
         with self._store.command(runs=[run]) as tx:
             adding.check_run_holds(tx, run, digest, manifest)
             version, is_new = adding.register(tx, name, digest, run, path, manifest)
@@ -239,17 +238,6 @@ class ModelStore:
         with self._store.query() as tx:
             rows.need_model(tx, name)
             return rows.need_version(tx, name, _select(tx, name, selector))
-
-    def _manifest(self, digest: str) -> Manifest:
-        """Read a manifest and its files, each only after it is known that the caller may name it: no error tells what is there."""
-        with self._store.glance() as tx:
-            check_named(tx, digest)
-        manifest = open_manifest(self._store.blobs, digest)
-        with self._store.glance() as tx:
-            for file in manifest.files:
-                check_named(tx, file.digest)
-        check_files(self._store.blobs, manifest)
-        return manifest
 
     def _move(self, name: str, number: int, verb: Verb, target: Stage, reason: str) -> Promotion:
         with self._store.command() as tx:
