@@ -17,7 +17,7 @@ from stratal.server.bodies import Bodies
 from stratal.server.calls import Call
 from stratal.server.describing import describe
 from stratal.server.failures import broken, in_http
-from stratal.server.guards import Guard
+from stratal.server.guards import Guard, identified
 from stratal.server.pool import Pool
 from stratal.server.rooms import ROOMS
 from stratal.server.surfaces import Places
@@ -49,8 +49,7 @@ def api(store: Store, guard: Guard, pool: Pool, beside: Sequence[HTTPRouteHandle
         return msgspec.json.encode(describe(list(calls.values())))
 
     async def openapi(request: AnyRequest) -> Response[bytes]:
-        asked = as_ours(request)
-        asked.note_sender((await guard.identify(asked.headers)).name)
+        await identified(guard, as_ours(request))
         return Response(await pool.run(document), media_type=JSON)
 
     return Litestar(
@@ -76,8 +75,7 @@ def _busy() -> Failed:
 
 async def _serve(call: Call, guard: Guard, pool: Pool, room: _Room, came: AnyRequest) -> Response[bytes]:
     request = as_ours(came)
-    sender = await guard.identify(request.headers)
-    request.note_sender(sender.name)
+    sender = await identified(guard, request)
     encoding = _encoding(request.headers.get("content-type", ""))
     wanted = MSGPACK if MSGPACK in request.headers.get("accept", "") else JSON
     is_announced = "content-length" in request.headers

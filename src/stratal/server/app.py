@@ -14,7 +14,7 @@ from stratal.server.api import AnyRequest, api, as_ours
 from stratal.server.asgi import Receive, Scope, Send
 from stratal.server.blobs import BlobReads
 from stratal.server.edge import Edge
-from stratal.server.guards import Guard, OpenGuard
+from stratal.server.guards import Guard, OpenGuard, identified
 from stratal.server.ingest import Ingest
 from stratal.server.live import PATH as EVENTS
 from stratal.server.live import Live
@@ -135,9 +135,7 @@ class Application:
 
     def _page_of_metrics(self) -> HTTPRouteHandler:
         async def metrics(request: AnyRequest) -> Response[bytes]:
-            asked = as_ours(request)
-            sender = await self._guard.identify(asked.headers)
-            asked.note_sender(sender.name)
+            sender = await identified(self._guard, as_ours(request))
 
             def check() -> None:
                 with self._store.database.look(sender) as tx:

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from stratal.core.errors import Forbidden
 from stratal.core.people import Identity, Role
+from stratal.server.asgi import Request
 from stratal.store.admitting import Unseen
 from stratal.store.arriving import everybody
 from stratal.store.database import Transaction
@@ -101,6 +102,13 @@ class OpenGuard:
 
     def turned_away(self, why: str) -> None:
         """Keep no note: there is nobody to read it."""
+
+
+async def identified(guard: Guard, request: Request) -> Identity:
+    """Say who sends a request, and note it for the line in the log. Raises Unauthenticated."""
+    sender = await guard.identify(request.headers)
+    request.note_sender(sender.name)
+    return sender
 
 
 def check_seen(guard: Guard, tx: Transaction, sender: Identity, needs: Role, on: str) -> None:

@@ -21,7 +21,7 @@ from stratal.core.records import Record
 from stratal.server.asgi import Answer, Failed, Request, Send, json_answer, refusal
 from stratal.server.authenticating import AccessGuard, Admitted
 from stratal.server.credentials import COOKIE, cookies, csrf_of, is_from_here, session_secret
-from stratal.server.guards import Guard, TooManyTries, Unauthenticated, is_this_machine
+from stratal.server.guards import Guard, TooManyTries, Unauthenticated, identified, is_this_machine
 from stratal.server.limiting import ADDRESS_FREE, ADDRESS_S, Tries
 from stratal.server.openid import Attempt, Claimed, Provider
 from stratal.server.peers import current_peer
@@ -135,8 +135,7 @@ class Auth(Surface):
         return Answer(status=204, headers=(("set-cookie", _cookie(request, COOKIE, "", 0)),))
 
     async def _me(self, request: Request) -> Answer:
-        sender = await self._guard.identify(request.headers)
-        request.note_sender(sender.name)
+        sender = await identified(self._guard, request)
         if not isinstance(sender, Admitted):
             return json_answer(200, Me(name=sender.name, is_authenticated=False, by="name"))
         return await self.in_thread(lambda: self._tell(request, sender))

@@ -18,7 +18,7 @@ from stratal.core.errors import StratalError
 from stratal.core.people import Identity
 from stratal.server.asgi import Answer, Failed, Gone, Receive, Request, Scope, Send, live, refusal, send_answer
 from stratal.server.failures import broken, in_http
-from stratal.server.guards import Guard, OpenGuard
+from stratal.server.guards import Guard, OpenGuard, identified
 from stratal.server.threads import Threads
 from stratal.store.store import Store
 
@@ -166,8 +166,7 @@ class Surface(ABC):
         Of all places one person gets half: who sends or takes byte by byte keeps out nobody else."""
         if self._requests > self._most_requests:
             raise self.busy()
-        sender = await self._guard.identify(request.headers)
-        request.note_sender(sender.name)
+        sender = await identified(self._guard, request)
         if sender.is_authenticated:
             if self._of[sender.name] >= self._most_requests / 2:
                 raise self.busy()
