@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from rows_of_a_writer import steps
 
 from stratal.core.ids import new_id, to_bytes
 from stratal.store.arriving import Arrivals, everybody
@@ -73,11 +74,6 @@ class Model:
 
 def there(store: Store, experiments: list[str]) -> set[tuple[str, str]]:
     return {(found.id, experiment) for experiment in experiments for found in find_runs(experiment=experiment, store=store)}
-
-
-def steps(store: Store, id: str) -> list[int]:
-    with store.snapshot() as snapshot:
-        return snapshot.series(to_bytes(id), "a").steps.tolist()
 
 
 def spoil(spool: Path, writer: Writer, since: int) -> None:

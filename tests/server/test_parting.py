@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
+from rows_of_a_writer import steps
 
 from stratal.core.errors import NotFound, StoreDown
 from stratal.core.ids import new_id, to_bytes
@@ -20,7 +21,6 @@ from stratal.store.journal import Writer, open_segments, segments
 from stratal.store.parting import Marks, Parts, part_writer
 from stratal.store.shipments import OtherBytes, Seal
 from stratal.store.shipping import Shipper
-from stratal.store.store import Store
 from stratal.tracking.facts import START, Start
 from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import open_store
@@ -110,11 +110,6 @@ def away(guarded, tmp_path, monkeypatch):
     yield open_away
     for store in opened:
         store.close()
-
-
-def steps(store: Store, id: str) -> list[int]:
-    with store.snapshot() as snapshot:
-        return snapshot.series(to_bytes(id), "a").steps.tolist()
 
 
 def test_behind_a_run_without_a_right_the_others_of_its_process_go_on_and_it_comes_when_it_may(guarded, away):
@@ -274,6 +269,11 @@ def test_a_store_in_a_folder_keeps_the_journals_of_what_is_refused(guarded, tmp_
     assert len(sync(guarded.url, store=here).refused) == 1
     assert here.settler.sweep(at_once=True) == 0, "the server has not all of it yet"
     assert get_run(made["churn"], store=guarded.store).status == "finished"
+    guarded.accounts.grant(person="bob", role="contributor", on="experiment:secret")
+    assert sync(store=here).refused == []
+    assert here.settler.sweep(at_once=True) == 1
+    assert get_run(made["secret"], store=guarded.store).metrics == {"a": 0.0}
+    here.close()
 
 
 def test_what_another_process_has_sent_meanwhile_is_refused_no_more(guarded, tmp_path):
@@ -292,8 +292,3 @@ def test_what_another_process_has_sent_meanwhile_is_refused_no_more(guarded, tmp
     assert steps(guarded.store, ids[0]) == list(range(11))
     writer.close()
     server.close()
-    guarded.accounts.grant(person="bob", role="contributor", on="experiment:secret")
-    assert sync(store=here).refused == []
-    assert here.settler.sweep(at_once=True) == 1
-    assert get_run(made["secret"], store=guarded.store).metrics == {"a": 0.0}
-    here.close()

@@ -1,4 +1,5 @@
-"""Shipping journals to a served store, in one process: order, resumption, what is deleted when. Excludes kills and bad networks."""
+"""Shipping journals to a served store, in one process: order, resumption, what is deleted when. Excludes kills, bad networks, and attempts
+in any order."""
 
 import contextlib
 import json
@@ -9,21 +10,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from rows_of_a_writer import log_rows, steps
 
 from stratal.core.clock import SystemClock
 from stratal.core.errors import Misuse, StoreDown
 from stratal.core.ids import new_id, to_bytes
 from stratal.server.ingest import Ingest
 from stratal.store import journal, shipping
-from stratal.store.arriving import Arrivals, count_old_parts, everybody
+from stratal.store.arriving import Arrivals, count_old_parts
 from stratal.store.calling import Server
 from stratal.store.disk import DiskBlobs
 from stratal.store.journal import Writer, segments
 from stratal.store.marks import mark_spool, remote_url, shipped_to
-from stratal.store.shipments import Accepted, OtherOffset, SegmentParts
+from stratal.store.shipments import OtherOffset
 from stratal.store.shipping import Shipper, digests_in
 from stratal.store.store import Store
 from stratal.tracking.collecting import gc
@@ -33,11 +32,6 @@ from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
 from stratal.tracking.syncing import sync
-
-
-def steps(store: Store, id: str) -> list[int]:
-    with store.snapshot() as snapshot:
-        return snapshot.series(to_bytes(id), "a").steps.tolist()
 
 
 @pytest.fixture
@@ -59,11 +53,6 @@ def shipper(served, spool):
     server = Server(served[0], "tester")
     yield Shipper(spool, server, keeps=False)
     server.close()
-
-
-def log_rows(writer: Writer, id: str, rows: range) -> None:
-    for step in rows:
-        writer.log(to_bytes(id), 0, {"a": float(step)}, step)
 
 
 def test_what_was_logged_arrives_and_the_segment_goes(served, spool, shipper):
@@ -517,94 +506,3 @@ def test_blobs_leave_a_spool_when_the_server_has_them_and_they_are_old(served, s
     assert shipper.drop_blobs(0) == 0
     assert shipper.drop_blobs(2**62) == 1
     assert (here.blobs.has(digest), here.blobs.has(kept)) == (False, True)
-
-
-class Attempts(RuleBasedStateMachine):
-    """One writer, two shippers that are broken off anywhere, a server that is set back: the rows are those that were shipped."""
-
-    made: Store
-    folder: Path
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.store = Attempts.fresh()
-        self.spool = self.store.folder.with_name(self.store.folder.name + "-spool")
-        (self.spool / "journal").mkdir(parents=True)
-        self.direct = Direct(self.store)
-        self.shippers = [Shipper(self.spool, self.direct, keeps=False) for _ in range(2)]
-        self.id, self.writer, self.logged = new_id(), Writer(self.spool / "journal"), 0
-
-    @rule(rows=st.integers(1, 5))
-    def log(self, rows: int) -> None:
-        log_rows(self.writer, self.id, range(self.logged, self.logged + rows))
-        self.logged += rows
-
-    @rule()
-    def die(self) -> None:
-        self.writer.close()
-
-    @rule(which=st.integers(0, 1), calls=st.integers(0, 4))
-    def ship(self, which: int, calls: int) -> None:
-        self.direct.calls = calls
-        with contextlib.suppress(StoreDown):
-            self.shippers[which].ship()
-        assert self.shippers[which].done.refused == []
-
-    @rule(which=st.integers(0, 1))
-    def start_again(self, which: int) -> None:
-        self.shippers[which] = Shipper(self.spool, self.direct, keeps=False)
-
-    @invariant()
-    def rows_are_a_prefix(self) -> None:
-        found = steps(self.store, self.id)
-        assert found == list(range(len(found)))
-
-    def teardown(self) -> None:
-        self.writer.close()
-        self.direct.calls = 1000
-        for shipper in self.shippers:
-            assert shipper.ship()
-        assert steps(self.store, self.id) == list(range(self.logged))
-        assert segments(self.spool / "journal") == []
-        self.store.close()
-
-
-class Direct(Server):
-    """The protocol without a network, that breaks off after `calls` calls: half of them before they are done, half after."""
-
-    def __init__(self, store: Store) -> None:
-        self.arrivals, self.store, self.calls = Arrivals(store.settler, everybody), store, 0
-
-    def _call(self, act):
-        self.calls -= 1
-        if self.calls == -1:
-            raise StoreDown("cut before")
-        answer = act()
-        if self.calls == 0:
-            raise StoreDown("cut after")
-        return answer
-
-    def parts(self, name: str, since: int) -> SegmentParts:
-        def ask() -> SegmentParts:
-            with self.store.database.read(self.store.actor()) as tx:
-                return self.arrivals.parts(tx, name, since, self.store.actor())
-
-        return self._call(ask)
-
-    def ship(self, name, offset, data, damage) -> int:
-        return self._call(lambda: self.arrivals.accept(name, offset, data, damage, self.store.actor()))
-
-    def seal(self, name, seal) -> int:
-        return self._call(lambda: Accepted(offset=self.arrivals.seal(name, seal, self.store.actor())).offset)
-
-
-def test_any_interleaving_of_attempts_ends_with_the_rows_that_were_logged(fresh_store):
-    Attempts.fresh = staticmethod(fresh_store)
-    from hypothesis.stateful import run_state_machine_as_test
-
-    run_state_machine_as_test(
-        Attempts,
-        settings=settings(
-            max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-        ),
-    )
