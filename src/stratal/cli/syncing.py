@@ -115,8 +115,10 @@ def _print(done: Synced) -> None:
     if done.frames or done.blobs or done.segments:
         blobs = f" and {done.blobs:,} blobs ({_size(done.blob_bytes)})" if done.blobs else ""
         print_out(f"shipped {done.frames:,} frames ({_size(done.size_bytes)}){blobs} to {done.url}")
-    elif not done.refused:
+    elif not done.refused and not done.waiting_bytes:
         print_out(f"nothing to ship: {done.url} has it all")
+    elif not done.refused:
+        print_out(f"nothing to ship now; {_size(done.waiting_bytes)} wait here: `stratal sync --status` shows what")
     for why in done.refused:
         print_out(f"refused: {why}")
     if done.refused:
