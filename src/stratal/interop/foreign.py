@@ -4,12 +4,12 @@ A reader says things in the order of its source; each has the time that the sour
 """
 
 from collections.abc import Mapping
-from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
 from stratal.core.ids import RunId
-from stratal.core.records import Record, to_json
+from stratal.core.records import Record
+from stratal.tracking.former_ids import ending_of
 
 # Times outside of this are no times: 1970 to the end of what 64 bits of nanoseconds hold.
 LAST_NS = 2**63 - 1
@@ -29,7 +29,7 @@ class ForeignId(Record, frozen=True, kw_only=True):
     @property
     def digest(self) -> str:
         """The last 20 hex digits of our id."""
-        return blake2b(to_json([self.tool, self.store, self.run]).encode(), digest_size=10).hexdigest()
+        return ending_of(self.tool, self.store, self.run)
 
     def new_id(self) -> RunId:
         """Give the id of a run that this store has not seen yet."""

@@ -1,4 +1,4 @@
-"""Naming: the whole ids of runs by what people write: an id, a short form, a ref of a run or of an experiment."""
+"""Naming: the whole ids of runs by what people write: an id, of MLflow too, a short form, a ref of a run or of an experiment."""
 
 from stratal.core.errors import Misuse, NotFound
 from stratal.core.ids import RunId
@@ -19,7 +19,7 @@ def id_of(tx: Transaction, text: str) -> RunId:
     if ":" in text:
         raise Misuse(f"{text!r} is no run", hint="name a run, by its id or short form; list runs with `stratal runs`")
     if len(text) == 32:
-        return rows.get_record(tx, text).id
+        return rows.find_named(tx, text) or rows.get_record(tx, text).id
     found = rows.ids_ending_with(tx, text) if len(text) >= 6 and all(c in "0123456789abcdef" for c in text) else []
     if not found:
         raise NotFound(f"there is no run {text!r} in this store", hint=_where_runs_are(text))

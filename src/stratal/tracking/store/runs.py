@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, select, update
 
 from stratal.core.errors import NotFound
 from stratal.core.ids import SHORT, RunId, new_id, short, to_bytes
-from stratal.core.records import Record, from_json
+from stratal.core.records import Record, from_json, to_json
 from stratal.store import leases
 from stratal.store.arriving import greet
 from stratal.store.callers import current_caller
@@ -17,6 +17,8 @@ from stratal.store.relays import SILENT_NS
 from stratal.store.store import Store
 from stratal.store.tables import deletion, key, metric, participant, run
 from stratal.tracking.facts import Start
+from stratal.tracking.former_ids import is_named, shorts_of
+from stratal.tracking.store.dialects import among_listed
 from stratal.tracking.store.seeing import seen
 from stratal.tracking.store.settling import TrunkFacts, say_error, tell_end
 from stratal.tracking.tables import artifact, edge, note, statement
@@ -29,6 +31,7 @@ _COLUMNS = (
 SELECT_RUNS = select(*_COLUMNS)
 _RUN = SELECT_RUNS.where(run.c.id == bindparam("run_id"))
 _BY_SHORT = select(run.c.id).where(run.c.short == bindparam("short_id")).order_by(run.c.no.desc()).limit(9)
+_BY_SHORTS = select(run.c.id).where(among_listed(run.c.short, bindparam("shorts"))).order_by(run.c.no)
 _LIKE_SHORT = select(run.c.id).where(run.c.short.like(bindparam("pattern"))).order_by(run.c.no.desc()).limit(9)
 _CHILDREN = select(run.c.id).where(run.c.parent == bindparam("run_id")).order_by(run.c.no)
 _WRITERS = select(participant.c.writer, participant.c.heard_ns).where(participant.c.run == bindparam("run_id"))
@@ -180,6 +183,12 @@ def ids_ending_with(tx: Transaction, suffix: str) -> list[RunId]:
     else:
         rows = tx.rows(seen(tx, _LIKE_SHORT), pattern=f"%{suffix}")
     return [id for id in (RunId(bytes(row[0]).hex()) for row in rows) if id.endswith(suffix)]
+
+
+def find_named(tx: Transaction, id: str) -> RunId | None:
+    """Give the run of a whole id, of here or of MLflow before it was imported. Of several the first that came: nobody takes an id over."""
+    found = (RunId(bytes(row[0]).hex()) for row in tx.rows(seen(tx, _BY_SHORTS), shorts=to_json(shorts_of(id))))
+    return next((run for run in found if is_named(run, id)), None)
 
 
 def children_of(tx: Transaction, run_id: str) -> list[RunId]:

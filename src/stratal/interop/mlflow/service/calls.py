@@ -98,8 +98,10 @@ class Service:
 class Call:
     """One call under way: its transaction, and who asks."""
 
-    def __init__(self, service: Service, tx: Transaction, rights: Rights) -> None:
+    def __init__(self, service: Service, tx: Transaction, rights: Rights, runs: Collection[str] = ()) -> None:
+        """runs: whose writers were heard before a command began."""
         self.service = service
+        self.runs = runs
         self.store = service.store
         self.tx = tx
         self._rights = rights
@@ -155,6 +157,14 @@ class Unnumbered(Exception):
         self.names = names
 
 
+class Renamed(Exception):
+    """A command named its run by the id that it had in MLflow: it is done again when the writers of the run `id` were heard."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id)
+        self.id = id
+
+
 class Opens(Enum):
     """How a function opens the store."""
 
@@ -202,17 +212,20 @@ def perform(service: Service, verb: Verb[R, A], request: R, *, rights: Rights, n
 
 
 def _once(service: Service, verb: Verb[R, A], request: R, rights: Rights, needs: Role, on: On[R]) -> A:
+    runs = [request.run] if verb.opens is Opens.COMMAND and isinstance(request, OfRun) and is_id(request.run) else []
     try:
-        return _try(service, verb, request, rights, needs, on)
+        return _try(service, verb, request, rights, needs, on, runs)
     except Unnumbered as missing:
         with service.store.command() as tx:
             number(tx, missing.names)
-        return _try(service, verb, request, rights, needs, on)
+    except Renamed as found:
+        runs = [found.id]
+    return _try(service, verb, request, rights, needs, on, runs)
 
 
-def _try(service: Service, verb: Verb[R, A], request: R, rights: Rights, needs: Role, on: On[R]) -> A:
-    with _open(service.store, verb.opens, request) as tx:
-        call = Call(service, tx, rights)
+def _try(service: Service, verb: Verb[R, A], request: R, rights: Rights, needs: Role, on: On[R], runs: Collection[str]) -> A:
+    with _open(service.store, verb.opens, runs) as tx:
+        call = Call(service, tx, rights, runs)
         with call.finding():
             things = list(on(call, request))
         for thing in things:
@@ -224,7 +237,7 @@ def _try(service: Service, verb: Verb[R, A], request: R, rights: Rights, needs: 
 
 
 @contextlib.contextmanager
-def _open(store: Store, opens: Opens, request: Request) -> Iterator[Transaction]:
+def _open(store: Store, opens: Opens, runs: Collection[str]) -> Iterator[Transaction]:
     match opens:
         case Opens.READ:
             with store.query() as tx:
@@ -233,6 +246,5 @@ def _open(store: Store, opens: Opens, request: Request) -> Iterator[Transaction]
             with store.database.look(store.actor()) as tx:
                 yield tx
         case Opens.COMMAND:
-            from_run = [request.run] if isinstance(request, OfRun) and is_id(request.run) else []
-            with store.command(runs=from_run) as tx:
+            with store.command(runs=runs) as tx:
                 yield tx

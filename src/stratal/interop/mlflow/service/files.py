@@ -123,7 +123,7 @@ def list_artifacts(call: Call, request: ListArtifacts) -> Listed:
     head = head_of(call, request.run)
     home = _Home(f"experiment:{head.experiment}", head, "", check_path(request.path or ""))
     experiment = numbered(call, {head.experiment})[head.experiment]
-    return Listed(root_uri=f"{location_of(experiment)}/{head.id}/artifacts", files=_entries(home.below(call), home.path))
+    return Listed(root_uri=f"{location_of(experiment)}/{request.run}/artifacts", files=_entries(home.below(call), home.path))
 
 
 @reads
@@ -265,7 +265,8 @@ def _find(call: Call, path: str) -> _Home | None:
     if (found := _RUN.fullmatch(path)) is not None:
         head = head_of(call, found[2])
         experiment = numbered(call, {head.experiment})[head.experiment]
-        if location_of(experiment) == f"{PROXY}/{found[1]}":
+        is_of_mlflow = found[2] != head.id  # where the experiment had another number
+        if is_of_mlflow or location_of(experiment) == f"{PROXY}/{found[1]}":
             return _Home(f"experiment:{head.experiment}", head, "", found[3] or "")
     return None
 

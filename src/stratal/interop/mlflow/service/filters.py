@@ -4,12 +4,13 @@ What MLflow's clients call a tag may have a place of its own here (name, user, c
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from stratal.interop.mlflow.service.clauses import Clause, Words, parse
 from stratal.interop.mlflow.service.errors import invalid
 from stratal.interop.mlflow.service.store.search import ARTIFACTS, ENDED_MS, HELD_IN, STARTED_MS, STATUS
 from stratal.interop.mlflow.service.tags import HELD, NAME, PARENT, USER
+from stratal.tracking.former_ids import TAG
 from stratal.tracking.search import And, Compare, Condition, In, Key, Like, Null, Or, OrderKey
 
 _WORDS = Words(
@@ -30,16 +31,18 @@ _COLUMNS = {
 _SORTED = {**_COLUMNS, "start_time": "started", "end_time": "ended"}
 _TRUTHS = {"True": True, "False": False}
 _ORDER = re.compile(r"\s*(?:([A-Za-z]+)\s*\.\s*)?(`[^`]+`|\"[^\"]+\"|\S+)(?:\s+(ASC|DESC))?\s*", re.IGNORECASE | re.DOTALL)
+_IN_URI = re.compile(r"[0-9a-f]{32}(?=/artifacts$)")
 _DELETED = Key(entity="attributes", name="deleted")
 MOST_CLAUSES, MOST_ORDERS = 50, 20
 
 
-def read_filter(text: str | None) -> list[Condition]:
-    """Read a filter, as conditions that all hold. Raises MlflowError that says what is wrong."""
+def read_filter(text: str | None, run_of: Callable[[str], str]) -> list[Condition]:
+    """Read a filter, as conditions that all hold. run_of: gives our id of a run by any of its ids. Raises MlflowError that says what
+    is wrong."""
     clauses = parse(text, _WORDS)
     if len(clauses) > MOST_CLAUSES:
         raise invalid(f"Invalid filter: it has {len(clauses)} clauses, and at most {MOST_CLAUSES} are read")
-    return [_condition(clause) for clause in clauses]
+    return [_condition(clause, run_of) for clause in clauses]
 
 
 def read_order(order_by: Sequence[str] | None) -> tuple[OrderKey, ...]:
@@ -65,8 +68,13 @@ def of_stage(view_type: str | int | None) -> list[Condition]:
             raise invalid(f"Invalid value {view_type!r:.60} for parameter 'run_view_type' supplied: ACTIVE_ONLY, DELETED_ONLY or ALL")
 
 
-def _condition(clause: Clause) -> Condition:
+def _condition(clause: Clause, run_of: Callable[[str], str]) -> Condition:
     match clause.entity:
+        case "attribute" if clause.key == "run_id":
+            return _of_run(clause, run_of)
+        case "attribute" if clause.key == "artifact_uri" and clause.operator in ("=", "!="):
+            uri = _IN_URI.sub(lambda found: run_of(found[0]), str(clause.value))
+            return _compare(Key(entity="attributes", name=ARTIFACTS), clause._replace(value=uri))
         case "attribute":
             return _compare(Key(entity="attributes", name=_COLUMNS[clause.key]), clause)
         case "datasets":
@@ -74,18 +82,33 @@ def _condition(clause: Clause) -> Condition:
                 raise invalid(f"Invalid dataset clause: {clause.key[:60]!r} {clause.operator}. Valid keys are name, digest, context")
             return _compare(Key(entity="datasets", name=clause.key), clause)
         case "tags":
-            return _of_tag(clause)
+            return _of_tag(clause, run_of)
         case "metrics" if clause.operator.startswith("IS"):
             raise invalid(f"Invalid comparator '{clause.operator}' for the metric {clause.key[:60]!r}")
         case _:
             return _compare(Key(entity=clause.entity, name=clause.key), clause)
 
 
-def _of_tag(clause: Clause) -> Condition:
+def _of_run(clause: Clause, run_of: Callable[[str], str]) -> Condition:
+    """Of what is alike only, the id that a run had in MLflow is another text than ours."""
+    ours = _compare(Key(entity="attributes", name="id"), _ours(clause, run_of))
+    if clause.operator in ("LIKE", "ILIKE"):
+        return Or(parts=(ours, _compare(Key(entity="tags", name=TAG), clause)))
+    return ours
+
+
+def _ours(clause: Clause, run_of: Callable[[str], str]) -> Clause:
+    """Give a clause on our ids."""
+    if isinstance(clause.value, tuple):
+        return clause._replace(value=tuple(map(run_of, clause.value)))
+    return clause._replace(value=run_of(str(clause.value))) if clause.operator in ("=", "!=") else clause
+
+
+def _of_tag(clause: Clause, run_of: Callable[[str], str]) -> Condition:
     tag = Key(entity="tags", name=clause.key)
     if clause.key == PARENT:
         parent = Key(entity="attributes", name="parent")
-        both = (_compare(tag, clause), _compare(parent, clause))
+        both = (_compare(tag, clause), _compare(parent, _ours(clause, run_of)))
         return And(parts=both) if clause.operator == "IS NULL" else Or(parts=both)
     own = {NAME: "name", USER: "user", **{name: f"{HELD_IN}{member}" for name, member in HELD.items()}}
     return _compare(Key(entity="attributes", name=own[clause.key]) if clause.key in own else tag, clause)

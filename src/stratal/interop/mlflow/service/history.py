@@ -62,7 +62,7 @@ def get_histories(call: Call, request: GetHistories) -> History:
     key, left = _key(request.metric_key), _size(request.max_results, MOST_POINTS, MOST_POINTS)
     found: list[Metric] = []
     for id in sorted(_runs(request.run_id, "run_id")):
-        points = _by_time(_points(call, id, key))
+        points = _by_time(_points(call, head_of(call, id).id, key))
         found += _metrics(key, points.cut(0, left - len(found)), id)
     return History(metrics=found)
 
@@ -78,7 +78,7 @@ def get_sampled(call: Call, request: GetSampled) -> History:
         raise invalid(f"end_step must be greater than start_step. Found start_step={start} and end_step={end}.")
     found: list[Metric] = []
     for id in _runs(request.run_ids, "run_ids"):
-        points = _unique(_points(call, id, key))
+        points = _unique(_points(call, head_of(call, id).id, key))
         if start is not None and end is not None:
             points = points.take((points.steps >= start) & (points.steps <= end))
         first = 0 if most > 1 else points.n - 1  # of one, it is the last

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from stratal.core.ids import is_id, new_id, to_bytes
+from stratal.core.ids import new_id, to_bytes
 from stratal.core.records import number_to_json
 from stratal.interop.mlflow.meaning import NOTE, STATUS, captured_of
 from stratal.interop.mlflow.service.calls import Call, Empty, OfRun, commands, reads
 from stratal.interop.mlflow.service.errors import invalid
 from stratal.interop.mlflow.service.experiments import by_id, location_of, numbered
-from stratal.interop.mlflow.service.heads import head_of, writable
+from stratal.interop.mlflow.service.heads import head_of, shown_ids, writable
 from stratal.interop.mlflow.service.inputs import inputs_of, outputs_of
 from stratal.interop.mlflow.service.names import LONGEST_TAG, check_length, ms_of, ns_of, random_name
 from stratal.interop.mlflow.service.records import CreateRun, Metric, OneRun, Run, RunData, RunInfo, TagPair, UpdatedRun, UpdateRun
@@ -46,7 +46,7 @@ def create(call: Call, request: CreateRun) -> OneRun:
     start = Start(
         experiment=experiment.name, name=name, kind=kind if kind in KINDS else "train", group=tags.get("stratal.group", ""),
         job_type=tags.get("stratal.job_type", ""), tags=own_tags(tags), capture=captured_of(tags),
-        parent=parent if is_id(parent) and rows.find_head(call.tx, parent) is not None else None,
+        parent=above.id if parent and (above := rows.find_head(call.tx, parent)) is not None else None,
         user=actor.name if actor.is_authenticated else tags.get(USER) or request.user_id or actor.name,
     )  # fmt: skip
     id = new_id(call.store.clock)
@@ -105,9 +105,10 @@ def shown(call: Call, numbers: Sequence[int]) -> list[Run]:
     """Give runs as clients see them, in the order of their numbers."""
     found = rows.read_shown(call.tx, numbers)
     experiments = numbered(call, {each.record.experiment for each in found})
+    ids = shown_ids(call, {each.record.id: said for each in found if isinstance(said := each.record.doc.get("tags"), Mapping)})
     return [
         Run(
-            info=_info(each.record, experiments[each.record.experiment]),
+            info=_info(each.record, ids.get(each.record.id, each.record.id), experiments[each.record.experiment]),
             data=RunData(
                 metrics=[_metric(point) for point in each.points],
                 params=[TagPair(key=name, value=text_of(value)) for name, value in _params(each.record).items()],
@@ -125,13 +126,13 @@ def _params(record: RunRecord) -> dict[str, object]:
     return params_from_json(said) if isinstance(said, Mapping) else {}
 
 
-def _info(record: RunRecord, experiment: ExperimentRow) -> RunInfo:
+def _info(record: RunRecord, id: str, experiment: ExperimentRow) -> RunInfo:
     began_ns = int(record.id[:12], 16) * 1_000_000 if record.started_ns is None else record.started_ns
     return RunInfo(
-        run_id=record.id, run_uuid=record.id, run_name=str(record.doc.get("name") or record.id[-8:]), experiment_id=str(experiment.id),
+        run_id=id, run_uuid=id, run_name=str(record.doc.get("name") or record.id[-8:]), experiment_id=str(experiment.id),
         user_id=str(record.doc.get("user") or ""), status=THEIRS.get(record.status, "RUNNING"), start_time=ms_of(began_ns),
         end_time=None if record.ended_ns is None else ms_of(record.ended_ns),
-        artifact_uri=f"{location_of(experiment)}/{record.id}/artifacts",
+        artifact_uri=f"{location_of(experiment)}/{id}/artifacts",
         lifecycle_stage="active" if record.deleted_ns is None else "deleted",
     )  # fmt: skip
 

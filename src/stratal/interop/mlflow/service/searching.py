@@ -1,6 +1,7 @@
 """Searches: runs out of the indexes, experiments, and the datasets that runs used."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from stratal.core.errors import Misuse
 from stratal.interop.mlflow.service.calls import Answer, Call, Request, Unnumbered, reads
@@ -8,6 +9,7 @@ from stratal.interop.mlflow.service.clauses import Words, in_order, page, parse,
 from stratal.interop.mlflow.service.errors import invalid, required
 from stratal.interop.mlflow.service.experiments import Experiment, shown, to_number
 from stratal.interop.mlflow.service.filters import of_stage, read_filter, read_order
+from stratal.interop.mlflow.service.heads import run_of
 from stratal.interop.mlflow.service.names import ms_of
 from stratal.interop.mlflow.service.records import Run
 from stratal.interop.mlflow.service.runs import shown as shown_runs
@@ -74,7 +76,7 @@ class DatasetsFound(Answer, frozen=True, kw_only=True):
 def search_runs(call: Call, request: SearchRuns) -> RunsFound:
     """Find runs of experiments that the caller may view."""
     limit = _size(request.max_results, DEFAULT_RUNS)
-    conditions = [*read_filter(request.filter), *of_stage(request.run_view_type)]
+    conditions = [*read_filter(request.filter, partial(run_of, call)), *of_stage(request.run_view_type)]
     order = read_order(request.order_by)
     names = [row.name for row in _viewed(call, request.experiment_ids or ())]
     if not names:

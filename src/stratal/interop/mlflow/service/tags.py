@@ -6,7 +6,6 @@ text that a client set is kept in the run's document beside it, so that it reads
 
 from collections.abc import Mapping
 
-from stratal.core.ids import is_id
 from stratal.interop.mlflow.meaning import NOTE, captured_of
 from stratal.interop.mlflow.service.calls import Call
 from stratal.interop.mlflow.service.errors import invalid
@@ -65,8 +64,8 @@ def set_tags(call: Call, head: Head, tags: Mapping[str, str]) -> None:
         change_doc(call.tx, head.no, {"user": tags[USER]})
     if own := own_tags(tags):
         tell(call, head, facts.TAGS, own)
-    if is_id(parent := tags.get(PARENT, "")) and parent != head.id and rows.find_head(call.tx, parent) is not None:
-        rows.set_parent(call.tx, head.no, parent)
+    if (parent := tags.get(PARENT)) and (above := rows.find_head(call.tx, parent)) is not None and above.no != head.no:
+        rows.set_parent(call.tx, head.no, above.id)
     if held := held_tags(tags):
         _hold(call, head, tags, held)
 

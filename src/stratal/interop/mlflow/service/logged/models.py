@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from stratal.core.ids import is_id, new_id
+from stratal.core.ids import new_id
 from stratal.core.people import Role
 from stratal.core.records import number_to_json
 from stratal.interop.mlflow.service import experiments
 from stratal.interop.mlflow.service.calls import Answer, Call, Empty, Request, commands, reads
 from stratal.interop.mlflow.service.errors import invalid, missing, required
 from stratal.interop.mlflow.service.experiments import PROXY
+from stratal.interop.mlflow.service.heads import head_of
 from stratal.interop.mlflow.service.logged.records import (
     FAILED,
     PENDING,
@@ -24,7 +25,7 @@ from stratal.interop.mlflow.service.names import LONGEST_PARAM, LONGEST_TAG, che
 from stratal.interop.mlflow.service.records import TagPair
 from stratal.interop.mlflow.service.store import logged as rows
 from stratal.interop.mlflow.service.store.logged import Logged, Point
-from stratal.tracking.store.runs import artifacts_of, find_record, get_record
+from stratal.tracking.store.runs import artifacts_of, get_record
 
 MOST_PARAMS = 100
 _ID = re.compile(r"m-[0-9a-f]{32}")
@@ -101,12 +102,11 @@ def create(call: Call, request: CreateLogged) -> OneLogged:
     }  # fmt: skip
     if run:
         with call.finding():
-            if not is_id(run) or (record := find_record(call.tx, run)) is None:
-                raise missing(f"Run with id={run[:60]} not found")
-        call.check(Role.VIEWER, f"experiment:{record.experiment}")
-        if record.experiment != row.name:
+            head = head_of(call, run)
+        call.check(Role.VIEWER, f"experiment:{head.experiment}")
+        if head.experiment != row.name:
             raise invalid(f"The run {run} is not in experiment {row.id}")
-        no = record.no
+        no = head.no
     else:
         no = rows.add_home(call.tx, call.store, row.name, name)
     id = f"m-{new_id(call.store.clock)}"

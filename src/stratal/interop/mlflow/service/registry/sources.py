@@ -15,7 +15,7 @@ from stratal.interop.mlflow.service.store.logged import find_logged
 from stratal.store.blobs import Blobs
 from stratal.store.database import Transaction
 from stratal.tracking.flavors.manifest import ModelFile, decode_manifest
-from stratal.tracking.store.runs import artifacts_of, find_record
+from stratal.tracking.store.runs import artifacts_of, find_named, find_record
 
 _LOGGED = re.compile(r"models:/*(m-[0-9a-f]{32})")
 _VERSION = re.compile(r"models:/+([^/]+)/([0-9]{1,10})")
@@ -57,9 +57,9 @@ def find_source(tx: Transaction, blobs: Blobs, source: str) -> Source:
     )
 
 
-def check_source(found: Source, source: str, *, run: str, logged_model: str) -> None:
+def check_source(tx: Transaction, found: Source, source: str, *, run: str, logged_model: str) -> None:
     """Raise MlflowError for files that are not where the client says, and where there are none."""
-    is_elsewhere = bool(run) and run != found.said_run
+    is_elsewhere = bool(run) and not _is_same(tx, run, found.said_run)
     if is_elsewhere or (not found.model and logged_model and logged_model != found.logged_model):
         raise invalid(
             f"Invalid model version source: {source[:300]!r} is not inside of {run or logged_model}: name the run (run_id) or logged model"
@@ -92,6 +92,10 @@ def _find(tx: Transaction, blobs: Blobs, source: str) -> Source | None:
     return None
 
 
+def _is_same(tx: Transaction, run: str, other: str) -> bool:
+    return run == other or ((known := find_named(tx, run)) is not None and known == find_named(tx, other))
+
+
 def _proxied(source: str) -> str | None:
     if (found := _PROXY.fullmatch(source)) is not None:
         return unquote(found[1])
@@ -100,7 +104,8 @@ def _proxied(source: str) -> str | None:
 
 
 def _of_run(tx: Transaction, run: str, path: str) -> Source:
-    record = find_record(tx, run)
+    found = find_named(tx, run)
+    record = None if found is None else find_record(tx, found)
     if record is None:
         raise missing(f"Run with id={run} not found")
     path = path.strip("/")
@@ -110,7 +115,7 @@ def _of_run(tx: Transaction, run: str, path: str) -> Source:
         for each in artifacts_of(tx, record)
         if each.path.startswith(start)
     ]
-    return Source(run, path, tuple(files), record.experiment, said_run=run)
+    return Source(record.id, path, tuple(files), record.experiment, said_run=run)
 
 
 def _of_logged(tx: Transaction, id: str, path: str) -> Source:

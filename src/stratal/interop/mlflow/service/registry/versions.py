@@ -88,7 +88,7 @@ def create(call: Call, request: CreateVersion) -> OneVersion:
     with call.finding():
         source = find_source(call.tx, blobs, request.source)
     call.check(Role.VIEWER, source.on)
-    check_source(source, request.source, run=request.run_id or "", logged_model=request.model_id or "")
+    check_source(call.tx, source, request.source, run=request.run_id or "", logged_model=request.model_id or "")
     # Of a run, only what it holds: who may read more than whoever logged it shall not give them what they only named.
     held = [file for file in source.files if source.model or holds(call.tx, f"run:{source.run}", file.digest)]
     if lost := [file.path for file in source.files if file not in held or not blobs.renew(file.digest)]:

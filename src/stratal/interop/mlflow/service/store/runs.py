@@ -1,6 +1,6 @@
 """Rows of runs, as MLflow's protocol needs them: heads to check a call by, last points, what was stated of datasets and models."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import and_, bindparam, exists, func, or_, select, update
@@ -9,17 +9,20 @@ from stratal.core.ids import RunId, to_bytes
 from stratal.core.records import from_json, to_json
 from stratal.store.database import Transaction, insert
 from stratal.store.tables import deletion, key, metric, run
-from stratal.tracking.store.dialects import among, json_text
+from stratal.tracking.former_ids import MLFLOW_KINDS, endings_of, is_named, shorts_of
+from stratal.tracking.store.dialects import among, among_listed, json_text
 from stratal.tracking.store.runs import SELECT_RUNS, RunRecord, to_record
 from stratal.tracking.tables import edge, note, statement
 
 # Kinds of statements that a run makes for a client. Of a dataset, the subject is NAME@DIGEST; of a logged model, its id.
 DATASET, MODEL_INPUT, MODEL_OUTPUT, MODEL_METRICS = "mlflow.dataset", "mlflow.model_input", "mlflow.model_output", "mlflow.logged_metrics"
 
-_HEAD = select(
-    run.c.no, run.c.epoch, run.c.experiment, run.c.status, run.c.holder, run.c.expires_ns,
+_PLACES = [f"short_{n}" for n in range(1 + len(MLFLOW_KINDS))]
+_HEADS = select(
+    run.c.no, run.c.id, run.c.epoch, run.c.experiment, run.c.status, run.c.holder, run.c.expires_ns,
     exists().where(deletion.c.run == run.c.no),
-).where(run.c.id == bindparam("run_id"))  # fmt: skip
+).where(run.c.short.in_([bindparam(place) for place in _PLACES]))  # fmt: skip
+_NUMBERS = select(run.c.no, run.c.id).where(among_listed(run.c.short, bindparam("shorts")))
 _DOC = select(run.c.doc).where(run.c.no == bindparam("run_no"))
 _SET_STATUS = update(run).where(run.c.no == bindparam("run_no")).values(status=bindparam("new_status"), ended_ns=bindparam("at"))
 _SET_PARENT = update(run).where(run.c.no == bindparam("run_no"), run.c.parent.is_(None)).values(parent=bindparam("parent_id"))
@@ -94,12 +97,24 @@ class Stated(NamedTuple):
 
 
 def find_head(tx: Transaction, id: str) -> Head | None:
-    """Give a run's head by its whole id, None if it was never seen."""
-    row = tx.row(_HEAD, run_id=to_bytes(id))
-    if row is None:
+    """Give a run's head by its whole id, or by the one that it had in MLflow; of several the first that came. None if there is none."""
+    shorts = dict(zip(_PLACES, shorts_of(id), strict=False))
+    found = [row for row in tx.rows(_HEADS, **shorts) if is_named(bytes(row[1]).hex(), id)] if shorts else []
+    if not found:
         return None
-    no, epoch, experiment, status, holder, expires_ns, is_deleted = row
-    return Head(no, RunId(id), epoch, experiment, status, holder, expires_ns, bool(is_deleted))
+    no, run_id, epoch, experiment, status, holder, expires_ns, is_deleted = min(found)
+    return Head(no, RunId(bytes(run_id).hex()), epoch, experiment, status, holder, expires_ns, bool(is_deleted))
+
+
+def first_named(tx: Transaction, ids: Collection[str]) -> dict[str, str]:
+    """Give the run that each of some ids leads to, as `find_head` finds it."""
+    shorts = to_json(list({each for id in ids for each in shorts_of(id)}))
+    by_name: dict[str, tuple[int, str]] = {}
+    for no, run_id in sorted(tx.rows(_NUMBERS, shorts=shorts)):
+        for name in ((id := bytes(run_id).hex()), id[-20:]):
+            by_name.setdefault(name, (no, id))
+    found = {id: [by_name[name] for name in (id, *endings_of(id)) if name in by_name] for id in ids}
+    return {id: min(runs)[1] for id, runs in found.items() if runs}
 
 
 def document_of(tx: Transaction, no: int) -> dict[str, object]:
