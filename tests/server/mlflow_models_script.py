@@ -54,6 +54,11 @@ def a_plain_script_logs_reads_and_searches() -> None:
             mlflow.log_metric("loss", 1.0 / (at + 1), step=at)
         mlflow.log_text("hello", "notes/a.txt")
         mlflow.log_dict({"a": 1}, "notes/b.json")
+        try:
+            mlflow.log_artifact("nowhere.txt")
+        except FileNotFoundError as error:
+            kept["nowhere"] = str(error)
+    assert "nowhere.txt" in str(kept["nowhere"])
     id = run.info.run_id
     found = client.get_run(id)
     assert (found.info.status, found.info.run_name, found.data.params) == ("FINISHED", "plain", {"lr": "0.1", "layers": "2"})
@@ -61,6 +66,8 @@ def a_plain_script_logs_reads_and_searches() -> None:
     assert sorted(each.path for each in client.list_artifacts(id, "notes")) == ["notes/a.txt", "notes/b.json"]
     assert mlflow.artifacts.load_text(f"{found.info.artifact_uri}/notes/a.txt") == "hello"
     assert mlflow.artifacts.load_dict(f"runs:/{id}/notes/b.json") == {"a": 1}
+    assert sorted(each.path for each in client.list_artifacts(id, "./notes")) == ["./notes/a.txt", "./notes/b.json"]
+    assert Path(mlflow.artifacts.download_artifacts(run_id=id, artifact_path="./notes")).joinpath("a.txt").read_text() == "hello"
     table = mlflow.search_runs(filter_string="metrics.loss < 0.3 AND params.layers = '2' AND tags.team = 'a'")
     assert list(table["run_id"]) == [id]
     assert "models" in [each.name for each in mlflow.search_experiments()]
@@ -141,6 +148,10 @@ def models_and_versions_are_searched() -> None:
     first = client.search_model_versions("name = 'churn'", max_results=2, order_by=["version_number ASC"])
     second = client.search_model_versions("name = 'churn'", max_results=2, order_by=["version_number ASC"], page_token=first.token)
     assert [str(each.version) for each in [*first, *second]] == ["1", "2", "3"]
+    source = client.get_model_version("churn", "1").source
+    assert "1" in [str(each.version) for each in client.search_model_versions(f"source_path = '{source}'")]
+    place = client.get_run(kept["run"]).info.artifact_uri
+    assert list(mlflow.search_runs(filter_string=f"attributes.artifact_uri = '{place}'")["run_id"]) == [kept["run"]]
     assert [each.model_id for each in mlflow.search_logged_models(output_format="list")] == [kept["id"]]
 
 
@@ -163,16 +174,21 @@ def a_logged_model_is_tagged_measured_and_found() -> None:
 @step
 def a_python_model_is_kept_and_loaded() -> None:
     with mlflow.start_run():
-        mlflow.pyfunc.log_model(name="py", python_model=Doubles(), registered_model_name="double", pip_requirements=NEEDS)
+        mlflow.log_metric("before", 0.5)
+        made = mlflow.pyfunc.log_model(name="py", python_model=Doubles(), registered_model_name="double", pip_requirements=NEEDS)
+    assert [(each.key, each.value) for each in mlflow.get_logged_model(made.model_id).metrics] == [("before", 0.5)]
     assert mlflow.pyfunc.load_model("models:/double/1").predict([1, 2]) == [2, 4]
 
 
 @step
 def models_are_made_without_a_run_and_deleted() -> None:
+    runs = len(mlflow.search_runs())
     made = mlflow.create_external_model(name="external", params={"a": "b"})
     assert str(made.status) == "READY"
+    assert len(mlflow.search_runs()) == runs
     client.delete_logged_model(made.model_id)
-    assert code(lambda: mlflow.get_logged_model(made.model_id)) == "RESOURCE_DOES_NOT_EXIST"
+    for nowhere in (made.model_id, "m-" + "0" * 32, "1234"):
+        assert code(lambda nowhere=nowhere: mlflow.get_logged_model(nowhere)) == "RESOURCE_DOES_NOT_EXIST"
 
 
 @step

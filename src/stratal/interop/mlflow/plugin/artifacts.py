@@ -1,5 +1,7 @@
 """Artifacts: MLflow's artifact repository for `stratal:///folder/-/PATH`. Files go into the store's blobs, by digest."""
 
+import errno
+import os
 import posixpath
 from pathlib import Path
 from typing import TypeVar
@@ -56,7 +58,12 @@ class StratalArtifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow is u
 
     def _keep(self, file: Path, path: str) -> None:
         blobs = self._home.service.store.blobs
-        digest = blobs.put_file(file)
+        if not file.is_file():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))  # as MLflow's own places of files do
+        try:
+            digest = blobs.put_file(file)
+        except StratalError as error:
+            raise in_mlflow(error) from error
         said = files.SaveFile(path=self._at(path), digest=digest, size_bytes=blobs.size_bytes(digest))
         self._ask(files.save, said)
 

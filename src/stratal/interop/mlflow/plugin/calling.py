@@ -84,7 +84,7 @@ APIS: dict[str, Api] = {
     "DeleteModelVersionTag": Api(versions.VersionTag, versions.delete_tag),
 }
 # What a path of MLflow's holds of its request.
-_IN_PATH = re.compile(r".*/logged-models/(?P<model_id>m-[^/]+)(?:/tags/(?P<tag_key>.+)|/.*)?")
+_IN_PATH = re.compile(r".*/logged-models/(?P<model_id>[^/]+)(?:/tags/(?P<tag_key>.+)|/.*)?")
 
 
 def answer(home: Home, api: str, json_body: str | None, endpoint: str | None) -> Mapping[str, object]:

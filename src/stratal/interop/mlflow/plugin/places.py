@@ -34,7 +34,10 @@ class Home:
     def inward(self, value: object) -> object:
         """Give a message with places as the service knows them."""
         # MLflow joins paths to them by urllib, which drops the two slashes of no host.
-        return _replaced(_replaced(value, self._prefix, _PROXY), self._short, _PROXY)
+        inward = _replaced(_replaced(value, self._prefix, _PROXY), self._short, _PROXY)
+        if isinstance(inward, dict) and isinstance(said := inward.get("filter"), str):
+            inward["filter"] = said.replace(self._prefix, _PROXY).replace(self._short, _PROXY)
+        return inward
 
 
 def home_of(uri: str) -> Home:
