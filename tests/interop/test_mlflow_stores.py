@@ -108,6 +108,24 @@ def test_files_of_runs_and_of_logged_models_come_as_bytes(stores: Path, store: S
     assert report.is_complete and any("tags of experiments" in remark for remark in report.remarks)
 
 
+@pytest.mark.parametrize("name", ["mlruns-3.17.2", "sql-3.17.2"])
+def test_logged_models_and_data_are_stated_as_clients_state_them(stores: Path, store: Store, name: str) -> None:
+    import_runs("mlflow", stores / name, store=store)
+
+    tiny = by_name(store)["tiny"]
+    model, points, output, data = tiny.statements()
+    assert (model.kind, output.kind, data.kind) == ("mlflow.logged_model", "mlflow.model_output", "mlflow.dataset")
+    assert model.subject == points.subject == output.subject and data.subject == "train@b2892d90"
+    assert (model.body["name"], model.body["source_run"]) == ("model", tiny.tags["imported.run"])
+    assert model.body["status"] == "LOGGED_MODEL_READY"
+    assert model.body["params"] == {"lr": "0.1", "model": "gbm", "empty": "", "multi": "a\nb"}
+    assert {(key, value, step, dataset) for key, value, _ms, step, dataset, _digest in points.body["points"]} == {
+        ("loss", 1.0, 0, ""), ("dir/acc", 0.9, 0, ""), ("val", 0.7, 4, "train"),
+    }  # fmt: skip
+    assert data.body["tags"] == {"t": "1", "mlflow.data.context": "training"}
+    assert ("produced", f"mlflow-model:{model.subject}") in [(edge.verb, edge.target) for edge in tiny.edges]
+
+
 @pytest.mark.parametrize("name", ["mlruns-3.17.2", "mlruns-2.9.2", "sql-2.9.2"])
 def test_importing_twice_adds_nothing_even_if_the_folder_moved(stores: Path, store: Store, name: str) -> None:
     import_runs("mlflow", stores / name, store=store)

@@ -12,11 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
+import numpy as np
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelInput
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from sklearn.linear_model import LogisticRegression
 
 SEEN = Path("seen.json")
+X, Y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
 STEPS: list[Callable[[], None]] = []
 
 
@@ -34,14 +38,44 @@ def make() -> None:
         mlflow.log_text("flavors: {}", "export/MLmodel")
         with mlflow.start_run(run_name="child", nested=True) as child:
             mlflow.log_param("depth", 3)
-    SEEN.write_text(json.dumps({"parent": parent.info.run_id, "child": child.info.run_id}))
+        model = LogisticRegression().fit(X, Y)
+        logged = mlflow.sklearn.log_model(
+            model, name="model", registered_model_name="churn", pip_requirements=["scikit-learn"], params={"c": 1}, tags={"kind": "linear"}
+        )
+        data = mlflow.data.from_numpy(X, targets=Y, name="train")
+        mlflow.log_input(data, context="training", tags={"t": "1"})
+        mlflow.log_metric("auc", 0.75, model_id=logged.model_id, dataset=data, step=1)
+    with mlflow.start_run(run_name="evaluation") as evaluation:
+        mlflow.log_metric("auc", 0.5, model_id=logged.model_id)
+        client.log_inputs(evaluation.info.run_id, models=[LoggedModelInput(logged.model_id)])
+    loose = mlflow.initialize_logged_model(name="loose", tags={"team": "a"})
+    Path("loose.txt").write_text("loose")
+    client.log_model_artifact(loose.model_id, "loose.txt")
+    mlflow.finalize_logged_model(loose.model_id, "READY")
+    gone = mlflow.initialize_logged_model(name="gone")
+    client.delete_logged_model(gone.model_id)
+    assert loose.source_run_id is None
+    runs = {"parent": parent, "child": child, "evaluation": evaluation}
+    models = {"model": logged.model_id, "loose": loose.model_id, "gone": gone.model_id}
+    told = {name: told_of(id) for name, id in models.items() if name != "gone"}
+    SEEN.write_text(json.dumps({name: run.info.run_id for name, run in runs.items()} | models | {"told": told}))
+
+
+def told_of(id: str) -> list[object]:
+    """What the client sees of a logged model; places are the server's."""
+    model = client.get_logged_model(id)
+    points = sorted(
+        (each.key, each.value, each.step, each.run_id, str(each.dataset_name), str(each.dataset_digest)) for each in model.metrics or ()
+    )
+    about = [model.name, str(model.status), model.source_run_id or "", model.model_type or "", model.creation_timestamp]
+    return json.loads(json.dumps([*about, model.params, model.tags, points]))
 
 
 @step
 def a_run_is_there_under_its_id() -> None:
     run = client.get_run(seen["parent"])
     assert (run.info.run_id, run.info.run_name, run.info.status) == (seen["parent"], "parent", "FINISHED")
-    assert run.data.params == {"lr": "0.1", "layers": "2"} and run.data.metrics == {"loss": 0.2}
+    assert run.data.params == {"lr": "0.1", "layers": "2"} and run.data.metrics["loss"] == 0.2
     assert run.data.tags["team"] == "a" and run.data.tags["mlflow.note.content"] == "the first"
     assert mlflow.get_run(seen["child"]).data.tags["mlflow.parentRunId"] == seen["parent"]
 
@@ -102,6 +136,57 @@ def a_folder_of_an_old_run_is_registered() -> None:
     version = mlflow.register_model(f"runs:/{seen['parent']}/export", "exported")
     assert client.get_model_version("exported", version.version).run_id == seen["parent"]
     assert Model.load(mlflow.artifacts.download_artifacts("models:/exported/1")).flavors == {}
+
+
+@step
+def a_logged_model_is_what_it_was() -> None:
+    for name, told in seen["told"].items():
+        assert told_of(seen[name]) == told, (name, told_of(seen[name]), told)
+
+
+@step
+def logged_models_load_by_every_name() -> None:
+    for uri in (f"models:/{seen['model']}", f"runs:/{seen['parent']}/model", "models:/churn/1"):
+        assert list(mlflow.pyfunc.load_model(uri).predict(X)) == [0, 0, 1, 1], uri
+    assert mlflow.models.get_model_info(f"models:/{seen['model']}").run_id == seen["parent"]
+    assert (Path(mlflow.artifacts.download_artifacts(f"models:/{seen['loose']}")) / "loose.txt").read_text() == "loose"
+
+
+@step
+def logged_models_are_found() -> None:
+    found = mlflow.search_logged_models(output_format="list")
+    assert {each.model_id for each in found} == {seen["model"], seen["loose"]}
+    for filter in (
+        f"source_run_id = '{seen['parent']}'",
+        "metrics.auc > 0.4 AND params.c = '1' AND tags.kind = 'linear'",
+        "name = 'model'",
+    ):
+        assert [each.model_id for each in mlflow.search_logged_models(filter_string=filter, output_format="list")] == [seen["model"]], (
+            filter
+        )
+
+
+@step
+def runs_name_their_models_and_data() -> None:
+    parent, evaluation = client.get_run(seen["parent"]), client.get_run(seen["evaluation"])
+    assert [(each.model_id, each.step) for each in parent.outputs.model_outputs] == [(seen["model"], 0)]
+    assert [each.model_id for each in evaluation.inputs.model_inputs] == [seen["model"]]
+    [data] = parent.inputs.dataset_inputs
+    assert (data.dataset.name, data.dataset.source_type) == ("train", "code") and data.dataset.schema and data.dataset.profile
+    assert {tag.key: tag.value for tag in data.tags} == {"t": "1", "mlflow.data.context": "training"}
+    assert list(mlflow.search_runs(filter_string="datasets.name = 'train'")["run_id"]) == [seen["parent"]]
+    assert "models" not in [each.path for each in client.list_artifacts(seen["parent"])], "its files are the model's own"
+
+
+@step
+def logged_models_go_on() -> None:
+    client.set_logged_model_tags(seen["model"], {"new": "yes"})
+    client.delete_logged_model_tag(seen["model"], "kind")
+    tags = client.get_logged_model(seen["model"]).tags
+    assert tags["new"] == "yes" and "kind" not in tags
+    assert str(mlflow.register_model(f"models:/{seen['model']}", "again").version) == "1"
+    assert client.get_model_version("again", "1").run_id == seen["parent"]
+    assert list(mlflow.pyfunc.load_model("models:/again/1").predict(X)) == [0, 0, 1, 1]
 
 
 @step

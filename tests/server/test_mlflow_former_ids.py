@@ -9,7 +9,7 @@ from mlflow_wire import Wire
 from stratal.core.errors import NotFound
 from stratal.core.ids import new_id
 from stratal.interop.applying import apply_source
-from stratal.interop.foreign import Began, ForeignId, Params, Statement, Tags
+from stratal.interop.foreign import Began, ForeignId, Params, Stated, Statement, Tags
 from stratal.interop.port import OnceSource
 from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import open_store
@@ -17,6 +17,7 @@ from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run as start_run
 
 OLD = "5f1c6c7a0b0d4a0fb4a5a0c3f6d0e001"
+MODEL = f"m-{OLD}"
 
 
 def moved(store, id: str = OLD, *, kind: str = "sql", experiment: str = "churn", parent: str = "") -> str:
@@ -132,3 +133,30 @@ def test_an_old_id_shows_nothing_that_its_run_does_not(guarded, store):
 def test_what_is_no_id_is_not_there(wire):
     for id in ("0" * 32, "x" * 500, "ü", "' OR 1"):
         assert wire.get("runs/get", run_id=id).status_code == 404, id
+
+
+def logged(store, run: str, *, at_ns: int) -> None:
+    """Let an import state a logged model, as one that was born at some time."""
+    body: dict[str, object] = {"name": "m", "source_run": run, "status": "LOGGED_MODEL_READY", "params": {}, "tags": {}}
+    said: list[Statement] = [Stated(kind="mlflow.logged_model", subject=MODEL, body=body, at_ns=at_ns)]
+    foreign = ForeignId(tool="mlflow", store="sql", run=run, started_ns=10**18)
+    apply_source(store, OnceSource(said, run=foreign, part=f"logged model {at_ns}", name=run), lambda *_: None)
+
+
+def test_nobody_takes_a_logged_model_over_by_an_earlier_time(store, wire):
+    other = OLD.replace("5", "6")
+    for run, at_ns in ((OLD, 10**18), (other, 10**17)):
+        moved(store, run)
+        logged(store, run, at_ns=at_ns)
+    assert wire.read(f"logged-models/{MODEL}")["model"]["info"]["source_run_id"] == OLD
+
+
+def test_what_is_said_of_a_logged_model_here_outlasts_the_next_import(store, wire):
+    moved(store)
+    logged(store, OLD, at_ns=10**18)
+    wire.http.patch(f"/api/2.0/mlflow/logged-models/{MODEL}/tags", json={"tags": [{"key": "a", "value": "b"}]})
+    wire.http.request("DELETE", f"/api/2.0/mlflow/logged-models/{MODEL}", json={})
+    logged(store, OLD, at_ns=10**18 + 1)
+    assert wire.get(f"logged-models/{MODEL}").status_code == 404
+    info = wire.read(f"logged-models/{MODEL}", allow_deleted=True)["model"]["info"]
+    assert info["tags"] == [{"key": "a", "value": "b"}]

@@ -35,6 +35,8 @@ def over_folder(theirs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     folder = tmp_path_factory.mktemp("folder")
     store = open_store(folder / "store")
     assert import_runs("mlflow", theirs / "mlflow.db", store=store).is_complete
+    again = import_runs("mlflow", theirs / "mlflow.db", store=store)
+    assert again.unchanged == again.sources
     store.close()
     shutil.copy(theirs / "seen.json", folder)
     return run_with_mlflow(SCRIPT, "ask", f"stratal://{store.folder}", folder=folder)

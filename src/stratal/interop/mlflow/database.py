@@ -4,8 +4,9 @@ have are empty. Each query is over at once: a reader that stays would lock out t
 
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from urllib.parse import quote
 from stratal.core.errors import Damaged
 from stratal.interop.bounds import MOST_RECORD_BYTES
 from stratal.interop.foreign import Logged, Remark, Said, Skipped, Statement
-from stratal.interop.mlflow.records import DatasetRow, LoggedModel, ModelRow, RunRow, VersionRow, to_ns
+from stratal.interop.mlflow.records import DatasetRow, LoggedModel, ModelPoint, ModelRow, RunRow, VersionRow, to_ns
 from stratal.interop.port import Source
 
 INFINITE = 1.7976931348623157e308  # stands for infinity in MLflow's SQL stores
@@ -110,7 +111,41 @@ class SqliteStore:
     def logged_models(self, run: RunRow) -> list[LoggedModel]:
         """Give the models that a run logged (since MLflow 3)."""
         query = "SELECT * FROM logged_models WHERE source_run_id = ? ORDER BY model_id"
-        return [self._logged_model(row) for row in self._rows(query, (run.id,), table="logged_models")]
+        return [self._logged_model(row, run.experiment) for row in self._rows(query, (run.id,), table="logged_models")]
+
+    def loose_models(self, runs: Collection[str]) -> list[LoggedModel]:
+        """Give the models that none of these runs logged."""
+        query = (
+            "SELECT m.*, e.name AS experiment FROM logged_models m LEFT JOIN experiments e ON e.experiment_id = m.experiment_id"
+            " ORDER BY m.model_id"
+        )
+        found = self._rows(query, table="logged_models")
+        return [self._logged_model(row, _said(row, "experiment")) for row in found if _said(row, "source_run_id") not in runs]
+
+    def points_of_models(self, run: RunRow) -> Iterator[tuple[str, list[ModelPoint]]]:
+        """Give what a run measured of logged models."""
+        query = (
+            "SELECT * FROM logged_model_metrics WHERE model_id = ? AND run_id = ? ORDER BY metric_name, metric_timestamp_ms, metric_step"
+        )
+        for id in self._measured.get(run.id, ()):
+            rows = self._rows(query, (id, run.id), table="logged_model_metrics")
+            yield id, [_model_point(row) for row in rows]
+
+    @cached_property
+    def _measured(self) -> dict[str, list[str]]:
+        """The logged models by the runs that measured them: MLflow has an index by model only."""
+        query, found = "SELECT DISTINCT run_id, model_id FROM logged_model_metrics ORDER BY model_id", dict[str, list[str]]()
+        for row in self._rows(query, table="logged_model_metrics"):
+            found.setdefault(_said(row, "run_id"), []).append(_said(row, "model_id"))
+        return found
+
+    def outputs(self, run: RunRow) -> dict[str, int]:
+        """Give the logged models that a run brought forth."""
+        return self._linked(run, "OUTPUT")
+
+    def model_inputs(self, run: RunRow) -> dict[str, int]:
+        """Give the logged models that a run used."""
+        return self._linked(run, "INPUT")
 
     def metrics(self, run: RunRow) -> list[Source]:
         """Give one source of all metrics of a run, if it has any."""
@@ -151,7 +186,12 @@ class SqliteStore:
             yield from rows
             after = int(str(rows[-1]["rowid"]))
 
-    def _logged_model(self, row: Row) -> LoggedModel:
+    def _linked(self, run: RunRow, way: str) -> dict[str, int]:
+        query = "SELECT * FROM inputs WHERE source_type = ? AND source_id = ? AND destination_type = ? ORDER BY destination_id"
+        rows = self._rows(query, (f"RUN_{way}", run.id, f"MODEL_{way}"), table="inputs")
+        return {_said(row, "destination_id"): _number(row.get("step")) or 0 for row in rows}
+
+    def _logged_model(self, row: Row, experiment: str) -> LoggedModel:
         params = "SELECT param_key, param_value FROM logged_model_params WHERE model_id = ?"
         tags = "SELECT tag_key, tag_value FROM logged_model_tags WHERE model_id = ?"
         return LoggedModel(
@@ -162,6 +202,10 @@ class SqliteStore:
             model_type=_said(row, "model_type"),
             params=self._pairs(params, (row["model_id"],), table="logged_model_params"),
             tags=self._pairs(tags, (row["model_id"],), table="logged_model_tags"),
+            run=_said(row, "source_run_id"),
+            experiment=experiment,
+            created_ms=_number(row.get("creation_timestamp_ms")) or 0,
+            is_deleted=_said(row, "lifecycle_stage") == "deleted",
         )
 
     def _version(self, row: Row, where: str, of: Sequence[object]) -> VersionRow:
@@ -254,6 +298,18 @@ def _value(row: Row) -> float | None:
     if not isinstance(value, int | float):
         return None
     return math.copysign(math.inf, value) if abs(value) >= INFINITE else float(value)
+
+
+def _model_point(row: Row) -> ModelPoint:
+    value = _value({"value": row["metric_value"], "is_nan": row["metric_value"] is None})
+    return ModelPoint(
+        key=_said(row, "metric_name"),
+        value=math.nan if value is None else value,
+        ms=_number(row["metric_timestamp_ms"]) or 0,
+        step=_number(row["metric_step"]) or 0,
+        dataset=_said(row, "dataset_name"),
+        digest=_said(row, "dataset_digest"),
+    )
 
 
 def _number(value: object) -> int | None:

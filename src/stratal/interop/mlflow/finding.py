@@ -8,6 +8,7 @@ from stratal.interop.foreign import Remark
 from stratal.interop.importing import Options
 from stratal.interop.mlflow.database import SqliteStore
 from stratal.interop.mlflow.folder import FolderStore
+from stratal.interop.mlflow.logged import ModelHome, sources_of
 from stratal.interop.mlflow.meaning import NOTE, RunState, note_of
 from stratal.interop.mlflow.models import find_models
 from stratal.interop.mlflow.places import Places
@@ -41,12 +42,14 @@ def find(path: Path, options: Options) -> Found:
         except (Damaged, OSError) as error:
             store.remarks.append(Remark(f"run {row.id} cannot be read: {error}", is_loss=True))
     models: list[ForeignModel] = []
+    loose: list[Source] = []
     try:
+        loose += [ModelHome(store, model, places, options.experiment) for model in store.loose_models(rows)]
         models = find_models(store, rows, places, options.experiment)
     except (Damaged, OSError) as error:
-        store.remarks.append(Remark(f"registered models cannot be read: {error}", is_loss=True))
+        store.remarks.append(Remark(f"models cannot be read: {error}", is_loss=True))
     ordered = [source for id in parents_first(parents) for source in sources[id]]
-    return Found(ordered, [*store.remarks, *_remark_missing(rows.values(), places)], models)
+    return Found([*ordered, *loose], [*store.remarks, *_remark_missing(rows.values(), places)], models)
 
 
 def parents_first(parents: Mapping[str, str]) -> list[str]:
@@ -68,7 +71,7 @@ def _sources(
     above = parent.foreign(store.kind) if parent else None
     state = RunState(store, row, places, parent=above, experiment=experiment)
     notes = [note_of(run, tags[NOTE])] if tags.get(NOTE) else []
-    return [state, *notes, *store.metrics(row)]
+    return [state, *sources_of(store, row), *notes, *store.metrics(row)]
 
 
 def _store_in(path: Path) -> Path | None:

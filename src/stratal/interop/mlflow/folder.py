@@ -3,7 +3,8 @@
 Names with '/' are sub-folders. A deleted run stays in place, a deleted experiment moves to `.trash/`. No link is followed.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from stratal.core.errors import Damaged
@@ -11,11 +12,15 @@ from stratal.interop.bounds import safe_file, walk
 from stratal.interop.foreign import Remark
 from stratal.interop.mlflow.lines import MetricFile
 from stratal.interop.mlflow.meta import Meta, number_of, read_meta, text_of, texts_of
-from stratal.interop.mlflow.records import DatasetRow, LoggedModel, ModelRow, RunRow, VersionRow
+from stratal.interop.mlflow.records import DatasetRow, LoggedModel, ModelPoint, ModelRow, RunRow, VersionRow
 from stratal.interop.port import Source
 
 _STATUS = ("", "RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 _DATASET = ("name", "digest", "source_type", "source", "schema", "profile")
+# ms, value, step and run of a point of a logged model, then a dataset's name and digest
+_OF_MODEL = re.compile(
+    r"(\d{1,18}) ([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?|nan|inf)) (-?\d{1,18}) (\S+)(?: (\S+) (\S+))?", re.ASCII | re.IGNORECASE
+)
 MOST_TEXT_BYTES = 16 << 20  # of one param or tag; MLflow writes 8,000 characters at most
 
 
@@ -29,6 +34,7 @@ class FolderStore:
         self.remarks: list[Remark] = []
         self._folders: dict[str, Path] = {}  # of runs
         self._logged: dict[str, list[LoggedModel]] = {}  # by run
+        self._measured: dict[str, dict[str, list[ModelPoint]]] = {}  # by run and logged model
 
     def runs(self) -> Iterator[RunRow]:
         """Give all runs, experiment by experiment."""
@@ -36,7 +42,7 @@ class FolderStore:
             about = self._meta(experiment, "meta.yaml")
             if about is None:
                 continue
-            self._read_logged_models(experiment)
+            self._read_logged_models(experiment, text_of(about, "name"))
             self._remark_no_place(experiment)
             for folder in _folders(experiment):
                 if len(folder.name) == 32 and (folder / "meta.yaml").exists() and (run := self._run(folder, text_of(about, "name"))):
@@ -66,6 +72,22 @@ class FolderStore:
     def logged_models(self, run: RunRow) -> list[LoggedModel]:
         """Give the models that a run logged."""
         return self._logged.get(run.id, [])
+
+    def loose_models(self, runs: Collection[str]) -> list[LoggedModel]:
+        """Give the models that none of these runs logged."""
+        return [model for run, models in self._logged.items() if run not in runs for model in models]
+
+    def points_of_models(self, run: RunRow) -> Iterator[tuple[str, list[ModelPoint]]]:
+        """Give what a run measured of logged models."""
+        yield from self._measured.get(run.id, {}).items()
+
+    def outputs(self, run: RunRow) -> dict[str, int]:
+        """Give the logged models that a run brought forth."""
+        return self._linked(run, "outputs", "MODEL_OUTPUT")
+
+    def model_inputs(self, run: RunRow) -> dict[str, int]:
+        """Give the logged models that a run used."""
+        return self._linked(run, "inputs", "MODEL_INPUT")
 
     def metrics(self, run: RunRow) -> list[Source]:
         """Give a source per metric."""
@@ -132,7 +154,12 @@ class FolderStore:
             tags=self._texts(folder / "tags"),
         )
 
-    def _read_logged_models(self, experiment: Path) -> None:
+    def _linked(self, run: RunRow, folder: str, kind: str) -> dict[str, int]:
+        links = [self._meta(each, "meta.yaml") or {} for each in _folders(self._folders[run.id] / folder)]
+        links = [link for link in links if text_of(link, "destination_type") == kind]
+        return {text_of(link, "destination_id"): number_of(link, "step") or 0 for link in links}
+
+    def _read_logged_models(self, experiment: Path, name: str) -> None:
         for folder in _folders(experiment / "models"):
             about = self._meta(folder, "meta.yaml")
             if about is None:
@@ -145,8 +172,21 @@ class FolderStore:
                 model_type=text_of(about, "model_type"),
                 params=self._texts(folder / "params"),
                 tags=self._texts(folder / "tags"),
+                run=text_of(about, "source_run_id"),
+                experiment=name,
+                created_ms=number_of(about, "creation_timestamp") or 0,
+                is_deleted=text_of(about, "lifecycle_stage") == "deleted",
             )
-            self._logged.setdefault(text_of(about, "source_run_id"), []).append(model)
+            self._logged.setdefault(model.run, []).append(model)
+            self._read_points(model.id, folder / "metrics")
+
+    def _read_points(self, id: str, folder: Path) -> None:
+        """Read what runs measured of a logged model; a line that is no point was none to MLflow."""
+        for key, text in self._texts(folder).items():
+            for line in dict.fromkeys(text.splitlines()):
+                if (found := _OF_MODEL.fullmatch(line)) is not None:
+                    point = ModelPoint(key, float(found[2]), int(found[1]), int(found[3]), found[5] or "", found[6] or "")
+                    self._measured.setdefault(found[4], {}).setdefault(id, []).append(point)
 
     def _remark_no_place(self, experiment: Path) -> None:
         counts = {"tags of experiments": len(self._texts(experiment / "tags")), "traces": len(_folders(experiment / "traces"))}

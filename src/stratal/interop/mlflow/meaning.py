@@ -40,7 +40,8 @@ class RunState(StateSource):
         store, row = self._store, self._row
         models = store.logged_models(row)
         said = repr((row, store.params(row), store.tags(row), store.datasets(row), models))
-        files = state_of(_run_files(row, models, self._places, []))
+        files = state_of(_own_files(row, self._places, []))
+        files += "".join(state_of(files_of_model(model, self._places, [])) for model in models)
         return blake2b((said + files).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
     def say(self) -> Iterator[Statement | Remark]:
@@ -54,11 +55,11 @@ class RunState(StateSource):
         yield Tags(values=own, at_ns=at_ns)
         for dataset in store.datasets(row):
             yield from _dataset(dataset, at_ns)
-        for model in models:
-            yield record_of(f"{model_folder(model)}/logged_model.json", model._asdict(), at_ns)
         remarks: list[Remark] = []
-        for path, file in _run_files(row, models, self._places, remarks):
+        for path, file in _own_files(row, self._places, remarks):
             yield Saved(path=path, data=file, at_ns=at_ns)
+        for model in models:
+            yield from record_of_model(model, self._places, remarks, at_ns)
         yield from remarks
         if row.status in STATUS:
             ended_ns = at_ns if row.end_ms is None else to_ns(row.end_ms, at_ns)
@@ -102,7 +103,7 @@ def value_of(text: str) -> object:
 
 def record_of(path: str, record: Mapping[str, object], at_ns: int) -> Saved:
     """Give a record as a JSON file of the run."""
-    text = msgspec.json.format(msgspec.json.encode(_storable(record)), indent=2)
+    text = msgspec.json.format(msgspec.json.encode(storable(record)), indent=2)
     return Saved(path=path, data=text + b"\n", at_ns=at_ns)
 
 
@@ -111,14 +112,22 @@ def model_folder(model: LoggedModel) -> str:
     return artifact_path("models", f"{model.name or 'model'}-{model.id}")
 
 
-def _run_files(row: RunRow, models: list[LoggedModel], places: Places, remarks: list[Remark]) -> list[tuple[str, Path]]:
-    found: list[tuple[str, Path]] = []
-    if (folder := places.find(row.artifact_uri, row.id)) is not None:
-        found += [(_path(name), file) for name, file in files_of(folder, remarks)]
-    for model in models:
-        if (folder := places.find(model.place, model.id)) is not None:
-            found += [(artifact_path(model_folder(model), name), file) for name, file in files_of(folder, remarks)]
-    return found
+def record_of_model(model: LoggedModel, places: Places, remarks: list[Remark], at_ns: int) -> Iterator[Saved]:
+    """Give a logged model's record and files."""
+    yield record_of(f"{model_folder(model)}/logged_model.json", model._asdict(), at_ns)
+    for path, file in files_of_model(model, places, remarks):
+        yield Saved(path=path, data=file, at_ns=at_ns)
+
+
+def files_of_model(model: LoggedModel, places: Places, remarks: list[Remark]) -> list[tuple[str, Path]]:
+    """List the files of a logged model, as artifacts of the run that keeps it."""
+    folder = places.find(model.place, model.id)
+    return [] if folder is None else [(artifact_path(model_folder(model), name), file) for name, file in files_of(folder, remarks)]
+
+
+def _own_files(row: RunRow, places: Places, remarks: list[Remark]) -> list[tuple[str, Path]]:
+    folder = places.find(row.artifact_uri, row.id)
+    return [] if folder is None else [(_path(name), file) for name, file in files_of(folder, remarks)]
 
 
 def _path(name: str) -> str:
@@ -134,12 +143,12 @@ def _dataset(dataset: DatasetRow, at_ns: int) -> Iterator[Statement]:
     yield record_of(artifact_path("datasets", f"{dataset.name}-{dataset.digest}", ".json"), dataset._asdict(), at_ns)
 
 
-def _storable(value: object) -> object:
+def storable(value: object) -> object:
     """Give what JSON can hold: bytes that are no UTF-8 become question marks."""
     if isinstance(value, str):
         return value if is_storable(value) else value.encode("utf-8", "replace").decode().replace("\0", "?")
     if isinstance(value, Mapping):
-        return {str(_storable(name)): _storable(item) for name, item in value.items()}
+        return {str(storable(name)): storable(item) for name, item in value.items()}
     return value
 
 

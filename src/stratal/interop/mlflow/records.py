@@ -1,6 +1,6 @@
 """What both kinds of store hold: runs, datasets, logged models, registered models. And what reads them: the port of a store."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple, Protocol
 
 from stratal.interop.foreign import LAST_NS, ForeignId, Remark
@@ -38,7 +38,7 @@ class DatasetRow(NamedTuple):
 
 
 class LoggedModel(NamedTuple):
-    """A model that a run logged (since MLflow 3): `place` is where its files were."""
+    """A logged model (since MLflow 3): `place` is where its files were. run: that logged it, '' for none. status: MLflow's number."""
 
     id: str
     name: str
@@ -47,6 +47,21 @@ class LoggedModel(NamedTuple):
     model_type: str
     params: dict[str, str]
     tags: dict[str, str]
+    run: str
+    experiment: str
+    created_ms: int
+    is_deleted: bool
+
+
+class ModelPoint(NamedTuple):
+    """A point of a logged model, with the dataset that it was measured on, if there was one."""
+
+    key: str
+    value: float
+    ms: int
+    step: int
+    dataset: str
+    digest: str
 
 
 class VersionRow(NamedTuple):
@@ -90,6 +105,22 @@ class MlflowStore(Protocol):
     def datasets(self, run: RunRow) -> list[DatasetRow]: ...
 
     def logged_models(self, run: RunRow) -> list[LoggedModel]: ...
+
+    def loose_models(self, runs: Collection[str]) -> list[LoggedModel]:
+        """Give the models that none of these runs logged."""
+        ...
+
+    def points_of_models(self, run: RunRow) -> Iterator[tuple[str, list[ModelPoint]]]:
+        """Give what a run measured of logged models, each with its id."""
+        ...
+
+    def outputs(self, run: RunRow) -> dict[str, int]:
+        """Give the logged models that a run brought forth, and at which step."""
+        ...
+
+    def model_inputs(self, run: RunRow) -> dict[str, int]:
+        """Give the logged models that a run used, and 0."""
+        ...
 
     def metrics(self, run: RunRow) -> list[Source]: ...
 

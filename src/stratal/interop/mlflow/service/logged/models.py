@@ -10,7 +10,7 @@ from stratal.interop.mlflow.service import experiments
 from stratal.interop.mlflow.service.calls import Answer, Call, Empty, Request, commands, reads
 from stratal.interop.mlflow.service.errors import invalid, missing, required
 from stratal.interop.mlflow.service.experiments import PROXY
-from stratal.interop.mlflow.service.heads import head_of
+from stratal.interop.mlflow.service.heads import head_of, shown_ids
 from stratal.interop.mlflow.service.logged.records import (
     FAILED,
     PENDING,
@@ -25,6 +25,7 @@ from stratal.interop.mlflow.service.names import LONGEST_PARAM, LONGEST_TAG, che
 from stratal.interop.mlflow.service.records import TagPair
 from stratal.interop.mlflow.service.store import logged as rows
 from stratal.interop.mlflow.service.store.logged import Logged, Point
+from stratal.interop.mlflow.service.store.runs import tags_of
 from stratal.tracking.store.runs import artifacts_of, get_record
 
 MOST_PARAMS = 100
@@ -194,6 +195,9 @@ def need(call: Call, id: str | None, *, allow_deleted: bool = False) -> Logged:
 def shown(call: Call, found: Sequence[Logged], points: Mapping[str, Sequence[Point]] | None = None) -> list[LoggedModel]:
     """Give logged models as clients see them. points: their metrics, if they were read already."""
     visible = call.visible("experiment")
+    measured = {each.id: rows.points_of(call.tx, each.id, visible) if points is None else points.get(each.id, ()) for each in found}
+    runs = {point.run for each in measured.values() for point in each}
+    names = shown_ids(call, tags_of(call.tx, runs)) if runs else {}
     return [
         LoggedModel(
             info=LoggedModelInfo(
@@ -207,9 +211,9 @@ def shown(call: Call, found: Sequence[Logged], points: Mapping[str, Sequence[Poi
                 metrics=[
                     LoggedMetric(
                         key=point.key, value=number_to_json(point.value), timestamp=point.timestamp, step=point.step, model_id=each.id,
-                        run_id=point.run, dataset_name=point.dataset_name, dataset_digest=point.dataset_digest,
+                        run_id=names.get(point.run, point.run), dataset_name=point.dataset_name, dataset_digest=point.dataset_digest,
                     )
-                    for point in (rows.points_of(call.tx, each.id, visible) if points is None else points.get(each.id, ()))
+                    for point in measured[each.id]
                 ],
             ),
         )

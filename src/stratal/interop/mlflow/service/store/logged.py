@@ -18,6 +18,7 @@ from stratal.store.names import add_run
 from stratal.store.store import Store
 from stratal.store.tables import run
 from stratal.tracking.facts import Start
+from stratal.tracking.former_ids import is_named
 from stratal.tracking.store.settling import TrunkFacts
 from stratal.tracking.tables import statement
 
@@ -148,9 +149,9 @@ def _fold(rows: Iterable[Row]) -> list[Logged]:
         if known is None:
             if "name" not in body:  # a change of a model whose start is not here
                 continue
-            run_id = bytes(home).hex()
+            run_id, source = bytes(home).hex(), str(body.get("source_run", ""))
             known = Logged(
-                id, run_id, run_id if body.get("source_run") == run_id else "", experiment, str(body["name"]),
+                id, run_id, source if is_named(run_id, source) else "", experiment, str(body["name"]),
                 str(body.get("model_type", "")), "", author, at_ns, at_ns, False, {}, {},
             )  # fmt: skip
         params, tags, gone = body.get("params"), body.get("tags"), body.get("untagged")

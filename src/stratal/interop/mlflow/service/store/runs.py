@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from sqlalchemy import and_, bindparam, exists, func, or_, select, update
 
-from stratal.core.ids import RunId, to_bytes
+from stratal.core.ids import RunId, short, to_bytes
 from stratal.core.records import from_json, to_json
 from stratal.store.database import Transaction, insert
 from stratal.store.tables import deletion, key, metric, run
@@ -22,6 +22,7 @@ _HEADS = select(
     run.c.no, run.c.id, run.c.epoch, run.c.experiment, run.c.status, run.c.holder, run.c.expires_ns,
     exists().where(deletion.c.run == run.c.no),
 ).where(run.c.short.in_([bindparam(place) for place in _PLACES]))  # fmt: skip
+_TAGS = select(run.c.id, json_text(run.c.doc, "tags")).where(among_listed(run.c.short, bindparam("shorts")))
 _NUMBERS = select(run.c.no, run.c.id).where(among_listed(run.c.short, bindparam("shorts")))
 _DOC = select(run.c.doc).where(run.c.no == bindparam("run_no"))
 _SET_STATUS = update(run).where(run.c.no == bindparam("run_no")).values(status=bindparam("new_status"), ended_ns=bindparam("at"))
@@ -104,6 +105,15 @@ def find_head(tx: Transaction, id: str) -> Head | None:
         return None
     no, run_id, epoch, experiment, status, holder, expires_ns, is_deleted = min(found)
     return Head(no, RunId(bytes(run_id).hex()), epoch, experiment, status, holder, expires_ns, bool(is_deleted))
+
+
+def tags_of(tx: Transaction, ids: Collection[str]) -> dict[str, dict[str, object]]:
+    """Give the tags of those of some runs that have any, by our ids."""
+    wanted, found = set(ids), dict[str, dict[str, object]]()
+    for run_id, tags in tx.rows(_TAGS, shorts=to_json([short(id) for id in wanted])):
+        if tags and (id := bytes(run_id).hex()) in wanted:
+            found[id] = from_json(tags, dict[str, object])
+    return found
 
 
 def first_named(tx: Transaction, ids: Collection[str]) -> dict[str, str]:
