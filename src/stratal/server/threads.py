@@ -41,8 +41,9 @@ class Threads:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         if self._under_way >= len(self._threads) and len(self._threads) < self.count:
-            self._threads.append(threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True))
-            self._threads[-1].start()
+            thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+            thread.start()  # before it is among those that `close` joins
+            self._threads.append(thread)
         self._under_way += 1
         self._calls.put(_Call(loop, future, copy_context(), call))  # type: ignore[arg-type]  # a future of any value
         return future

@@ -224,7 +224,8 @@ def _own(tx: Transaction, writer: str, sender: Identity, journals: Path) -> None
     """Let a writer be of who sends first by it. Raises Forbidden if it is somebody else's, or writes here."""
     owner = tx.value(_OWNER, id=writer)
     if owner is None:
-        if tx.rows(_SEGMENTS, first=f"{writer}-", last=f"{writer}.") or segments(journals, [writer]):
+        begun = any(offset for _, offset, _ in tx.rows(_SEGMENTS, first=f"{writer}-", last=f"{writer}."))  # one at 0 was only sealed
+        if begun or segments(journals, [writer]):
             raise Forbidden(f"writer {writer} is one of this server's own machine", hint="a writer elsewhere has an id of its own")
         tx.run(_OPEN, writer=writer, owner=sender.name, opened_ns=tx.now_ns)
     elif owner != sender.name:
