@@ -110,11 +110,13 @@ def test_without_it_nobody_waits(place):
     assert not Keeper(place).settle()
 
 
-def test_it_ends_quietly_when_its_server_was_killed_before_it_was_ready(place):
+@pytest.mark.parametrize("told", [0.0, 0.5, 1.0], ids=["nothing", "half of it", "what it keeps"])
+def test_it_ends_quietly_when_its_server_was_killed_before_it_was_ready(place, told: float):
+    order = msgspec.json.encode(Keeper(place)._order, enc_hook=str) + b"\n"
     boot = keeping_module._BOOT.format(path=[str(Path(each).absolute()) for each in sys.path])
     process = subprocess.Popen([sys.executable, "-P", "-c", boot], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
-    _, said = process.communicate(msgspec.json.encode(Keeper(place)._order, enc_hook=str) + b"\n", timeout=LONGEST_S)
+    _, said = process.communicate(order[: int(told * len(order))], timeout=LONGEST_S)
     assert (process.returncode, said) == (0, b"")
 
 

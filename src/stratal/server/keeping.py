@@ -177,7 +177,10 @@ def keep() -> None:
         signal.signal(stop, signal.SIG_IGN)
     answers = os.dup(1)
     os.dup2(2, 1)  # nothing else is an answer
-    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order, dec_hook=lambda kind, said: kind(said))
+    said = sys.stdin.buffer.readline()
+    if not said.endswith(b"\n"):
+        return  # the server was killed before it had told all
+    order = msgspec.json.decode(said, type=Order, dec_hook=lambda kind, said: kind(said))
     with contextlib.suppress(OSError):
         os.nice(_NICE)
     if order.is_logging:
