@@ -48,6 +48,14 @@ def make() -> None:
     with mlflow.start_run(run_name="evaluation") as evaluation:
         mlflow.log_metric("auc", 0.5, model_id=logged.model_id)
         client.log_inputs(evaluation.info.run_id, models=[LoggedModelInput(logged.model_id)])
+    client.update_registered_model("churn", "what it is")
+    client.set_registered_model_tag("churn", "team", "a")
+    client.update_model_version("churn", "1", "the first")
+    client.set_model_version_tag("churn", "1", "checked", "yes")
+    client.set_registered_model_alias("churn", "champion", "1")
+    client.transition_model_version_stage("churn", "1", "Production")
+    version = mlflow.register_model(f"runs:/{parent.info.run_id}/export", "Größe 1", tags={"odd": "yes"})
+    client.set_registered_model_alias("Größe 1", "best", version.version)
     loose = mlflow.initialize_logged_model(name="loose", tags={"team": "a"})
     Path("loose.txt").write_text("loose")
     client.log_model_artifact(loose.model_id, "loose.txt")
@@ -58,6 +66,7 @@ def make() -> None:
     runs = {"parent": parent, "child": child, "evaluation": evaluation}
     models = {"model": logged.model_id, "loose": loose.model_id, "gone": gone.model_id}
     told = {name: told_of(id) for name, id in models.items() if name != "gone"}
+    told["versions"] = [version_of("churn"), version_of("Größe 1")]
     SEEN.write_text(json.dumps({name: run.info.run_id for name, run in runs.items()} | models | {"told": told}))
 
 
@@ -69,6 +78,23 @@ def told_of(id: str) -> list[object]:
     )
     about = [model.name, str(model.status), model.source_run_id or "", model.model_type or "", model.creation_timestamp]
     return json.loads(json.dumps([*about, model.params, model.tags, points]))
+
+
+def version_of(name: str) -> list[object]:
+    """What the client sees of a registered model and its version."""
+    model, version = client.get_registered_model(name), client.get_model_version(name, "1")
+    aliases = {alias: str(number) for alias, number in model.aliases.items()}  # a number where no server is between
+    about = [model.description or "", model.tags, aliases, version.description or "", version.tags, list(version.aliases)]
+    return json.loads(json.dumps([*about, version.current_stage, version.run_id, version.source, version.model_id or ""]))
+
+
+@step
+def registered_models_are_what_they_were() -> None:
+    for name, told in zip(("churn", "Größe 1"), seen["told"]["versions"], strict=True):
+        assert version_of(name) == told, (version_of(name), told)
+    assert [each.name for each in client.search_registered_models("tags.team = 'a'")] == ["churn"]
+    assert [each.version for each in client.search_model_versions(f"run_id = '{seen['parent']}' AND tags.checked = 'yes'")] == ["1"]
+    assert Model.load(mlflow.artifacts.download_artifacts("models:/Größe 1@best")).flavors == {}
 
 
 @step
@@ -140,7 +166,8 @@ def a_folder_of_an_old_run_is_registered() -> None:
 
 @step
 def a_logged_model_is_what_it_was() -> None:
-    for name, told in seen["told"].items():
+    for name in ("model", "loose"):
+        told = seen["told"][name]
         assert told_of(seen[name]) == told, (name, told_of(seen[name]), told)
 
 

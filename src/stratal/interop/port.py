@@ -1,12 +1,13 @@
 """The port of readers: what a source of a foreign run is, and the laws that make importing it safe to repeat."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
 from stratal.interop.foreign import ForeignId, Remark, Said, Skipped, Statement
+from stratal.store.store import Store
 
 _PIECE = 1 << 20
 
@@ -130,7 +131,8 @@ class ForeignVersion(NamedTuple):
 class ForeignModel(NamedTuple):
     """A registered model. home: a source of the run that keeps what is known of it; it is applied last, and says if anything changed.
 
-    left_out: what home will say was left out or lost; registering adds to it."""
+    left_out: what home will say was left out or lost; registering adds to it. describe: tells a store what was said of the model, by its
+    name in the registry and the numbers that its versions have there."""
 
     name: str
     flavor: str
@@ -138,6 +140,7 @@ class ForeignModel(NamedTuple):
     aliases: dict[str, int]
     home: Source
     left_out: list[Skipped]
+    describe: Callable[[Store, str, Mapping[int, int]], None]
 
 
 class Found(NamedTuple):

@@ -33,6 +33,7 @@ def register_model(store: Store, model: ForeignModel, tally: Tally, remarks: lis
         registering.version(version)
     for word, number in model.aliases.items():
         registering.alias(word, number)
+    registering.describe()
     return apply_source(store, model.home, progress)
 
 
@@ -87,6 +88,11 @@ class _Registering:
             self._tally.imported("aliases")
         elif standing != number:
             self._remarks.append(Remark(f"the alias {word!r} of model:{self._name} stays at version {standing}, as it was set here"))
+
+    def describe(self) -> None:
+        """Tell what was said of the model, if any version of it is here."""
+        if self._numbers:
+            self._model.describe(self._store, self._name, self._numbers)
 
     def _manifest(self, version: ForeignVersion) -> str:
         """Keep the files and a manifest of them, whose digest is that of the version."""

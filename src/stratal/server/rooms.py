@@ -9,6 +9,7 @@ from stratal.core.people import Role
 from stratal.data.store import DatasetStore
 from stratal.features.store import FeatureStore
 from stratal.interop.exporting.operations import ExportStore
+from stratal.interop.mlflow.describing import MovedModels
 from stratal.interop.operations import ImportedModels, ImportStore
 from stratal.pipelines.states import HIT
 from stratal.pipelines.store import PipelineStore
@@ -112,5 +113,5 @@ ROOMS: tuple[Room, ...] = (
     Room(store=Upkeep, on="experiment"),
     Room(store=QuotaStore),
     Room(store=ImportStore, experiments={"apply": lambda call: [call.batch.began.experiment] if call.batch.began else []}),
-    Room(store=ImportedModels, on="model"),
+    *(Room(store=kind, on="model") for kind in (ImportedModels, MovedModels)),
 )

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
 from stratal.interop.bounds import artifact_path
 from stratal.interop.foreign import Began, Ended, ForeignId, Remark, Skipped, Statement, Tags
+from stratal.interop.mlflow.describing import describe
 from stratal.interop.mlflow.meaning import record_of
 from stratal.interop.mlflow.places import Places, files_of, state_of
 from stratal.interop.mlflow.records import MlflowStore, ModelRow, RunRow, VersionRow, to_ns
@@ -35,7 +37,8 @@ class ModelState(StateSource):
     def state(self) -> str:
         """Give the digest of all that is known, and of the versions' files."""
         files = "".join(state_of(version.files) for version in self._versions)
-        return blake2b((repr(self._row) + files).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        # With the first word, what an earlier version of ours imported is told again: it did not tell descriptions and tags.
+        return blake2b(("described " + repr(self._row) + files).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
     def say(self) -> Iterator[Statement | Remark]:
         """Say what is known."""
@@ -65,7 +68,7 @@ def find_models(store: MlflowStore, rows: Mapping[str, RunRow], places: Places, 
             else:
                 versions.append(_version(store, row, version, rows, places))
         home = ModelState(store.kind, row, versions, left_out, experiment)
-        found.append(ForeignModel(row.name, FLAVOR, versions, row.aliases, home, left_out))
+        found.append(ForeignModel(row.name, FLAVOR, versions, row.aliases, home, left_out, partial(describe, row=row)))
     if prompts:
         store.remarks.append(Remark(f"{prompts} prompts were left out: they have no place here"))
     return found

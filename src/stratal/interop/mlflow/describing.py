@@ -1,0 +1,101 @@
+"""What clients of MLflow said of its registered models, beside what the registry keeps: descriptions, tags, where a version is from.
+
+It is told once: what clients have said of a model or version here since is never changed.
+"""
+
+from collections.abc import Mapping
+
+from stratal.core.errors import Misuse
+from stratal.core.people import Role
+from stratal.core.records import Record
+from stratal.interop.bounds import is_storable
+from stratal.interop.mlflow.records import ModelRow, VersionRow
+from stratal.interop.mlflow.service.store import registered as rows
+from stratal.interop.registering import clean_name
+from stratal.registry.names import folded
+from stratal.registry.store import rows as registry
+from stratal.store.operations import operation
+from stratal.store.store import Store
+
+# Versions that are told at a time, and characters of one text.
+MOST_VERSIONS, MOST_TEXT = 500, 100_000
+
+
+class VersionSaid(Record, frozen=True, kw_only=True):
+    """What was said of a version. number: ours; source, run, logged_model: where it came from, '' for what nobody knows."""
+
+    number: int
+    description: str
+    source: str
+    run: str
+    logged_model: str
+    tags: dict[str, str]
+
+
+class MovedModels:
+    """What was said of models that were imported."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(needs=Role.CONTRIBUTOR, on="name")
+    def describe(self, *, name: str, called: str, description: str, tags: dict[str, str], versions: list[VersionSaid]) -> None:
+        """Tell what was said of a model, which clients called so, and of versions of it, unless something was said here already.
+
+        It is called so again if the registry would make this name of it: who may contribute to one name gives out no other."""
+        _check(called, description, *tags, *tags.values())
+        if len(versions) > MOST_VERSIONS:
+            raise Misuse(f"{len(versions):,} versions are too many at once", hint=f"describe at most {MOST_VERSIONS}")
+        for said in versions:
+            _check(said.description, said.source, said.run, said.logged_model, *said.tags, *said.tags.values())
+        with self._store.command() as tx:
+            registry.need_model(tx, name)
+            if (head := rows.find_head(tx, name)) is not None and head.model == name and head.description is None:
+                taken = rows.find_head(tx, called)
+                is_its_own = folded(clean_name(called)) == folded(name) and (taken is None or taken.model == name)
+                rows.show(tx, head, name=called if is_its_own else name, description=description)
+                for key, value in tags.items():
+                    rows.set_tag(tx, name, 0, key, value)
+            known = rows.words(tx, [name], [said.number for said in versions]).tags
+            for said in versions:
+                row = rows.find_version(tx, name, said.number)
+                if row is None or row.source or row.description or (name, said.number) in known:
+                    continue
+                rows.say_of_version(
+                    tx, name, said.number, description=said.description, source=said.source, run=said.run, logged_model=said.logged_model
+                )
+                for key, value in said.tags.items():
+                    rows.set_tag(tx, name, said.number, key, value)
+
+
+def describe(store: Store, name: str, numbers: Mapping[int, int], row: ModelRow) -> None:
+    """Tell what is said in a store of MLflow. numbers: ours, by those that versions have there."""
+    said = [_said(version, numbers[version.number]) for version in row.versions if version.number in numbers]
+    for start in range(0, max(len(said), 1), MOST_VERSIONS):
+        MovedModels(store).describe(
+            name=name, called=_text(row.name), description=_text(row.description), tags=_texts(row.tags),
+            versions=said[start : start + MOST_VERSIONS],
+        )  # fmt: skip
+
+
+def _said(version: VersionRow, number: int) -> VersionSaid:
+    source = _text(version.source)
+    logged = source.removeprefix("models:/").strip("/")
+    return VersionSaid(
+        number=number, description=_text(version.description), source=source, run=_text(version.run),
+        logged_model=logged if logged.startswith("m-") else "", tags=_texts(version.tags),
+    )  # fmt: skip
+
+
+def _check(*texts: str) -> None:
+    for text in texts:
+        if len(text) > MOST_TEXT or not is_storable(text):
+            raise Misuse(f"{text!r:.60} cannot be kept", hint=f"texts have at most {MOST_TEXT:,} characters, and no NUL")
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")[:MOST_TEXT]
+
+
+def _texts(tags: Mapping[str, str]) -> dict[str, str]:
+    return {_text(key): _text(value) for key, value in tags.items()}
