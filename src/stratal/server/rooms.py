@@ -9,7 +9,7 @@ from stratal.core.people import Role
 from stratal.data.store import DatasetStore
 from stratal.features.store import FeatureStore
 from stratal.interop.exporting.operations import ExportStore
-from stratal.interop.mlflow.describing import MovedModels
+from stratal.interop.mlflow.operations import MovedModels
 from stratal.interop.operations import ImportedModels, ImportStore
 from stratal.pipelines.states import HIT
 from stratal.pipelines.store import PipelineStore

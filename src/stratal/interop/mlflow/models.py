@@ -8,8 +8,8 @@ from pathlib import Path
 
 from stratal.interop.bounds import artifact_path
 from stratal.interop.foreign import Began, Ended, ForeignId, Remark, Skipped, Statement, Tags
-from stratal.interop.mlflow.describing import describe
 from stratal.interop.mlflow.meaning import record_of
+from stratal.interop.mlflow.operations import describe
 from stratal.interop.mlflow.places import Places, files_of, state_of
 from stratal.interop.mlflow.records import MlflowStore, ModelRow, RunRow, VersionRow, to_ns
 from stratal.interop.port import ForeignModel, ForeignVersion, StateSource

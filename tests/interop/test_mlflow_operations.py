@@ -5,7 +5,7 @@ from hashlib import sha256
 import pytest
 
 from stratal.core.errors import Misuse, NotFound
-from stratal.interop.mlflow.describing import MOST_TEXT, MovedModels, VersionSaid
+from stratal.interop.mlflow.operations import MOST_TEXT, MovedModels, VersionSaid
 from stratal.interop.mlflow.service.store import registered as rows
 from stratal.registry import register
 from stratal.store.store import Store
