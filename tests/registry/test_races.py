@@ -96,11 +96,12 @@ def test_of_promotions_decided_at_once_one_wins_and_readers_always_see_one(house
 def test_promotions_and_rollbacks_at_once_end_as_the_log_says(house, racers):
     rules = policy()
     models = ModelStore(house.store)
-    for seed in ("one", "two"):
-        registering.promote(staged(house, seed, rules), "Production", store=house.store)
+    games = 6
+    for number in range(games + 1):  # each rollback may come before the promotions of its game, and goes back one further then
+        registering.promote(staged(house, f"before {number}", rules), "Production", store=house.store)
     pair, watcher = [racers("bob"), racers("cy"), racers("dan")], racers("eve")
     assert watcher.ask("watch") == "watching"
-    for game in range(6):
+    for game in range(games):
         numbers = [staged(house, f"{game} {index}", rules).number for index in range(2)]
         pair[0].say(f"promote {numbers[0]}")
         pair[1].say(f"promote {numbers[1]}")
