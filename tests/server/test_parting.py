@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from failing_server import Failing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from rows_of_a_writer import steps
@@ -153,23 +154,6 @@ def test_files_of_what_is_refused_are_kept_here(guarded, away):
     assert path.exists(), "a server may collect what nothing names there"
 
 
-class Failing(Server):
-    """A server whose n-th call fails, before or after it was done."""
-
-    def __init__(self, url: str, token: str, nth: int, *, after: bool) -> None:
-        super().__init__(url, "bob", token)
-        self.left, self.after = nth, after
-
-    def _send(self, *args, **kwargs):
-        self.left -= 1
-        if self.left == 0 and not self.after:
-            raise StoreDown("cut")
-        answer = super()._send(*args, **kwargs)
-        if self.left == 0:
-            raise StoreDown("cut")
-        return answer
-
-
 def log_in_turn(writer: Writer, experiments: list[str]) -> list[str]:
     """Log runs at the same time, with the same names, of which only the first says them."""
     ids = [new_id() for _ in experiments]
@@ -189,7 +173,7 @@ def test_a_pass_that_fails_at_its_nth_call_is_made_good_by_the_next_ones(guarded
         (folder / "journal").mkdir(parents=True)
         writer = Writer(folder / "journal")
         refused, *others = log_in_turn(writer, [secret, "churn", "churn"])
-        failing, again = Failing(guarded.url, token, nth, after=after), Server(guarded.url, "bob", token)
+        failing, again = Failing(guarded.url, nth, after=after, user="bob", token=token), Server(guarded.url, "bob", token)
         with contextlib.suppress(StoreDown):
             Shipper(folder, failing, keeps=False).ship()
         is_hit = failing.left <= 0

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from failing_server import Failing
 from rows_of_a_writer import log_rows, steps
 
 from stratal.core.clock import SystemClock
@@ -304,23 +305,6 @@ def test_a_spoilt_blob_is_reported_and_its_facts_still_arrive(served, tmp_path: 
     assert get_run(writing.id, store=served[1]).status == "finished"
     assert not served[1].blobs.has(saved.digest)
     here.close()
-
-
-class Failing(Server):
-    """A server whose n-th call fails, before or after it was done."""
-
-    def __init__(self, url: str, nth: int, *, after: bool) -> None:
-        super().__init__(url, "tester")
-        self.left, self.after = nth, after
-
-    def _send(self, *args, **kwargs):
-        self.left -= 1
-        if self.left == 0 and not self.after:
-            raise StoreDown("cut")
-        answer = super()._send(*args, **kwargs)
-        if self.left == 0:
-            raise StoreDown("cut")
-        return answer
 
 
 @pytest.mark.parametrize("after", [False, True])
