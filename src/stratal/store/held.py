@@ -4,14 +4,13 @@ A mark per file stands in `held/` of the folder that is shipped, so that any lat
 is room. It is written before the facts go, and taken away when the server has the file: nothing that was saved is forgotten.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from stratal.core.records import Record, from_json, to_json
 from stratal.store.blobs import is_digest
-from stratal.store.journal import sync_folder
+from stratal.store.journal import write_durably
 from stratal.store.shipments import Home
 
 # Seconds between two looks of a process that ships without end; `stratal sync` looks at once.
@@ -41,14 +40,7 @@ class HeldFiles:
 
     def add(self, held: Held) -> None:
         """Mark a file, durably."""
-        self._folder.mkdir(exist_ok=True)
-        aside = self._folder / f".{held.digest}"
-        with aside.open("w") as file:
-            file.write(to_json(held))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.rename(self._folder / held.digest)
-        sync_folder(self._folder)
+        write_durably(self._folder, held.digest, to_json(held))
 
     def drop(self, digest: str) -> None:
         """Take a mark away."""

@@ -354,6 +354,18 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+def write_durably(folder: Path, name: str, text: str) -> None:
+    """Write a file of a folder, made if it is not there: whole and on the disk when this returns, or as it was."""
+    folder.mkdir(exist_ok=True)
+    aside = folder / f".{name}"
+    with aside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.rename(folder / name)
+    sync_folder(folder)
+
+
 def _try_lock(fd: int, kind: int) -> bool:
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)

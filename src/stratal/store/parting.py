@@ -10,7 +10,6 @@ names that stand elsewhere. 4 a part is put away when all of its segment is on t
 """
 
 import contextlib
-import os
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +20,7 @@ import msgspec
 from stratal.core.ids import is_id
 from stratal.core.records import Record, from_json, to_json
 from stratal.store.frames import HEADER, NAMED, POINTS, SIZE, Frame, pack_many, read_names, salt_of
-from stratal.store.journal import read_tail, sync_folder
+from stratal.store.journal import read_tail, write_durably
 
 _SHAPE_BYTES = 8
 
@@ -46,7 +45,7 @@ class Marks:
 
     def part(self, writer: str, parted: Parted) -> None:
         """Remember that a writer is parted, durably."""
-        _write(self._parted, writer, to_json(parted))
+        write_durably(self._parted, writer, to_json(parted))
 
     def forget(self, writer: str) -> None:
         """Forget a writer of which nothing is left here."""
@@ -58,7 +57,7 @@ class Marks:
 
     def set_aside(self, run: str, why: str) -> None:
         """Do not send what is here of a run, durably."""
-        _write(self._aside, run, why)
+        write_durably(self._aside, run, why)
 
     def bring_back(self, run: str) -> None:
         """Send what is here of a run again."""
@@ -177,14 +176,3 @@ def _files(folder: Path) -> list[Path]:
     with contextlib.suppress(FileNotFoundError):
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     return []
-
-
-def _write(folder: Path, name: str, text: str) -> None:
-    folder.mkdir(exist_ok=True)
-    aside = folder / f".{name}"
-    with aside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.rename(folder / name)
-    sync_folder(folder)
