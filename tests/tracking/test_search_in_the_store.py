@@ -294,6 +294,36 @@ def test_a_token_of_another_order_and_an_impossible_limit_are_refused(store: Sto
                 search_runs(tx, And(), (), limit=limit)
 
 
+def test_a_question_asked_with_other_values_is_compiled_no_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [
+        run("asked again", params={"lr": value, "model": name}, store=store) for value, name in ((1, "gbm"), (True, "gbm"), ("1", "mlp"))
+    ]
+    for each, auc in zip(made, (0.1, 0.5, 0.9), strict=True):
+        each.log({"auc": auc})
+        each.finish()
+
+    def ask(text: str, *, order: str = "metrics.auc desc", limit: int = 10) -> list[str]:
+        with store.query() as tx:
+            condition, keys = parse_filter(text, now_ns=0), parse_order(order)
+            page = search_runs(tx, condition, keys, experiments=["asked again"], limit=limit)
+            if page.next is not None:
+                page = search_runs(tx, condition, keys, experiments=["asked again"], limit=limit, page=page.next)
+            return [found.id for found in page.runs]
+
+    first, second, third = (each.id for each in made)
+    assert ask("metrics.auc > 0.05 and params.model = 'gbm'", limit=1) == [first]
+    assert ask("metrics.auc > 0.7 and params.model = 'gbm'") == []
+    assert ask("params.lr = 1") == [third, second, first]
+    assert ask("params.lr = 'x'") == []
+    compiled: list[object] = []
+    monkeypatch.setattr(statements, "on_compile", [compiled.append])
+    assert ask("metrics.auc > 0.2 and params.model = 'gbm'") == [second]
+    assert ask("metrics.auc > 0.6 and params.model = 'mlp'") == [third]
+    assert ask("params.lr = true") == [second]
+    assert ask("params.lr = 2.0") == []
+    assert not compiled
+
+
 def test_every_search_compiles_for_postgresql(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
     monkeypatch.setattr(statements, "on_compile", [lambda statement: compiled.append(str(statement.compile(dialect=postgresql.dialect())))])

@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, FromClause, Select, bindparam, exists, sel
 from stratal.core.records import to_json
 from stratal.store.database import Row, Transaction
 from stratal.store.tables import deletion, key, metric, run
-from stratal.tracking.search import Key
+from stratal.tracking.search import And, Key
 from stratal.tracking.search.evaluation import Value
 from stratal.tracking.store.dialects import among, json_text
-from stratal.tracking.store.search import PART_COLUMNS, Searching
+from stratal.tracking.store.search import PART_COLUMNS, Asked, Searching
 from stratal.tracking.store.seeing import seen, seen_among
 from stratal.tracking.tables import param, tag
 
@@ -87,7 +87,7 @@ def attribute_columns(tx: Transaction, numbers: Sequence[int], names: Sequence[s
     """Read attributes, one list per name: texts, times in nanoseconds, seconds."""
     if not names:
         return []
-    searching = Searching(tx.now_ns, living, None)
+    searching = Searching(Asked(kind=Searching, shape=And()), tx.now_ns, living)
     statement = select(run.c.no, *(searching.column(name) for name in names)).where(among(run.c.no, bindparam("numbers")))
     found = {row[0]: row[1:] for row in tx.rows(statement, numbers=to_json(list(numbers)))}
     return [[found[no][at] for no in numbers] for at in range(len(names))]

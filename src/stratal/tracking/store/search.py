@@ -1,5 +1,6 @@
 """Filters and orders over runs, as SQL: ids are picked and sorted first, documents read for one page only.
 
+A statement is made once per shape of a question (shapes.py).
 Each condition on a param, metric or tag is one set of runs out of a covering index. What a condition means is said in
 `stratal.tracking.search.evaluation`; both are tested to agree.
 """
@@ -7,7 +8,8 @@ Each condition on a param, metric or tag is one set of runs out of a covering in
 import base64
 import hashlib
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -43,18 +45,21 @@ from stratal.store.relays import is_attended
 from stratal.store.statements import PLANNED_ANEW
 from stratal.store.tables import deletion, key, metric, participant, run
 from stratal.tracking.search import And, Between, Compare, Condition, Contains, In, Key, Like, Not, Null, Or, OrderKey
-from stratal.tracking.search.evaluation import param_text
 from stratal.tracking.search.tree import Literal, speaks_of
 from stratal.tracking.search.words import words_of
 from stratal.tracking.store.dialects import among, bytewise, hex_text, json_text, matches
 from stratal.tracking.store.runs import SELECT_RUNS, RunRecord, to_record
 from stratal.tracking.store.seeing import seen_among
+from stratal.tracking.store.shapes import Lifting, bound
 from stratal.tracking.tables import param, tag, word
 
 MOST = 10_000  # runs of one page
 # Runs above which a condition is common: counting so many entries of an index takes a quarter of a millisecond.
 _COMMON = 1500
+# Shapes of questions whose statements are kept; fewer than compiled ones, which are kept as long.
+_MOST_SHAPES = 500
 _TRUE: ColumnElement[bool] = true()
+_STATUS = Key(entity="attributes", name="status")
 _NUMBER, _TEXT, _NAN, _MISSING = range(4)  # ranks of what is sorted
 _LAST = "\U0010ffff"  # sorts after any letter
 _READ = SELECT_RUNS.where(among(run.c.no, bindparam("numbers")))
@@ -107,34 +112,126 @@ def pick_runs(
     living: Collection[str] = (),
     limit: int | None = 100,
     page: str | None = None,
-    searching: "Searching | None" = None,
+    kind: "Kind | None" = None,
 ) -> Picked:
     """Find runs as `search_runs`, without reading them: out of the indexes alone where they give it. limit: None for all.
 
-    searching: one that knows more keys than ours do."""
+    kind: a search that knows more keys than ours does; it is of those experiments alone, whoever asks."""
     if limit is not None and limit < 1:
         raise Misuse(f"limit = {limit} is not possible", hint="give 1 or more, or None for all")
-    searching = searching or Searching(tx.now_ns, living, seen_among(tx, experiments))
     token = None if page is None else _read_token(page, order)
-    searching.plan(tx, condition, is_whole=limit is None)
-    if limit is None:
-        return Picked(numbers=tuple(row[0] for row in tx.rows(searching.page(condition, order, token, leads=False))), next=None)
+    lifting = Lifting()
+    asked = Asked(
+        kind=kind or Searching,
+        shape=lifting.condition(condition),
+        order=tuple(order),
+        experiments=_lifted(lifting, experiments if kind is not None else seen_among(tx, experiments)),
+        after=None if token is None else token.lifted(lifting),
+        limit=None if limit is None else lifting.literal(limit + 1),
+    )
+    asked = _planned(tx, asked, lifting.values)
     found: list[Row] = []
-    if _can_lead(order, token):
-        found = tx.rows(searching.page(condition, order, token, leads=True).limit(limit + 1))
-    if len(found) <= limit:
-        found = tx.rows(searching.page(condition, order, token, leads=False).limit(limit + 1))
+    if limit is not None and _can_lead(order, token):
+        found = tx.rows(_page(tx, asked._replace(leads=True), living), **lifting.values)
+    if limit is None or len(found) <= limit:
+        found = tx.rows(_page(tx, asked, living), **lifting.values)
     chosen = found[:limit]
-    following = _write_token(order, chosen[-1][1:]) if len(found) > limit else None
+    following = _write_token(order, chosen[-1][1:]) if limit is not None and len(found) > limit else None
     return Picked(numbers=tuple(row[0] for row in chosen), next=following)
 
 
 def count_runs(tx: Transaction, condition: Condition, *, experiments: Collection[str] | None = None, living: Collection[str] = ()) -> int:
     """Count the runs that a filter lets pass."""
-    experiments = seen_among(tx, experiments)
-    searching = Searching(tx.now_ns, living, experiments)
-    counted = select(func.count()).select_from(run).where(searching.shown(condition), *_of(experiments))
-    return int(tx.value(counted.execution_options(**{PLANNED_ANEW: True})))
+    lifting = Lifting()
+    shape = lifting.condition(condition)
+    asked = Asked(kind=Searching, shape=shape, experiments=_lifted(lifting, seen_among(tx, experiments)))
+    statement = Searching(asked, tx.now_ns, living).count() if asked.is_of_now else _counting(asked)
+    return int(tx.value(statement, **lifting.values))
+
+
+# What makes the statements of a question, out of it, the time, and the writers that live.
+Kind = Callable[["Asked", int, Collection[str]], "Searching"]
+
+
+class _After(NamedTuple):
+    """Where the page before ended: marks of sort keys, of when the last run started, None if it did not, and of its id."""
+
+    values: tuple[Literal, ...]
+    started_ns: Literal | None
+    id: str
+
+
+class Asked(NamedTuple):
+    """A question by its shape: all that its statements depend on. experiments: names, or the mark of the only one; None: all.
+
+    leader: the place of a rare condition, whose entries of an index are gone through; looked_up: of those that are then looked up, one run
+    after another. leads: look only at runs that have a number under the first key of the order, along its index. They come first in any
+    case, so if they fill the page it is right, and the other runs were never touched."""
+
+    kind: "Kind"
+    shape: Condition
+    order: tuple[OrderKey, ...] = ()
+    experiments: tuple[str, ...] | None = None
+    after: _After | None = None
+    limit: Literal | None = None
+    leader: int | None = None
+    looked_up: tuple[int, ...] = ()
+    leads: bool = False
+
+    @property
+    def parts(self) -> tuple[Condition, ...]:
+        """Conditions that are joined by `and`."""
+        return self.shape.parts if isinstance(self.shape, And) else (self.shape,)
+
+    @property
+    def is_of_now(self) -> bool:
+        """Tell whether its statement changes with the time, and with who lives."""
+        return speaks_of(self.shape, "status") or any(asked.key == _STATUS for asked in self.order)
+
+
+def _lifted(lifting: Lifting, experiments: Collection[str] | None) -> tuple[str, ...] | None:
+    if experiments is None:
+        return None
+    return (lifting.text(*experiments),) if len(experiments) == 1 else tuple(sorted(experiments))
+
+
+def _planned(tx: Transaction, asked: Asked, values: Mapping[str, object]) -> Asked:
+    """Choose how conditions that are joined by `and` are evaluated: along the index of the rarest, the others by look-ups; and by
+    look-ups alone if none is rare, because then a page is full before many runs were looked at; by sets if all are wanted."""
+    places = [
+        place
+        for place, part in enumerate(asked.parts)
+        if isinstance(part, Compare | Between | In | Like) and part.key.entity in _STORED and part.key.part == "last"
+    ]
+    if not places:
+        return asked
+    counts = tx.row(_counts(asked.kind, tuple(asked.parts[place] for place in places), asked.experiments), **values) or ()
+    rarest = min(zip(counts, places, strict=True), key=lambda pair: int(pair[0]))
+    leader = rarest[1] if rarest[0] <= _COMMON else None
+    if leader is None and asked.limit is None:
+        return asked
+    return asked._replace(leader=leader, looked_up=tuple(place for place in places if place != leader))
+
+
+@lru_cache(maxsize=_MOST_SHAPES)
+def _counts(kind: "Kind", parts: tuple[Condition, ...], experiments: tuple[str, ...] | None) -> Select[Any]:
+    searching = kind(Asked(kind=kind, shape=And(parts=parts), experiments=experiments), 0, ())
+    counts = select().add_columns(*(searching.count_of(part).label(f"n{at}") for at, part in enumerate(parts)))
+    return counts.execution_options(**{PLANNED_ANEW: True})
+
+
+def _page(tx: Transaction, asked: Asked, living: Collection[str]) -> Select[Any]:
+    return asked.kind(asked, tx.now_ns, living).page() if asked.is_of_now else _page_of(asked)
+
+
+@lru_cache(maxsize=_MOST_SHAPES)
+def _page_of(asked: Asked) -> Select[Any]:
+    return asked.kind(asked, 0, ()).page()
+
+
+@lru_cache(maxsize=_MOST_SHAPES)
+def _counting(asked: Asked) -> Select[Any]:
+    return asked.kind(asked, 0, ()).count()
 
 
 class _SortKey(NamedTuple):
@@ -146,41 +243,23 @@ class _SortKey(NamedTuple):
 
 
 class Searching:
-    """One search: what it compares, and the tables that its order joins."""
+    """Makes the statements of one question."""
 
-    def __init__(self, now_ns: int, living: Collection[str], experiments: Collection[str] | None) -> None:
+    def __init__(self, asked: Asked, now_ns: int, living: Collection[str]) -> None:
+        """now_ns, living: what the status of a run depends on."""
+        self._asked = asked
         self._now_ns = now_ns
         self._living = sorted(living)
-        self._experiments = experiments
         # The indexes lead with the experiment where there is only one to look at.
-        self._only = next(iter(experiments)) if experiments is not None and len(experiments) == 1 else None
-        # A rare condition, whose entries of an index are gone through; and those that are then looked up, one run after another.
-        # By identity: 1 equals true, but means something else in a filter.
-        self._leader: Condition | None = None
-        self._led: FromClause | None = None
-        self._looked_up: list[Condition] = []
+        self._only = asked.experiments[0] if asked.experiments is not None and len(asked.experiments) == 1 else None
+        # By identity: a condition may be there twice.
+        self._leader = None if asked.leader is None else asked.parts[asked.leader]
+        self._led = None if self._leader is None else self._holding(self._leader).subquery("led")  # type: ignore[arg-type]  # it is on a key
+        self._looked_up = [asked.parts[place] for place in asked.looked_up]
 
-    def plan(self, tx: Transaction, condition: Condition, *, is_whole: bool) -> None:
-        """Choose how conditions that are joined by `and` are evaluated: along the index of the rarest, the others by look-ups; and by
-        look-ups alone if none is rare, because then a page is full before many runs were looked at; by sets if all are wanted."""
-        parts = [
-            part
-            for part in (condition.parts if isinstance(condition, And) else (condition,))
-            if isinstance(part, Compare | Between | In | Like) and part.key.entity in _STORED and part.key.part == "last"
-        ]
-        if not parts:
-            return
-        counts = tx.row(select(*(self._count(part).label(f"n{at}") for at, part in enumerate(parts))))
-        rarest = min(zip(counts or (), parts, strict=True), key=lambda pair: int(pair[0]))
-        if rarest[0] > _COMMON and is_whole:
-            return
-        if rarest[0] <= _COMMON:
-            self._leader = rarest[1]
-            self._led = self._holding(rarest[1]).subquery("led")
-        self._looked_up = [part for part in parts if part is not self._leader]
-
-    def _count(self, condition: _OnKey) -> ColumnElement[int]:
-        """Count runs that a condition holds for, up to what makes it common."""
+    def count_of(self, condition: Condition) -> ColumnElement[int]:
+        """Count runs that a condition on a key holds for, up to what makes it common."""
+        assert isinstance(condition, _OnKey)
         return select(func.count()).select_from(self._holding(condition).limit(_COMMON + 1).subquery()).scalar_subquery()
 
     def _holding(self, condition: _OnKey) -> Select[Any]:
@@ -190,23 +269,27 @@ class Searching:
         if _needs_presence(condition):
             holding = holding.where(is_there)
         if self._only is not None and "experiment" in table.c:
-            holding = holding.where(table.c.experiment == self._only)
+            holding = holding.where(table.c.experiment == bound(self._only))
         return holding if isinstance(condition, Null) else holding.where(holds(condition, compare, text))
 
-    def page(self, condition: Condition, order: Sequence[OrderKey], token: "_Token | None", *, leads: bool) -> Select[Any]:
-        """Select (no, id, started_ns, sort keys) of a page's runs.
+    def count(self) -> Select[Any]:
+        """Count the runs that the filter lets pass."""
+        counted = select(func.count()).select_from(run).where(self.shown(self._asked.shape), *self._of_experiments())
+        return counted.execution_options(**{PLANNED_ANEW: True})
 
-        leads: look only at runs that have a number under the first key, along its index. They come first in any case, so if
-        they fill the page it is right, and the other runs were never touched."""
-        keys, source = self._sort_keys(order, leads)
+    def page(self) -> Select[Any]:
+        """Select (no, id, started_ns, sort keys) of a page's runs."""
+        asked = self._asked
+        keys, source = self._sort_keys()
         columns = (run.c.no, run.c.id, run.c.started_ns, *(key.column for key in keys))
         statement = select(*columns).select_from(source).execution_options(**{PLANNED_ANEW: True})
-        statement = statement.where(self.shown(condition), *_of(self._experiments))
-        if token is not None:
-            statement = statement.where(_after(keys, token))
+        statement = statement.where(self.shown(asked.shape), *self._of_experiments())
+        if asked.after is not None:
+            statement = statement.where(_beyond(keys, asked.after))
         sorted_by = [key.column.desc() if key.is_descending else key.column.asc() for key in keys if not key.is_fixed]
         # The last two as they are stored: without other keys the index of start times gives the page.
-        return statement.order_by(*sorted_by, run.c.started_ns.desc().nulls_last(), run.c.id)
+        statement = statement.order_by(*sorted_by, run.c.started_ns.desc().nulls_last(), run.c.id)
+        return statement if asked.limit is None else statement.limit(bound(asked.limit))
 
     def shown(self, condition: Condition) -> ColumnElement[bool]:
         """Give the condition; runs that were deleted pass only a filter that speaks of it."""
@@ -230,17 +313,23 @@ class Searching:
             case _:
                 return self._stored(condition)
 
-    def _sort_keys(self, order: Sequence[OrderKey], leads: bool) -> tuple[list[_SortKey], FromClause]:
+    def _of_experiments(self) -> list[ColumnElement[bool]]:
+        names = self._asked.experiments
+        if names is None:
+            return []
+        return [run.c.experiment == bound(names[0]) if len(names) == 1 else run.c.experiment.in_(names)]
+
+    def _sort_keys(self) -> tuple[list[_SortKey], FromClause]:
         """Give never-NULL columns whose order is the one asked for, and the tables that they are in."""
         keys: list[_SortKey] = []
         source: FromClause = run if self._led is None else run.join(self._led, self._led.c.run == run.c.no)
-        for number, asked in enumerate(order):
+        for number, asked in enumerate(self._asked.order):
             if asked.key.entity == "attributes":
                 keys += self._attribute_keys(asked)
                 continue
             table = _STORED[asked.key.entity].table.alias(f"sorted_{number}")
             at = and_(table.c.run == run.c.no, table.c.key == _key_id(asked.key.name))
-            if leads and number == 0:
+            if self._asked.leads and number == 0:
                 source = source.join(table, and_(at, _number_of(asked, table).is_not(None)))
                 keys += _leading_keys(asked, table)
             else:
@@ -260,7 +349,10 @@ class Searching:
         anyway, whether it has it so is one look-up by its number, and the set need not be made."""
         holding = self._holding(condition)
         if any(part is condition for part in self._looked_up):
-            return exists(holding.where(_of_key(condition.key).table.c.run == (run.c.no if self._led is None else self._led.c.run)))
+            found = holding.where(_of_key(condition.key).table.c.run == (run.c.no if self._led is None else self._led.c.run))
+            # A value, of which a run has one at most, where `exists` would say it better: a database that joins by costs tries all orders
+            # of joining for it, which took PostgreSQL as long as to answer.
+            return found.scalar_subquery().is_not(None)
         within = run.c.no.in_(holding)
         return not_(within) if isinstance(condition, Null) and not condition.is_negated else within
 
@@ -322,14 +414,14 @@ def _ids(condition: Compare | Between | In | Like | Null) -> tuple[str, ...]:
 def _compare_param(op: str, other: Literal) -> ColumnElement[bool]:
     """Compare: what is NULL is unequal to everything, and in no other relation."""
     c = param.c
-    if isinstance(other, bool | str):
-        return relation(c.txt, op, param_text(other))
-    return or_(c.num.is_(None), c.num != other) if op == "!=" else and_(c.num.is_not(None), relation(c.num, op, other))
+    if isinstance(other, str):
+        return relation(c.txt, op, other)
+    return or_(c.num.is_(None), c.num != bound(other)) if op == "!=" else and_(c.num.is_not(None), relation(c.num, op, other))
 
 
 def _compare_metric(op: str, other: Literal) -> ColumnElement[bool]:
     c = metric.c
-    return or_(c.is_nan == 1, c.value != other) if op == "!=" else relation(c.value, op, other)
+    return or_(c.is_nan == 1, c.value != bound(other)) if op == "!=" else relation(c.value, op, other)
 
 
 def _compare_tag(op: str, other: Literal) -> ColumnElement[bool]:
@@ -384,7 +476,7 @@ def relation(column: ColumnElement[Any], op: str, other: Literal) -> ColumnEleme
         column = bytewise(column)
     related: ColumnElement[bool] = {
         "=": column.__eq__, "!=": column.__ne__, "<": column.__lt__, "<=": column.__le__, ">": column.__gt__, ">=": column.__ge__,
-    }[op](other)  # fmt: skip
+    }[op](bound(other))  # fmt: skip
     return related
 
 
@@ -435,30 +527,23 @@ def _stored_keys(asked: OrderKey, joined: FromClause) -> list[_SortKey]:
     return [_SortKey(rank), _SortKey(func.coalesce(c.num, 0.0), down), _SortKey(bytewise(func.coalesce(text, "")), down)]
 
 
-def _of(experiments: Collection[str] | None) -> list[ColumnElement[bool]]:
-    if experiments is None:
-        return []
-    names = sorted(experiments)
-    return [run.c.experiment == names[0] if len(names) == 1 else run.c.experiment.in_(names)]
-
-
 def _key_id(name: str) -> ScalarSelect[int]:
     return select(key.c.id).where(key.c.name == name).scalar_subquery()
 
 
-def _after(keys: Sequence[_SortKey], token: "_Token") -> ColumnElement[bool]:
+def _beyond(keys: Sequence[_SortKey], after: _After) -> ColumnElement[bool]:
     """Give what comes after a row: equal in the first keys, beyond it in the next one."""
     beyond = []
     equal: list[ColumnElement[bool]] = []
-    for (column, is_descending, is_fixed), value in zip(keys, token.numbers(), strict=True):
+    for (column, is_descending, is_fixed), mark in zip(keys, after.values, strict=True):
         if not is_fixed:
-            beyond.append(and_(*equal, column < value if is_descending else column > value))
-            equal.append(column == value)
+            beyond.append(and_(*equal, column < bound(mark) if is_descending else column > bound(mark)))
+            equal.append(column == bound(mark))
     started = run.c.started_ns
-    if token.started_ns is not None:
-        beyond.append(and_(*equal, or_(started < token.started_ns, started.is_(None))))
-    equal.append(started.is_(None) if token.started_ns is None else started == token.started_ns)
-    return or_(*beyond, and_(*equal, run.c.id > bytes.fromhex(token.id)))
+    if after.started_ns is not None:
+        beyond.append(and_(*equal, or_(started < bound(after.started_ns), started.is_(None))))
+    equal.append(started.is_(None) if after.started_ns is None else started == bound(after.started_ns))
+    return or_(*beyond, and_(*equal, run.c.id > bound(after.id)))
 
 
 class _Token(Record, frozen=True, kw_only=True):
@@ -469,6 +554,11 @@ class _Token(Record, frozen=True, kw_only=True):
     started_ns: int | None
     values: list[int | float | str]
     odd: list[int]  # positions of numbers that JSON holds as text
+
+    def lifted(self, lifting: Lifting) -> _After:
+        """Give its marks."""
+        started_ns = None if self.started_ns is None else lifting.literal(self.started_ns)
+        return _After(tuple(map(lifting.literal, self.numbers())), started_ns, lifting.text(bytes.fromhex(self.id)))
 
     def numbers(self) -> list[int | float | str]:
         return [number_from_json(value) if place in self.odd else value for place, value in enumerate(self.values)]

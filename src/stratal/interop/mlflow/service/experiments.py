@@ -181,9 +181,12 @@ def find(call: Call, name: str) -> ExperimentRow:
     return row
 
 
-def numbered(call: Call, names: Collection[str]) -> dict[str, ExperimentRow]:
-    """Give experiments that runs have by their names. Raises Unnumbered where numbers must be given first, and this is no command."""
-    found = {row.name: row for row in rows.by_names(call.tx, sorted(names))}
+def numbered(call: Call, names: Collection[str], known: Sequence[ExperimentRow] = ()) -> dict[str, ExperimentRow]:
+    """Give experiments that runs have by their names. known: of some that were read in this call.
+
+    Raises Unnumbered where numbers must be given first, and this is no command."""
+    found = {row.name: row for row in known}
+    found |= {row.name: row for row in rows.by_names(call.tx, sorted(set(names) - found.keys()))}
     if lacking := [name for name in names if name and name not in found]:
         if not call.tx.is_write:
             raise Unnumbered(lacking)

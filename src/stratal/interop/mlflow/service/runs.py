@@ -101,10 +101,10 @@ def at_experiment(call: Call, request: CreateRun) -> Iterable[str]:
     return [by_id(call, request.experiment_id or "0").ref]
 
 
-def shown(call: Call, numbers: Sequence[int]) -> list[Run]:
-    """Give runs as clients see them, in the order of their numbers."""
+def shown(call: Call, numbers: Sequence[int], known: Sequence[ExperimentRow] = ()) -> list[Run]:
+    """Give runs as clients see them, in the order of their numbers. known: of their experiments."""
     found = rows.read_shown(call.tx, numbers)
-    experiments = numbered(call, {each.record.experiment for each in found})
+    experiments = numbered(call, {each.record.experiment for each in found}, known)
     ids = shown_ids(call, {each.record.id: said for each in found if isinstance(said := each.record.doc.get("tags"), Mapping)})
     return [
         Run(

@@ -78,23 +78,22 @@ def search_runs(call: Call, request: SearchRuns) -> RunsFound:
     limit = _size(request.max_results, DEFAULT_RUNS)
     conditions = [*read_filter(request.filter, partial(run_of, call)), *of_stage(request.run_view_type)]
     order = read_order(request.order_by)
-    names = [row.name for row in _viewed(call, request.experiment_ids or ())]
-    if not names:
+    viewed = _viewed(call, request.experiment_ids or ())
+    if not viewed:
         return RunsFound()
-    searching = MlflowSearching(call.tx.now_ns, (), names)
     try:
         found = pick_runs(
             call.tx,
             And(parts=tuple(conditions)),
             order,
-            experiments=names,
+            experiments=[row.name for row in viewed],
             limit=limit,
             page=request.page_token or None,
-            searching=searching,
+            kind=MlflowSearching,
         )
     except Misuse as error:  # a token that is none
         raise invalid(f"Invalid page token: {error.message}") from None
-    return RunsFound(runs=shown_runs(call, found.numbers), next_page_token=found.next)
+    return RunsFound(runs=shown_runs(call, found.numbers, viewed), next_page_token=found.next)
 
 
 @reads
