@@ -105,6 +105,7 @@ if TYPE_CHECKING:  # the same table once more, for editors and type checkers
     from stratal.tracking.serving import load as load
     from stratal.tracking.syncing import sync as sync
     from stratal.tracking.unsynced import bring_back as bring_back
+    from stratal.tracking.unsynced import discard as discard
     from stratal.tracking.unsynced import set_aside as set_aside
     from stratal.tracking.unsynced import unsynced as unsynced
     from stratal.tracking.values import Evaluation as Evaluation
@@ -174,6 +175,7 @@ _HOMES = {
     "sync": "stratal.tracking.syncing",
     "unsynced": "stratal.tracking.unsynced",
     "set_aside": "stratal.tracking.unsynced",
+    "discard": "stratal.tracking.unsynced",
     "bring_back": "stratal.tracking.unsynced",
     "audio": "stratal.tracking.media.values",
     "figure": "stratal.tracking.media.values",

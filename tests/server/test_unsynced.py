@@ -1,4 +1,4 @@
-"""What waits here for a server, and runs that are set aside because it refuses them. Excludes how the rest goes on."""
+"""What waits here for a server, and runs that are set aside, or thrown away, because it refuses them. Excludes how the rest goes on."""
 
 import json
 import os
@@ -10,12 +10,14 @@ import pytest
 
 from stratal.core.errors import Misuse, NotFound, Refused
 from stratal.core.settings import load_settings
+from stratal.store.journal import segments
+from stratal.store.parting import Marks
 from stratal.tracking.leased import start_leased
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
 from stratal.tracking.syncing import sync
-from stratal.tracking.unsynced import bring_back, set_aside, unsynced
+from stratal.tracking.unsynced import bring_back, discard, set_aside, unsynced
 
 
 @pytest.fixture
@@ -80,6 +82,96 @@ def test_only_what_is_refused_is_set_aside(guarded, far):
     with pytest.raises(NotFound, match="was set aside"):
         bring_back(f"run:{ids[0]}", store=far)
     assert set_aside("experiment:secret", store=far) == ids
+
+
+def log_and_set_aside(store) -> str:
+    """Have the server refuse a run with a file, and set it aside."""
+    with run("secret", store=store) as refused:
+        for step in range(5):
+            refused.log({"a": float(step)}, step=step)
+        refused.save_bytes("plots/a.bin", b"of the refused" * 2000)
+    sync(store=store)
+    assert set_aside(refused.id, store=store) == [refused.id]
+    return refused.id
+
+
+def test_a_run_that_was_thrown_away_is_never_sent_and_nothing_of_it_stays_here(guarded, far):
+    other = log_one(far, "churn")
+    refused = log_and_set_aside(far)
+    [lost] = discard(refused, store=far)
+    assert (lost.run, lost.rows, lost.files) == (refused, 5, {"plots/a.bin": 28_000})
+    guarded.accounts.grant(person="bob", role="contributor", on="experiment:secret")
+    assert unsynced(store=far).runs == []
+    done = sync(store=far)
+    assert (done.refused, done.waiting_bytes) == ([], 0)
+    far.writer.close()
+    for path in (far.folder / "blobs").glob("*/*"):
+        os.utime(path, (1, 1))
+    sync(store=far)
+    marks = Marks(far.folder)
+    left = (segments(far.journals), list((far.folder / "blobs").glob("*/*")), marks.aside(), marks.discarded(), marks.discarded_blobs())
+    assert left == ([], [], {}, set(), {})
+    assert get_run(other, store=guarded.store).metrics == {"a": 4.0}
+    with pytest.raises(NotFound):
+        get_run(refused, store=guarded.store)
+
+
+def test_only_what_is_set_aside_is_thrown_away(guarded, far):
+    waits, refused = log_one(far, "churn"), log_one(far, "secret")
+    for each in (waits, refused, "experiment:secret"):
+        with pytest.raises(NotFound, match="that was set aside"):
+            discard(each, store=far)
+    sync(store=far)
+    set_aside(refused, store=far)
+    assert [each.run for each in discard("experiment:secret", dry_run=True, store=far)] == [refused]
+    assert [each.is_aside for each in unsynced(store=far).runs] == [True]
+    bring_back(refused, store=far)
+    with pytest.raises(NotFound):
+        discard(refused, store=far)
+    with pytest.raises(FileNotFoundError):  # brought back between a look and the mark
+        Marks(far.folder).discard(refused, [])
+    guarded.accounts.grant(person="bob", role="contributor", on="experiment:secret")
+    assert sync(store=far).refused == []
+    assert get_run(refused, store=guarded.store).metrics == {"a": 4.0}
+
+
+def test_a_run_that_is_still_logged_to_is_not_thrown_away(far):
+    with run("secret", store=far) as refused:
+        refused.log({"a": 1.0})
+        sync(store=far)
+        set_aside(refused.id, store=far)
+        with pytest.raises(Misuse, match="still logged to"):
+            discard(refused.id, store=far)
+    assert [each.run for each in discard(refused.id, store=far)] == [refused.id]
+
+
+def test_a_file_that_another_run_waits_with_outlives_the_one_that_was_thrown_away(guarded, far):
+    discard(log_and_set_aside(far), store=far)
+    with run("secret", store=far) as same:
+        same.save_bytes("b.bin", b"of the refused" * 2000)
+    for path in (far.folder / "blobs").glob("*/*"):
+        os.utime(path, (1, 1))
+    sync(store=far)
+    guarded.accounts.grant(person="bob", role="contributor", on="experiment:secret")
+    sync(store=far)
+    assert get_run(same.id, store=guarded.store).read_artifact("b.bin") == b"of the refused" * 2000
+
+
+def test_the_command_line_throws_away_what_it_was_told_twice_to(guarded, far, tmp_path):
+    refused = log_and_set_aside(far)
+    environ = {**os.environ, "STRATAL_TOKEN": guarded.token_of("bob")}
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "stratal.cli.app", "sync", *words, "--store", str(far.folder)]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, cwd=tmp_path, stdin=subprocess.DEVNULL)
+
+    unsure = call("--discard", refused)
+    assert (unsure.returncode != 0, "add --yes" in unsure.stderr) == (True, True)
+    assert call("--yes").returncode != 0
+    assert [each.is_aside for each in unsynced(store=far).runs] == [True]
+    sure = call("--discard", refused, "--yes")
+    assert f"run:{refused} of secret: 5 rows of metrics, 1 file (plots/a.bin: 27.3 KiB)" in sure.stdout, sure.stderr
+    assert unsynced(store=far).runs == []
 
 
 def test_the_command_line_shows_sets_aside_and_brings_back(guarded, far, tmp_path):

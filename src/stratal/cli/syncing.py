@@ -14,7 +14,7 @@ from stratal.core.errors import Misuse
 from stratal.store.store import Store
 from stratal.tracking.opening import current_store
 from stratal.tracking.syncing import Progress, Synced, sync
-from stratal.tracking.unsynced import Unsynced, UnsyncedRun, bring_back, set_aside, unsynced
+from stratal.tracking.unsynced import Unsynced, UnsyncedRun, bring_back, discard, set_aside, unsynced
 
 To = Annotated[str | None, typer.Option("--to", help="The server, http://HOST:PORT; needed once for a store in a folder.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Go on until Ctrl-C, also while the server is away.")]
@@ -24,6 +24,13 @@ SetAside = Annotated[
     typer.Option("--set-aside", help="Keep a refused run here (run:ID, or experiment:NAME for all of one), and go on without it."),
 ]
 BringBack = Annotated[str | None, typer.Option("--bring-back", help="Undo --set-aside: the next sync sends it.")]
+Discard = Annotated[
+    str | None,
+    typer.Option("--discard", help="Throw a run that is set aside away for good (run:ID, or experiment:NAME): what waits is never sent."),
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask before --discard.")]
+# Files that are named before a run is thrown away: enough to know it by, few enough for one line.
+MOST_NAMED = 5
 StoreUrl = Annotated[
     str | None, typer.Option("--store", help="The store or spool; default: STRATAL_STORE, stratal.toml, or the nearest .stratal.")
 ]
@@ -40,6 +47,8 @@ def sync_command(
     status: Status = False,
     aside: SetAside = None,
     back: BringBack = None,
+    lost: Discard = None,
+    yes: Yes = False,
     store: StoreUrl = None,
     json: Json = False,
 ) -> None:
@@ -50,12 +59,16 @@ def sync_command(
     A store in a folder can be shipped, too: from the first `--to` on it keeps its journals until the server has them.
     """
     use(store)
-    if sum((bool(to or watch), status, aside is not None, back is not None)) > 1:
-        raise Misuse("sync does one thing at a time", hint="ship (--to, --watch), look (--status), --set-aside or --bring-back")
+    if sum((bool(to or watch), status, aside is not None, back is not None, lost is not None)) > 1:
+        raise Misuse("sync does one thing at a time", hint="ship (--to, --watch), look (--status), --set-aside, --bring-back or --discard")
+    if yes and lost is None:
+        raise Misuse("--yes answers what --discard asks", hint="write stratal sync --discard RUN --yes")
     if aside is not None:
         _say_moved(set_aside(aside), "set aside; it is kept here, and sent after `stratal sync --bring-back`", json)
     elif back is not None:
         _say_moved(bring_back(back), "is sent by the next `stratal sync`", json)
+    elif lost is not None:
+        _discard(lost, yes, json)
     elif status:
         found = unsynced()
         if json:
@@ -93,16 +106,43 @@ def _say_moved(runs: list[str], what: str, json: bool) -> None:
         print_out(f"run:{run} {what}")
 
 
+def _discard(what: str, is_sure: bool, json: bool) -> None:
+    if not is_sure:
+        if json or not sys.stdin.isatty():
+            raise Misuse("nothing is thrown away without a yes", hint="add --yes; `stratal sync --status` shows what would be lost")
+        _say_lost(discard(what, dry_run=True), "would be lost")
+        typer.confirm("Throw it away for good?", abort=True)
+    runs = discard(what)
+    if json:
+        print_json({"runs": runs})
+    else:
+        _say_lost(runs, "thrown away; `stratal sync` deletes it")
+
+
+def _say_lost(runs: list[UnsyncedRun], what: str) -> None:
+    for each in runs:
+        files = f", {_files(each)}" if each.files else ""
+        print_out(f"run:{each.run}{_of(each)}: {each.rows:,} rows of metrics{files} and all else that it said {what}")
+
+
+def _files(each: UnsyncedRun) -> str:
+    names = ", ".join(list(each.files)[:MOST_NAMED]) + (", …" if len(each.files) > MOST_NAMED else "")
+    return f"{len(each.files):,} file{'s' if len(each.files) > 1 else ''} ({names}: {_size(sum(each.files.values()))})"
+
+
 def _print_waiting(found: Unsynced) -> None:
     if not found.is_reached:
         print_out(f"{found.url} is not reached, or refuses you: counted is what lies here, and some of it may be there already")
     if not found.runs and not found.files:
         print_out(f"nothing waits for {found.url}")
     for each in found.runs:
-        of = f" of {each.experiment}" if each.experiment else ""
-        print_out(f"run:{each.run}{of}: {each.frames:,} frames ({_size(each.size_bytes)}) {_state(each)}")
+        print_out(f"run:{each.run}{_of(each)}: {each.frames:,} frames ({_size(each.size_bytes)}) {_state(each)}")
     for file in found.files:
         print_out(f"file {file.digest[:12]}… of run:{file.run}: {file.why}")
+
+
+def _of(each: UnsyncedRun) -> str:
+    return f" of {each.experiment}" if each.experiment else ""
 
 
 def _state(each: UnsyncedRun) -> str:

@@ -10,7 +10,7 @@ names that stand elsewhere. 4 a part is put away when all of its segment is on t
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -20,7 +20,7 @@ import msgspec
 from stratal.core.ids import is_id
 from stratal.core.records import Record, from_json, to_json
 from stratal.store.frames import HEADER, NAMED, POINTS, SIZE, Frame, pack_many, read_names, salt_of
-from stratal.store.journal import read_tail, write_durably
+from stratal.store.journal import read_tail, sync_folder, write_durably
 
 _SHAPE_BYTES = 8
 
@@ -34,10 +34,11 @@ class Parted(Record, frozen=True, kw_only=True):
 
 
 class Marks:
-    """What a folder remembers: writers that are parted, and runs that somebody has set aside."""
+    """What a folder remembers: writers that are parted, runs that somebody has set aside, and those that were thrown away then."""
 
     def __init__(self, folder: Path) -> None:
         self._parted, self._aside = folder / "parted", folder / "set-aside"
+        self._discarded, self._blobs = folder / "discarded", folder / "discarded-blobs"
 
     def parted(self) -> dict[str, Parted]:
         """Give the writers that are parted."""
@@ -62,6 +63,32 @@ class Marks:
     def bring_back(self, run: str) -> None:
         """Send what is here of a run again."""
         (self._aside / run).unlink(missing_ok=True)
+
+    def discarded(self) -> set[str]:
+        """Give the runs of which nothing that is here is ever sent, by id. Their frames lie in segments that others share."""
+        return {path.name for path in _files(self._discarded) if is_id(path.name)}
+
+    def discard(self, run: str, digests: Iterable[str]) -> None:
+        """Never send what is here of a run that is set aside, durably. digests: of blobs that it names. Raises FileNotFoundError if it
+        is not set aside: one rename decides, whoever brings it back at the same time."""
+        write_durably(self._blobs, run, to_json(sorted(digests)))
+        self._discarded.mkdir(exist_ok=True)
+        (self._aside / run).rename(self._discarded / run)
+        sync_folder(self._discarded)
+        sync_folder(self._aside)
+
+    def forget_discarded(self) -> None:
+        """Forget runs of which no segment is left here."""
+        for path in _files(self._discarded):
+            path.unlink(missing_ok=True)
+
+    def discarded_blobs(self) -> dict[str, set[str]]:
+        """Give the blobs that discarded runs name, by run. Other runs may name them, too."""
+        return {path.name: set(from_json(path.read_text(), list[str])) for path in _files(self._blobs) if is_id(path.name)}
+
+    def forget_blobs(self, run: str) -> None:
+        """Forget which blobs a run named: none of them is here any more."""
+        (self._blobs / run).unlink(missing_ok=True)
 
 
 class Part:
@@ -131,8 +158,8 @@ class Parts:
             for frame in tail.read.frames:
                 if frame.kind == NAMED:
                     self._define(tail.data, frame)
-                if (behind := _behind(frame, self.since - tail.offset)) is not None:
-                    self._part(frame.run).add(tail.data, behind, self._names)
+                if (left := behind(frame, self.since - tail.offset)) is not None:
+                    self._part(frame.run).add(tail.data, left, self._names)
             if not tail.read.frames:
                 return len(tail.data)
             self.at += tail.read.end
@@ -162,7 +189,7 @@ def part_name(name: str, run: bytes) -> str:
     return part_writer(name[:16], run) + name[16:]
 
 
-def _behind(frame: Frame, since: int) -> Frame | None:
+def behind(frame: Frame, since: int) -> Frame | None:
     """Give what of a stretch lies behind an offset, None for nothing."""
     width = frame.stop - frame.start + HEADER
     skip = max(0, (since - frame.start + HEADER) // width)

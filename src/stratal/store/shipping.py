@@ -81,6 +81,7 @@ class Shipper:
         self._marks = Marks(folder)
         self._parted: dict[str, Parted] = {}
         self._aside: dict[str, str] = {}
+        self._discarded: set[str] = set()
         self._parts: dict[str, Parts] = {}  # by segment
         self._runs: dict[str, set[bytes]] = {}  # by parted writer
         self._closed: set[str] = set()  # writers of which the server takes nothing more but parts
@@ -99,7 +100,7 @@ class Shipper:
                 return False
             self.done.refused, self.done.refused_of = [], {}
             self._sent.clear()  # a server may collect what nothing names any more
-            self._parted, self._aside = self._marks.parted(), self._marks.aside()
+            self._parted, self._aside, self._discarded = self._marks.parted(), self._marks.aside(), self._marks.discarded()
             self._ship_held()
             self._closed &= self._parted.keys()
             if is_time := insists or time.monotonic() >= self._again_s:
@@ -116,6 +117,8 @@ class Shipper:
                     self.done.refused_of[writer] = error.message
             for writer in self._parted.keys() - {name[:16] for name in self._waiting()}:
                 self._marks.forget(writer)
+            if not self._marks.parted():  # what is discarded was refused, and so of a writer that is parted
+                self._marks.forget_discarded()
             if waits is not None:
                 raise waits
             return True
@@ -148,13 +151,19 @@ class Shipper:
         return total
 
     def drop_blobs(self, before_ns: int) -> int:
-        """Delete blobs of a spool that the server has, and that were last written before a time; give how many."""
-        dropped = 0
+        """Delete blobs of a spool that the server has or discarded runs named, and that were last written before a time; give how many.
+        Only where no run waits: it may name the same."""
+        dropped, discarded = 0, self._marks.discarded_blobs()
+        needless = set().union(*discarded.values()) - {held.digest for held in self._held.all()}
         for path in (self._folder / "blobs").glob("[0-9a-f][0-9a-f]/*"):
             with contextlib.suppress(FileNotFoundError):
-                if path.stat().st_mtime_ns < before_ns and self._server.received(path.parent.name + path.name) is None:
+                digest = path.parent.name + path.name
+                if path.stat().st_mtime_ns < before_ns and (digest in needless or self._server.received(digest) is None):
                     path.unlink()
                     dropped += 1
+        for run, digests in discarded.items():
+            if not any(map(self._blobs.has, digests)):
+                self._marks.forget_blobs(run)
         return dropped
 
     def _waiting(self) -> list[str]:
@@ -217,6 +226,8 @@ class Shipper:
         since = parted.offset if name == parted.segment else 0
         parts = self._parts.setdefault(name, Parts(name, since))
         torn = parts.read_on(fd)
+        for run in self._discarded:
+            parts.of_run.pop(bytes.fromhex(run), None)
         self._runs.setdefault(name[:16], set()).update(parts.of_run)
         for id, part in parts.of_run.items():
             run = id.hex()
@@ -370,7 +381,7 @@ class Shipper:
         """Ship the blobs that a fact of a run names."""
         if isinstance(value, dict) and isinstance(said := value.get("experiment"), str):  # its start, which it may go on from
             self._experiments[run] = said
-        files = set(files_in(value))
+        files = {file["digest"] for file in files_in(value)}
         for digest in digests_in(value):
             self._ship_file(digest, Home(run.hex(), self._experiments.get(run, "")) if digest in files else None)
 
@@ -465,11 +476,11 @@ def digests_in(value: object) -> Iterator[str]:
             yield from digests_in(item)
 
 
-def files_in(value: object) -> Iterator[str]:
-    """Give the digests that stand beside a size: files of a run."""
+def files_in(value: object) -> Iterator[dict[str, object]]:
+    """Give what has a digest and a size: files of a run."""
     if isinstance(value, dict):
-        if "size_bytes" in value and isinstance(digest := value.get("digest"), str):
-            yield digest
+        if "size_bytes" in value and isinstance(value.get("digest"), str):
+            yield value
         for item in value.values():
             yield from files_in(item)
     elif isinstance(value, list | tuple):
