@@ -26,6 +26,7 @@ from stratal.store.marks import mark_spool, remote_url, shipped_to
 from stratal.store.shipments import OtherOffset
 from stratal.store.shipping import Shipper, digests_in
 from stratal.store.store import Store
+from stratal.store.uploading import Shipping
 from stratal.tracking.collecting import gc
 from stratal.tracking.facts import START, Start
 from stratal.tracking.leased import start_leased
@@ -225,6 +226,29 @@ def test_blobs_are_there_before_the_facts_that_name_them(served, tmp_path: Path,
     assert read.read_artifact("big.bin") == big.read_bytes()
     assert read.read_artifact("a/small.txt") == b"small"
     here.close()
+
+
+def test_a_file_that_somebody_else_is_sending_is_not_told_as_kept_back_and_holds_up_no_other_writer(served, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("stratal.store.store.upload_aside", lambda *_: None)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    url, team = served
+    far = open_store(url)
+    make_pass = Shipping(far.writer, url, far.settings)
+    with run("shipped", store=far) as made:
+        saved = made.save_bytes("same.bin", b"of both" * 5000)
+        other, id = Writer(far.journals), new_id()
+        other.fact(to_bytes(id), 0, START, Start(experiment="shipped"))
+        other.fact(to_bytes(id), 0, "note", {"text": str(far.blobs.put(b"another file" * 5000)), "author": "tester"})
+        other.close()
+        with team.blobs.receive(saved.digest, saved.size_bytes, 0, owner="") as coming:
+            assert list(make_pass()) == []
+            assert [note.text for note in get_run(id, store=team).notes] != [], "it does not wait for a file of others"
+            assert get_run(made.id, store=team).artifacts == []
+            coming.write(b"of both" * 5000)
+            coming.publish()
+        assert list(make_pass()) == []
+        assert get_run(made.id, store=team).read_artifact("same.bin") == b"of both" * 5000
+    far.close()
 
 
 def test_digests_are_found_wherever_a_fact_holds_them():

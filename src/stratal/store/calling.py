@@ -55,6 +55,10 @@ class Busy(StoreDown):
     wait_s: float = 1.0
 
 
+class Overtaken(Busy):
+    """Somebody else is at the very same thing at this moment: no reason to worry anybody, the next try goes on."""
+
+
 def open_client(url: str, user: str, token: str | None = None, answer_s: float = ANSWER_S) -> httpx.Client:
     """Open a pool of connections to a server, as somebody. answer_s: of silence; 0 for no bound."""
     if token:
@@ -186,6 +190,8 @@ class Server:
         match answer.status_code, said.error:
             case 409, "offset" if said.offset is not None:
                 return OtherOffset(said.message, said.offset)
+            case 409, "conflict":
+                return Overtaken(said.message, hint=said.hint)
             case 409, "other-bytes":
                 return OtherBytes(said.message, hint=said.hint)
             case ((401 | 403), _):

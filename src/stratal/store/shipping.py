@@ -24,7 +24,7 @@ import msgspec
 from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown, StratalError
 from stratal.core.ids import short
 from stratal.store.blobs import digest_of_file, is_digest
-from stratal.store.calling import Busy, Server
+from stratal.store.calling import Busy, Overtaken, Server
 from stratal.store.disk import DiskBlobs
 from stratal.store.frames import FACT, Frame, read_fact
 from stratal.store.held import Held, HeldFiles
@@ -45,11 +45,11 @@ _REFUSALS = (Forbidden, Misuse, NotFound, OverQuota)
 
 
 class BlobWaits(Busy):
-    """The server has no room for a blob now, or cannot reach the place of blobs."""
+    """The server has no room for a blob now, cannot reach the place of blobs, or is being sent it by somebody else (is_on_its_way)."""
 
     def __init__(self, error: Busy) -> None:
         super().__init__(error.message, hint=error.hint)
-        self.wait_s = error.wait_s
+        self.wait_s, self.is_on_its_way = error.wait_s, isinstance(error, Overtaken)
 
 
 @dataclass
@@ -111,7 +111,7 @@ class Shipper:
                 try:
                     self._ship_writer(list(names))
                 except BlobWaits as error:
-                    waits = error
+                    waits = error if waits is None or waits.is_on_its_way else waits
                 except (OtherBytes, Damaged, *_REFUSALS) as error:
                     self._refuse(f"writer {writer}: {_why(error)}")
                     self.done.refused_of[writer] = error.message
@@ -417,6 +417,8 @@ class Shipper:
             raise BlobWaits(self._blobs_wait)
         try:
             self._send_blob(digest, home)
+        except Overtaken as error:  # others need not wait for it
+            raise BlobWaits(error) from error
         except Busy as error:
             self._blobs_wait, now_s = error, time.monotonic()
             self._blobs_at_s = now_s + max(error.wait_s, 2 * (now_s - began_s))  # so that points have two thirds of the time

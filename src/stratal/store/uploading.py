@@ -111,15 +111,16 @@ class Shipping:
         from stratal.store.shipping import BlobWaits  # as below
 
         with self._turn:
-            waits = []
+            waits: BlobWaits | None = None
             try:
                 self._shipper.ship(insists=False)
             except BlobWaits as error:  # the server is there: points go on, and who logs them lives
-                waits.append(f"keeps files back: {error.message}")
+                waits = error
             self._shipper.beat()
-            if not waits:
+            if waits is None:
                 self._waits_since_s = None
-            return [f"refused {why}" for why in self._shipper.done.refused] + waits
+            kept = [] if waits is None or waits.is_on_its_way else [f"keeps files back: {waits.message}"]
+            return [f"refused {why}" for why in self._shipper.done.refused] + kept
 
     def ship_now(self, blobs: Iterable[str], *, must: bool = True) -> Landed:
         """Ship what was logged until now, and blobs that no fact names, and say what has become of it.
