@@ -34,7 +34,7 @@ _ROWS: dict[str, dict[str, str]] = {
     },
     "tracking": {
         LISTS: "alerts artifacts children count edges envelope explain find get media media_summaries name_metric named notes origin page "
-        "quotas series spread stated statements summaries table top views",
+        "quotas series spread stated statements summaries table top views whole",
         C: "claim_leased end_leased fork renew_lease note resume start_leased tag",
         M: "retain",
         # Without a run that they speak of, as they are asked here, they speak of everything.

@@ -3,9 +3,14 @@
 Not here: what reading and searching give, which `tests/tracking` asks of stores here and there.
 """
 
+import io
+
 import numpy as np
 import pytest
+from rich.console import Console
 
+import stratal as st
+from stratal.cli.tracking_pages import run_page, whole
 from stratal.core.errors import Conflict, Forbidden, NotFound, StaleLease
 from stratal.core.people import Role
 from stratal.core.settings import Settings
@@ -24,7 +29,7 @@ from stratal.tracking.operations.deciding import RunDecisions
 from stratal.tracking.operations.forking import RunForks
 from stratal.tracking.operations.leasing import RunLeases
 from stratal.tracking.operations.views import ViewStore
-from stratal.tracking.reading import get_run
+from stratal.tracking.reading import get_run, get_whole
 from stratal.tracking.runs import run
 from stratal.tracking.store.views import ViewQuery
 from stratal.tracking.views import save_view
@@ -116,6 +121,52 @@ def test_long_series_come_as_they_are_and_as_buckets(served_url, store, machines
     for a, b in zip((*here.series("loss"), *here.envelope("loss", 50)), (*there.series("loss"), *there.envelope("loss", 50)), strict=True):
         np.testing.assert_array_equal(a, b)
     there.series("loss").values[0] = 1.0  # one's own copy
+
+
+def test_all_that_is_said_of_a_run_comes_by_one_question_and_is_what_many_give(store, stage, guarded, machines):
+    with run("closed", store=store) as hidden, run("open", store=store) as origin:
+        hidden.save_bytes("a.bin", b"of hidden")
+        origin.log({"loss": 3.0}, step=0)
+    with run("open", fork_from=(origin.ref, 1), tags={"t": "1"}, params={"lr": 0.1}, store=store) as made:
+        for step in range(1, 60):
+            made.log({"loss": 1 / step, "system/cpu": 0.5, "acc": step / 60}, step=step)
+        made.define_metric("loss", summary="min")
+        made.alert("look", "at this")
+        made.note("looks fine")
+        made.log({"text": st.text("said")}, step=1)
+        made.save_bytes("a.txt", b"a file")
+        made.use(f"artifact:{hidden.id}/a.bin")
+        made.use(origin.ref)
+        with (
+            start_leased("closed", parent=made.id, kind="step", store=store),
+            start_leased("open", parent=made.id, kind="step", store=store),
+        ):
+            pass
+    asked, application = [], stage[0].handler
+
+    async def counting(scope, receive, send) -> None:
+        asked.append(scope["path"])
+        await application(scope, receive, send)
+
+    far = machines()
+    stage[0].handler = counting
+    found = get_whole(made.short, curves=40, buckets=24, store=far)
+    page, document = shown(found), whole(found)
+    assert [path for path in asked if "/blobs/" not in path] == ["/api/v1/tracking/whole"]
+    assert "look" in page and "looks fine" in page and "a.txt" in page and "min " in page
+    parts = get_run(made.id, store=far)
+    assert (page, document) == (shown(parts), whole(parts))
+    targets = [edge.target for edge in found.edges]
+    assert origin.ref in targets and not any(hidden.id in target for target in targets) and len(found.children) == 1
+    with pytest.raises(NotFound):
+        get_whole(hidden.id, store=far)
+
+
+def shown(found) -> str:
+    """Give what `stratal show` prints."""
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(*run_page(found, 160))
+    return console.export_text()
 
 
 def test_each_command_about_runs_asks_for_a_role_on_their_experiments(guarded, machines):

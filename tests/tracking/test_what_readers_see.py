@@ -64,6 +64,7 @@ def calls(seen: RunId, hidden: RunId, digest: str):
     for text in (hidden, hidden[-8:], hidden[-6:], f"run:{hidden}"):
         yield RunReads, "find", {"text": text}
         yield RunReads, "get", {"text": text}
+        yield RunReads, "whole", {"text": text, "curves": 10, "buckets": 10}
         yield RunReads, "named", {"ref": text}
     yield RunReads, "named", {"ref": f"experiment:{SECRET}"}
     for name in ("summaries", "artifacts", "edges", "notes", "media", "media_summaries"):

@@ -12,13 +12,24 @@ from rich.text import Text
 from stratal.cli.logged import show_media
 from stratal.cli.options import Experiments, Json, Query, StoreUrl, use
 from stratal.cli.printing import cell, page_width, print_json, print_out, span, table
-from stratal.cli.tracking_pages import brief, brief_value, comparison_page, lineage_page, run_page, runs_table, value_page, whole
+from stratal.cli.tracking_pages import (
+    MOST_ROWS,
+    SPARKS,
+    brief,
+    brief_value,
+    comparison_page,
+    lineage_page,
+    run_page,
+    runs_table,
+    value_page,
+    whole,
+)
 from stratal.core.errors import Misuse
 from stratal.core.ids import short
 from stratal.tracking.explaining import compare_runs, explain
 from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import current_store
-from stratal.tracking.reading import get_run
+from stratal.tracking.reading import get_run, get_whole
 from stratal.tracking.refs import format_ref, parse_ref, resolve
 from stratal.tracking.store.views import ViewQuery
 from stratal.tracking.table import RunTable
@@ -86,14 +97,12 @@ def show(
     if (media or out) and (media is None or parsed.kind != "run"):
         raise Misuse("--out saves what a run logged under the name that --media says", hint="stratal show RUN --media NAME --out FOLDER")
     if parsed.kind == "run":
-        run = get_run(parsed.name)
         if media is not None:
-            show_media(run, media, out, json=json)
-            return
-        if json:
-            print_json(whole(run))
+            show_media(get_run(parsed.name), media, out, json=json)
+        elif json:
+            print_json(whole(get_whole(parsed.name)))
         else:
-            print_out(*run_page(run, page_width()))
+            print_out(*run_page(get_whole(parsed.name, curves=MOST_ROWS, buckets=SPARKS), page_width()))
         return
     resolved = resolve(parsed, current_store())
     named = format_ref(resolved.ref)

@@ -38,7 +38,8 @@ from stratal.tracking.media.places import FOLDER as MEDIA_FOLDER
 from stratal.tracking.reading import ReadRun
 
 _MARKS = {MINIMIZE: "↓", MAXIMIZE: "↑"}
-_MOST_ROWS = 40  # of params, metrics and packages; --json gives all
+MOST_ROWS = 40  # of params, metrics and packages; --json gives all
+SPARKS = 24  # of a metric's line
 
 
 def brief(run: ReadRun) -> dict[str, object]:
@@ -169,7 +170,7 @@ def run_page(run: ReadRun, width: int = PIPE_WIDTH) -> list[RenderableType]:
     parts: list[RenderableType] = [_run_head(run)]
     if run.params:
         params = table("param", "value")
-        for name in sorted(run.params)[:_MOST_ROWS]:
+        for name in sorted(run.params)[:MOST_ROWS]:
             params.add_row(cell(name), cell(run.params[name]))
         parts += [*section("params", params), *_more(len(run.params))]
     if run.summaries:
@@ -178,12 +179,12 @@ def run_page(run: ReadRun, width: int = PIPE_WIDTH) -> list[RenderableType]:
     parts += media_section(run)
     if files := [artifact for artifact in run.artifacts if not artifact.path.startswith(f"{MEDIA_FOLDER}/")]:
         artifacts = table("artifact", "bytes", "sha256", numbers=["bytes"])
-        for artifact in files[:_MOST_ROWS]:
+        for artifact in files[:MOST_ROWS]:
             artifacts.add_row(cell(artifact.path), cell(f"{artifact.size_bytes:,}"), cell(artifact.digest[:12], "dim"))
         parts += [*section("artifacts", artifacts), *_more(len(files))]
     if run.edges:
         edges = table("", "what", "role")
-        for edge in run.edges[:_MOST_ROWS]:
+        for edge in run.edges[:MOST_ROWS]:
             edges.add_row(cell(edge.verb), cell(_short_ref(edge.target)), cell(edge.role))
         parts += [*section("lineage", edges), *_more(len(run.edges))]
     capture = capture_of(run)
@@ -229,8 +230,8 @@ def _metrics_table(run: ReadRun, width: int) -> Table:
     """A row per metric. Where it is narrow columns give way, so that no number is broken into lines."""
     defined = run.summary if run.definitions else {}
     rows: list[dict[str, Text]] = []
-    for summary in sorted(run.summaries, key=lambda summary: summary.name.startswith(SYSTEM))[:_MOST_ROWS]:
-        line = sparkline(run.envelope(summary.name, 24).last.tolist()) if summary.points > 1 else ""
+    for summary in sorted(run.summaries, key=lambda summary: summary.name.startswith(SYSTEM))[:MOST_ROWS]:
+        line = sparkline(run.envelope(summary.name, SPARKS).last.tolist()) if summary.points > 1 else ""
         row = {"metric": cell(summary.name), "last": cell(summary.last, "bold"), "min": cell(summary.low), "max": cell(summary.high)}
         row |= {"points": cell(summary.points), "": cell(line, "cyan")}
         rows.append(row | ({"stands for it": _stands(defined[summary.name])} if defined else {}))
@@ -285,7 +286,7 @@ def comparison_page(comparison: Comparison) -> list[RenderableType]:
     parts: list[RenderableType] = [heads]
     if comparison.metrics:
         metrics = table("", *labels, numbers=labels)
-        for row in comparison.metrics[:_MOST_ROWS]:
+        for row in comparison.metrics[:MOST_ROWS]:
             metrics.add_row(cell(f"{row.name} {_MARKS.get(row.direction, '')}{'?' * row.is_guessed}".rstrip()), *_metric_cells(row))
         parts += [*section("metrics", metrics), *_more(len(comparison.metrics))]
         if any(row.is_guessed for row in comparison.metrics):
@@ -331,7 +332,7 @@ def _metric_cells(row: MetricRow) -> list[Text]:
 
 def _differences(labels: Sequence[str], rows: Sequence[Row]) -> Table:
     page = table("", *labels, numbers=labels)
-    for row in rows[:_MOST_ROWS]:
+    for row in rows[:MOST_ROWS]:
         page.add_row(cell(row.name), *(cell(_short_ref(shown(value))) for value in row.values))
     return page
 
@@ -395,4 +396,4 @@ def _short_ref(ref: str) -> str:
 
 
 def _more(count: int) -> list[RenderableType]:
-    return [Text(f"... and {count - _MOST_ROWS} more; --json gives all", style="dim")] if count > _MOST_ROWS else []
+    return [Text(f"... and {count - MOST_ROWS} more; --json gives all", style="dim")] if count > MOST_ROWS else []

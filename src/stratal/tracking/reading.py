@@ -5,7 +5,6 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,10 +13,10 @@ from stratal.core.errors import Misuse, NotFound
 from stratal.core.ids import RunId, short
 from stratal.core.records import from_json, number_from_json
 from stratal.store.store import Store
-from stratal.tracking.definitions import STEP, TIME, Curve, SummaryValue, align, definition_of, summarize
+from stratal.tracking.definitions import STEP, TIME, Curve, SummaryValue, align, definition_of
 from stratal.tracking.facts import MetricDefinition, params_from_json
 from stratal.tracking.opening import current_store
-from stratal.tracking.operations.reading import RunReads, floats, ints
+from stratal.tracking.operations.reading import MOST_ALERTS, EnvelopeColumns, RunReads, definitions_in, floats, ints, summary_of
 from stratal.tracking.output import OUTPUT, files_of, in_order
 from stratal.tracking.store.runs import Artifact, Edge, MetricRecord, NoteRecord, RunRecord, Statement
 
@@ -78,6 +77,8 @@ class ReadRun:
         self._reads = RunReads(store)
         self.record = record
         self._is_lost = is_lost
+        self._statements: list[Statement] | None = None  # that came with the run, as these did:
+        self._curves: dict[tuple[str, int], EnvelopeColumns] = {}
 
     @property
     def id(self) -> RunId:
@@ -192,22 +193,19 @@ class ReadRun:
     @property
     def definitions(self) -> dict[str, MetricDefinition]:
         """What `define_metric` said, by metric or pattern."""
-        return {name: msgspec.convert(said, MetricDefinition) for name, said in _part(self.record, "definitions").items()}
+        return definitions_in(self.record)
 
     @cached_property
     def summary(self) -> dict[str, SummaryValue]:
         """The value that stands for each metric, by its definition: the last one, unless something else was said.
 
         A series is read only where something else was said."""
-        definitions, found = self.definitions, {}
-        for record in self.summaries:
-            definition = definition_of(record.name, definitions)
-            if definition is None or definition.summary == "last":
-                found[record.name] = SummaryValue(value=record.last, step=record.step, how="last")
-            else:
-                series = self.series(record.name)
-                found[record.name] = summarize(definition, series.steps, series.values)
-        return found
+
+        def points(name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+            series = self.series(name)
+            return series.steps, series.values
+
+        return summary_of(self.summaries, self.definitions, points)
 
     @cached_property
     def artifacts(self) -> list[Artifact]:
@@ -230,10 +228,12 @@ class ReadRun:
         """What the run told people to look at, newest first; at most a thousand."""
         from stratal.tracking.alerts import find_alerts  # few runs have any
 
-        return find_alerts(run=self.id, limit=1000, store=self._store)
+        return find_alerts(run=self.id, limit=MOST_ALERTS, store=self._store)
 
     def statements(self, kind: str | None = None) -> list[Statement]:
         """List what the run stated, of one kind if given, oldest first."""
+        if self._statements is not None:
+            return [stated for stated in self._statements if kind is None or stated.kind == kind]
         return self._reads.statements(run=self.id, kind=kind)
 
     def media(self, name: str | None = None) -> "list[MediaItem]":
@@ -264,7 +264,7 @@ class ReadRun:
 
     def envelope(self, name: str, buckets: int) -> Bucketed:
         """Give a metric in at most `buckets` buckets, keeping min, max and last of each."""
-        found = self._reads.envelope(run=self.id, name=name, buckets=buckets)
+        found = self._curves.get((name, buckets)) or self._reads.envelope(run=self.id, name=name, buckets=buckets)
         return Bucketed(ints(found.steps), floats(found.low), floats(found.high), floats(found.last))
 
     def read_artifact(self, path: str) -> bytes:
@@ -291,6 +291,20 @@ def get_run(run: str, *, store: Store | None = None) -> ReadRun:
     store = store or current_store()
     found = RunReads(store).get(text=run)
     return ReadRun(store, found.record, is_lost=found.is_lost)
+
+
+def get_whole(run: str, *, curves: int = 0, buckets: int = 1, store: Store | None = None) -> ReadRun:
+    """Read a run with all that is said of it, at one moment: one question, where `get_run` asks for each part when it is looked at.
+
+    curves: also the first so many metrics in `buckets` buckets. Raises NotFound."""
+    store = store or current_store()
+    whole = RunReads(store).whole(text=run, curves=curves, buckets=buckets)
+    read = ReadRun(store, whole.found.record, is_lost=whole.found.is_lost)
+    read.summaries, read.summary, read.artifacts, read.edges = whole.summaries, whole.summary, whole.artifacts, whole.edges
+    read.notes, read.children, read.media_summaries, read.alerts = whole.notes, whole.children, whole.media, whole.alerts
+    read._statements = whole.statements
+    read._curves = {(name, buckets): curve for name, curve in whole.curves.items()}
+    return read
 
 
 def _part(record: RunRecord, part: str) -> dict[str, object]:

@@ -11,6 +11,8 @@ from stratal.tracking.facts import KINDS, STATUSES, Start, check_name
 # What both databases hold. The lowest whole number stands for "no step".
 Whole = Annotated[int, Meta(ge=-(2**63) + 1, le=2**63 - 1)]
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+# Parts of one answer that are each made anew.
+Few = Annotated[int, Meta(ge=0, le=1000)]
 # More than a century, and no number that overflows when it becomes nanoseconds. Below zero: it is over already.
 Seconds = Annotated[float, Meta(ge=-4e9, le=4e9)]
 Days = Annotated[float, Meta(ge=0, le=40_000)]

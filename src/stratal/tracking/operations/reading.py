@@ -1,6 +1,6 @@
 """Reading one run: its row, its series, and everything that was said about it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -11,15 +11,23 @@ from stratal.core.people import Role
 from stratal.core.records import Record
 from stratal.store.database import Transaction
 from stratal.store.operations import operation
+from stratal.store.series import Envelope
 from stratal.store.store import Store
-from stratal.tracking.operations.bounds import Count
+from stratal.tracking.alerting import LEVELS
+from stratal.tracking.definitions import SummaryValue, definition_of, summarize
+from stratal.tracking.facts import SYSTEM, MetricDefinition
+from stratal.tracking.operations.bounds import Count, Few
 from stratal.tracking.operations.naming import id_of, ids_of
 from stratal.tracking.store import media as media_rows
 from stratal.tracking.store import runs as rows
+from stratal.tracking.store.alerts import ToldAlert, alerts_of
 from stratal.tracking.store.lineage import may_name
 from stratal.tracking.store.media import MediaRecord, MediaSummary
 from stratal.tracking.store.runs import Artifact, Edge, MetricRecord, NoteRecord, RunRecord, Statement
 from stratal.tracking.store.seeing import seen_runs
+
+# Of one run: who looks at it sees the newest of them, and all by `alerts`.
+MOST_ALERTS = 1000
 
 
 class Found(Record, frozen=True, kw_only=True):
@@ -44,6 +52,22 @@ class EnvelopeColumns(Record, frozen=True, kw_only=True):
     low: memoryview
     high: memoryview
     last: memoryview
+
+
+class Whole(Record, frozen=True, kw_only=True):
+    """All that is said of a run, at one moment; `ReadRun` says what each part is. curves: of the first metrics, by name."""
+
+    found: Found
+    summaries: list[MetricRecord]
+    summary: dict[str, SummaryValue]
+    artifacts: list[Artifact]
+    edges: list[Edge]
+    notes: list[NoteRecord]
+    children: list[RunId]
+    statements: list[Statement]
+    media: list[MediaSummary]
+    alerts: list[ToldAlert]
+    curves: dict[str, EnvelopeColumns]
 
 
 class RunReads:
@@ -71,6 +95,35 @@ class RunReads:
             return found_of(self._store, tx, [rows.get_record(tx, id_of(tx, text))])[0]
 
     @operation(needs=Role.VIEWER, is_scoped=True)
+    def whole(self, *, text: str, curves: Few = 0, buckets: Count = 1) -> Whole:
+        """Read all that is said of a run by id, short form or ref: one answer for what is asked at once. curves: of so many metrics
+        with more than one point, ours last, in at most `buckets` buckets. Raises as `get`."""
+        self._store.settle()
+        with self._store.snapshot() as snapshot:
+            tx = snapshot.tx
+            record = rows.get_record(tx, id_of(tx, text))
+            known, id = rows.metrics_of(tx, record), to_bytes(record.id)
+
+            def points(name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+                found = snapshot.series(id, name)
+                return found.steps, found.values
+
+            drawn = [each.name for each in sorted(known, key=lambda each: each.name.startswith(SYSTEM)) if each.points > 1][:curves]
+            return Whole(
+                found=found_of(self._store, tx, [record])[0],
+                summaries=known,
+                summary=summary_of(known, definitions_in(record), points),
+                artifacts=rows.artifacts_of(tx, record),
+                edges=_nameable(tx, rows.edges_of(tx, record)),
+                notes=rows.notes_of(tx, record),
+                children=rows.children_of(tx, record.id),
+                statements=rows.statements_of(tx, record.id),
+                media=media_rows.media_summaries(tx, record.id),
+                alerts=alerts_of(tx, levels=LEVELS, experiment=None, run_id=record.id, limit=MOST_ALERTS),
+                curves={name: _columns(snapshot.envelope(id, name, buckets)) for name in drawn},
+            )
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
     def summaries(self, *, run: RunId) -> list[MetricRecord]:
         """List what is known of each series: last, step, low, high, number of points."""
         with self._store.query() as tx:
@@ -86,7 +139,7 @@ class RunReads:
     def edges(self, *, run: RunId) -> list[Edge]:
         """List what a run used and produced."""
         with self._store.query() as tx:
-            return [edge for edge in rows.edges_of(tx, rows.get_record(tx, run)) if may_name(tx, edge.target)]
+            return _nameable(tx, rows.edges_of(tx, rows.get_record(tx, run)))
 
     @operation(needs=Role.VIEWER, is_scoped=True)
     def notes(self, *, run: RunId) -> list[NoteRecord]:
@@ -139,8 +192,30 @@ class RunReads:
         """Give a metric in at most `buckets` buckets, keeping min, max and last of each."""
         with self._store.snapshot() as snapshot:
             _check_seen(snapshot.tx, run)
-            found = snapshot.envelope(to_bytes(run), name, buckets)
-        return EnvelopeColumns(steps=packed(found.steps), low=packed(found.low), high=packed(found.high), last=packed(found.last))
+            return _columns(snapshot.envelope(to_bytes(run), name, buckets))
+
+
+def definitions_in(record: RunRecord) -> dict[str, MetricDefinition]:
+    """Give what `define_metric` said of a run's metrics, by metric or pattern."""
+    found = record.doc.get("definitions", {})
+    return {name: msgspec.convert(said, MetricDefinition) for name, said in found.items()} if isinstance(found, dict) else {}
+
+
+def summary_of(
+    records: Sequence[MetricRecord],
+    definitions: Mapping[str, MetricDefinition],
+    read: Callable[[str], tuple[NDArray[np.int64], NDArray[np.float64]]],
+) -> dict[str, SummaryValue]:
+    """Give the value that stands for each metric. read: gives steps and values of a series; it is asked only where
+    something else than the last value was."""
+    found = {}
+    for record in records:
+        definition = definition_of(record.name, definitions)
+        if definition is None or definition.summary == "last":
+            found[record.name] = SummaryValue(value=record.last, step=record.step, how="last")
+        else:
+            found[record.name] = summarize(definition, *read(record.name))
+    return found
 
 
 def found_of(store: Store, tx: Transaction, records: Sequence[RunRecord]) -> list[Found]:
@@ -180,6 +255,14 @@ def floats(column: memoryview) -> NDArray[np.float64]:
     """Give a packed column of numbers, as `ints` does."""
     found = np.frombuffer(column, "<f8").astype(np.float64, copy=False)
     return found if found.flags.writeable else found.copy()
+
+
+def _columns(found: Envelope) -> EnvelopeColumns:
+    return EnvelopeColumns(steps=packed(found.steps), low=packed(found.low), high=packed(found.high), last=packed(found.last))
+
+
+def _nameable(tx: Transaction, edges: Sequence[Edge]) -> list[Edge]:
+    return [edge for edge in edges if may_name(tx, edge.target)]
 
 
 def _check_seen(tx: Transaction, run: RunId) -> None:
