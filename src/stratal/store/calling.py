@@ -43,9 +43,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Content = bytes | Iterator[bytes] | None
 
-# Seconds until a server that does not answer at all is taken for away, one that was asked, and one that is at work: on a command, or with
-# the bytes of a file that it verifies. Guesses.
-CONNECT_S, ANSWER_S, WORK_S = 5.0, 30.0, 120.0
+# Seconds until a server that does not answer at all is taken for away, one that was asked, one that is at work: on a command, or with
+# the bytes of a file that it verifies; and one that goes through a whole store. Guesses.
+CONNECT_S, ANSWER_S, WORK_S, WHOLE_S = 5.0, 30.0, 120.0, 3600.0
 _PIECE = 1 << 20
 
 
@@ -73,9 +73,9 @@ def open_client(url: str, user: str, token: str | None = None, answer_s: float =
     )
 
 
-def work_timeout(answer_s: float) -> httpx.Timeout:
-    """Give how long to wait for what takes long."""
-    return httpx.Timeout(max(answer_s, WORK_S) if answer_s else None, connect=CONNECT_S)
+def work_timeout(answer_s: float, *, is_whole: bool = False) -> httpx.Timeout:
+    """Give how long to wait for what takes long. is_whole: it goes through a whole store."""
+    return httpx.Timeout(max(answer_s, WHOLE_S if is_whole else WORK_S) if answer_s else None, connect=CONNECT_S)
 
 
 def silence(url: str, error: Exception, answer_s: float) -> tuple[str, str]:

@@ -150,7 +150,9 @@ class Remote:
 
     def _send(self, operation: Operation, path: str, body: bytes, encoding: str) -> httpx.Response:
         headers = {**self._headers(), "content-type": encoding, "accept": MSGPACK}
-        timeout = work_timeout(self._store.settings.answer_s) if operation.is_command else self._client().timeout
+        timeout = self._client().timeout
+        if operation.is_command or operation.takes_long:
+            timeout = work_timeout(self._store.settings.answer_s, is_whole=operation.takes_long)
         ends_s, tries = time.monotonic() + BUSY_S, 0
         while True:
             tries += 1
@@ -161,7 +163,7 @@ class Remote:
                 if not is_safe and operation.is_command:
                     raise self._lost(operation, error) from error
                 if tries >= TRIES or isinstance(error, httpx.TimeoutException):
-                    raise self._away(error) from error
+                    raise self._away(error, timeout.read) from error
                 time.sleep(PAUSE_S * 2**tries * random.uniform(0.5, 1))  # not all clients of a server at once
                 continue
             if answer.status_code != 429 or time.monotonic() > ends_s:
@@ -221,8 +223,8 @@ class Remote:
             f"{self._url} was lost during {operation.name}: {str(error) or type(error).__name__}", hint=advice(error, _LOOK)
         )
 
-    def _away(self, error: Exception) -> StoreDown:
-        why, helps = silence(self._url, error, self._store.settings.answer_s)
+    def _away(self, error: Exception, waited_s: float | None = None) -> StoreDown:
+        why, helps = silence(self._url, error, waited_s or self._store.settings.answer_s)
         start = "start it (`stratal server`), or see whether STRATAL_STORE names the right one; what was logged waits here"
         return StoreDown(why, hint=advice(error, helps or start))
 

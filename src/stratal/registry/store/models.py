@@ -217,7 +217,7 @@ class ModelStore:
             rows.need_model(tx, name)
             return logs.entries_of(tx, name)
 
-    @operation(needs=Role.VIEWER)
+    @operation(needs=Role.VIEWER, takes_long=True)
     def verify_audit(self, *, checkpoint: str | None = None) -> AuditReport:
         """Check the chain, a checkpoint that was kept outside, and that the log gives the standings that are there."""
         kept = None if checkpoint is None else read_checkpoint(checkpoint)

@@ -71,7 +71,7 @@ class QuotaStore:
                 raise NotFound(f"{experiment[:100]} has no quota of its own", hint="stratal quota list shows what there is")
             _tell_set(tx, Quota(experiment=experiment, most_bytes=None, most_runs=None))
 
-    @operation(needs=Role.ADMIN)
+    @operation(needs=Role.ADMIN, takes_long=True)
     def recount(self) -> Recounted:
         """Count what experiments hold anew, and put it in place of the counters. O(runs + files)."""
         with self._store.command() as tx:

@@ -46,7 +46,7 @@ class Upkeep:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    @operation(needs=Role.ADMIN)
+    @operation(needs=Role.ADMIN, takes_long=True)
     def examine(self, *, deep: bool = False) -> list[Check]:
         """Examine the store where it lies. Mends nothing. deep: read each file, and compare it with its digest."""
         found = list(examine(self._store, deep=deep))
@@ -54,7 +54,7 @@ class Upkeep:
             return found  # it went no further than what is spoilt
         return [*found, self._check_lost(), self._check_quotas()]
 
-    @operation(needs=Role.ADMIN)
+    @operation(needs=Role.ADMIN, takes_long=True)
     def collect(
         self,
         *,
