@@ -147,6 +147,7 @@ def test_quotas_count_and_a_refusal_leaves_nothing_and_says_what_to_do(guarded, 
     set_quota("churn", most_bytes=1, most_runs=1, store=store)
     report = import_runs("wandb", history, experiment="churn", store=bob)
     assert not report.is_complete and any("has no room for files" in loss for loss in report.losses)
+    assert list(store.blobs.entries()) == [], "it is asked first, and nothing is sent for nothing"
     now = next(each for each in quotas(store=store).used if each.experiment == "churn")
     assert now.size_bytes == 0
     set_quota("churn", most_bytes=1 << 30, most_runs=1, store=store)

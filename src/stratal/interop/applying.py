@@ -146,13 +146,17 @@ class _Applying:
         self._progress(self._source.name, place, self._source.size)
 
     def _send(self, batch: Batch, files: list[str]) -> Mark:
-        """Bring a batch to a server, files first. If the server is lost in the middle of it, look what became of it."""
+        """Bring a batch to a server, files first, if there is room for them. If the server is lost in the middle of it, look what became
+        of it."""
         if (size := sum(len(body.data) for body in batch.bodies)) > MOST_BATCH_BYTES:
             raise Misuse(
                 f"it says {size:,} bytes at one place, and a server takes {MOST_BATCH_BYTES:,}",
                 hint="import it where the store lies, with --store FOLDER",
             )
         if files:
+            sizes = {digest: self._store.blobs.size_bytes(digest) for digest in files}
+            experiment = "" if batch.began is None else batch.began.experiment
+            self._imports.check_room(run=self._standing.run, experiment=experiment, sizes=sizes)
             self._store.ship_now(files)
         tries = 0
         while True:

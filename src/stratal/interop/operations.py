@@ -29,7 +29,7 @@ from stratal.store.journal import Tail
 from stratal.store.names import find_run, is_buried, offset_of
 from stratal.store.operations import operation
 from stratal.store.proofs import is_proved
-from stratal.store.quotas.holding import check_grown, check_run
+from stratal.store.quotas.holding import check_files, check_grown, check_run
 from stratal.store.quotas.rows import usage
 from stratal.store.store import Store
 from stratal.store.uses import check_named
@@ -70,6 +70,18 @@ class ImportStore:
         runs: dict[str, RunId] = {}
         with self._store.query() as tx:
             return [_standing(tx, source, runs) for source in sources]
+
+    @operation(needs=Role.VIEWER, is_scoped=True)
+    def check_room(self, *, run: RunId, experiment: str, sizes: dict[str, int]) -> None:
+        """Raise OverQuota if a run's files, by digest, have no room, before they are sent: `apply` would refuse them. experiment: where the
+        run will be, if it is not here. Of an experiment that its reader may not see nothing is said."""
+        with self._store.query() as tx:
+            row = find_run(tx, to_bytes(run))
+            home = row.experiment if row is not None and row.experiment else experiment
+            if tx.sees is None or home in tx.sees:
+                if row is None:
+                    check_run(tx, home)
+                check_files(tx, home, sizes)
 
     @operation(needs=Role.CONTRIBUTOR)
     def apply(self, *, run: RunId, batch: Batch) -> Mark:

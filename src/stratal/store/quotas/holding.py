@@ -3,7 +3,7 @@
 A server does so for whoever comes through it. Who has the store itself is counted, and not refused.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -56,15 +56,30 @@ def check_file(tx: Transaction, experiment: str, digest: str, size_bytes: int) -
     )
 
 
+def check_files(tx: Transaction, experiment: str, sizes: Mapping[str, int]) -> None:
+    """Raise OverQuota if files, all together, go beyond their experiment's quota, where quotas are held. sizes: by digest."""
+    now = usage(tx, experiment)
+    if not _is_held.get() or now.most_bytes is None:
+        return
+    known = {digest: find_file(tx, experiment, digest) for digest in sizes}
+    more = sum(size for digest, size in sizes.items() if (file := known[digest]) is None or file.is_waiting)
+    if more and now.size_bytes + more > now.most_bytes:
+        raise _no_room(experiment, more, now.size_bytes, now.most_bytes)
+
+
 def check_grown(tx: Transaction, experiment: str, before_bytes: int) -> None:
     """Raise OverQuota if files that this transaction has added go beyond their experiment's quota, where quotas are held."""
     now = usage(tx, experiment)
     if _is_held.get() and now.most_bytes is not None and now.size_bytes > max(now.most_bytes, before_bytes):
-        raise OverQuota(
-            f"experiment:{experiment} has no room for files of {shown_bytes(now.size_bytes - before_bytes)}: it holds "
-            f"{shown_bytes(before_bytes)}, and its quota is {shown_bytes(now.most_bytes)}",
-            hint=_HINT,
-        )
+        raise _no_room(experiment, now.size_bytes - before_bytes, before_bytes, now.most_bytes)
+
+
+def _no_room(experiment: str, more_bytes: int, held_bytes: int, most_bytes: int) -> OverQuota:
+    return OverQuota(
+        f"experiment:{experiment} has no room for files of {shown_bytes(more_bytes)}: it holds {shown_bytes(held_bytes)}, "
+        f"and its quota is {shown_bytes(most_bytes)}",
+        hint=_HINT,
+    )
 
 
 def _check_runs(tx: Transaction, experiment: str, *, more: int) -> None:
