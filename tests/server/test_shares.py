@@ -16,7 +16,8 @@ from stratal.server.ingest import Limits
 from stratal.server.mlflow.surface import Limits as MlflowLimits
 from stratal.server.peers import place_of
 from stratal.server.pool import THREADS, Pool
-from stratal.server.surfaces import Places, Shares
+from stratal.server.shares import Shares
+from stratal.server.surfaces import Places
 from stratal.store.shipments import PREFIX as INGEST
 
 MLFLOW = "/api/2.0/mlflow"
@@ -42,6 +43,15 @@ def test_shares_forget_who_has_nothing():
     with shares.more("bob", 3), shares.more("bob", 0):
         assert (shares.of("bob"), shares.of("vera"), shares.total) == (3, 0, 3)
     assert (shares.of("bob"), shares.total, dict(shares._of)) == (0, 0, {})
+
+
+def test_half_of_an_odd_number_is_rounded_up_and_who_is_nobody_has_no_half():
+    shares = Shares()
+    assert [shares.has_room("bob", 1, most) for most in (0, 1, float("inf"))] == [False, True, True]
+    shares.take("bob", 1)
+    assert [shares.has_room(name, 1, 3) for name in ("bob", "vera", "")] == [True, True, True]
+    shares.take("bob", 1)
+    assert [shares.has_room(name, 1, 3) for name in ("bob", "vera", "")] == [False, True, True]
 
 
 class Slow:

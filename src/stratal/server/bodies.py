@@ -1,12 +1,12 @@
 """Bodies of operations: how much of them is in memory at once, however many connections bring them. Shipments and files have bounds of
 their own."""
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from stratal.core.people import Identity
 from stratal.server.asgi import refusal
+from stratal.server.shares import Shares
 
 # Bytes of large bodies, all together; of these one person gets half, so that who sends slowly keeps out nobody else.
 MOST_BYTES = 256 << 20
@@ -19,7 +19,7 @@ class Bodies:
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
-        self._of = Counter[str]()
+        self._held = Shares()
 
     @contextmanager
     def holding(self, size_bytes: int, sender: Identity) -> Iterator[None]:
@@ -28,13 +28,7 @@ class Bodies:
             yield
             return
         name = sender.name if sender.is_authenticated else ""
-        is_greedy = bool(name) and self._of[name] + size_bytes > self._most_bytes // 2
-        if is_greedy or self._of.total() + size_bytes > self._most_bytes:
+        if not self._held.has_room(name, size_bytes, self._most_bytes):
             raise refusal(429, "busy", "as many large bodies are on their way as are taken at a time", "come again", retry_after_s=1)
-        self._of[name] += size_bytes
-        try:
+        with self._held.more(name, size_bytes):
             yield
-        finally:
-            self._of[name] -= size_bytes
-            if not self._of[name]:
-                del self._of[name]

@@ -7,7 +7,6 @@ import logging
 import math
 import re
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
@@ -19,6 +18,7 @@ from stratal.core.people import Identity
 from stratal.server.asgi import Answer, Failed, Gone, Receive, Request, Scope, Send, live, refusal, send_answer
 from stratal.server.failures import broken, in_http
 from stratal.server.guards import Guard, OpenGuard, identified
+from stratal.server.shares import Shares
 from stratal.server.threads import Threads
 from stratal.store.store import Store
 
@@ -63,35 +63,10 @@ class Places:
     @contextmanager
     def one(self, name: str) -> Iterator[None]:
         """Take a place while the block runs. name: of who takes it, '' where nobody knows."""
-        if self._taken.total >= self._most or (name and self._taken.of(name) >= self._most / 2):
+        if not self._taken.has_room(name, 1, self._most):
             raise self._busy()
         with self._taken.more(name, 1):
             yield
-
-
-class Shares:
-    """How much of something each has, and all have."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._of = Counter[str]()
-
-    def of(self, name: str) -> int:
-        """Give what one has."""
-        return self._of[name]
-
-    @contextmanager
-    def more(self, name: str, count: int) -> Iterator[None]:
-        """Let one have more while the block runs."""
-        self.total += count
-        self._of[name] += count
-        try:
-            yield
-        finally:
-            self.total -= count
-            self._of[name] -= count
-            if not self._of[name]:
-                del self._of[name]
 
 
 class Surface(ABC):
@@ -104,7 +79,7 @@ class Surface(ABC):
         self._most_requests = most_requests
         self._requests = 0
         self._waiting_bytes = Shares()
-        self._of = Counter[str]()  # requests under way, by whoever was checked
+        self._checked = Shares()  # requests under way, of whoever was checked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request, as ASGI 3 says."""
@@ -122,7 +97,8 @@ class Surface(ABC):
             return None
         finally:
             self._requests -= 1
-            self._leave(request.sender)
+            if request.sender:
+                self._checked.give_back(request.sender, 1)
 
     def close(self) -> None:
         """Wait for what is being done, and take nothing more."""
@@ -168,16 +144,11 @@ class Surface(ABC):
             raise self.busy()
         sender = await identified(self._guard, request)
         if sender.is_authenticated:
-            if self._of[sender.name] >= self._most_requests / 2:
+            if not self._checked.has_room(sender.name, 1, self._most_requests):
                 raise self.busy()
             request.sender = sender.name
-            self._of[sender.name] += 1
+            self._checked.take(sender.name, 1)
         return sender
-
-    def _leave(self, name: str) -> None:
-        self._of[name] -= 1
-        if self._of[name] <= 0:
-            del self._of[name]
 
     @contextmanager
     def holding(self, size: int, most: int, request: Request) -> Iterator[None]:
