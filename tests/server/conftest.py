@@ -1,5 +1,6 @@
 """A server over a fresh store, a sender that speaks the protocol by hand, and segments to send."""
 
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import zstandard
 from mlflow_wire import Wire
 
 from stratal.core.ids import new_id, to_bytes
+from stratal.core.settings import load_settings
 from stratal.server.app import Application
 from stratal.server.authenticating import AccessGuard
 from stratal.server.ingest import Ingest
@@ -22,6 +24,7 @@ from stratal.store.shipments import digest_of_shipment
 from stratal.store.store import Store
 from stratal.testing.stages import Stage
 from stratal.tracking.facts import START, Start
+from stratal.tracking.opening import open_store
 
 
 class Sender:
@@ -144,6 +147,22 @@ def guarded(store, stage):
     team = Team(store, *stage)
     yield team
     team.close()
+
+
+@pytest.fixture
+def away(guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Open stores behind the URL of a server that asks who comes, each with a token."""
+    monkeypatch.setattr("stratal.store.store.upload_aside", lambda *_: None)  # tests ship by hand
+    opened = []
+
+    def open_away(token: str | None):
+        settings = replace(load_settings(), state_home=tmp_path / "state", token=token)
+        opened.append(open_store(guarded.url, settings=settings))
+        return opened[-1]
+
+    yield open_away
+    for store in opened:
+        store.close()
 
 
 @pytest.fixture

@@ -97,24 +97,8 @@ def test_parts_say_what_their_segment_says_and_are_only_added_to(tmp_path, calls
     assert all(bytes(made.of_run[id].data).startswith(data) for id, data in grown.items())
 
 
-@pytest.fixture
-def away(guarded, tmp_path, monkeypatch):
-    """Open the store behind the URL of a server that asks who comes, as somebody. Tests ship by hand."""
-    monkeypatch.setattr("stratal.store.store.upload_aside", lambda *_: None)
-    opened = []
-
-    def open_away(name: str):
-        settings = replace(load_settings(), state_home=tmp_path / "state", token=guarded.token_of(name))
-        opened.append(open_store(guarded.url, settings=settings))
-        return opened[-1]
-
-    yield open_away
-    for store in opened:
-        store.close()
-
-
 def test_behind_a_run_without_a_right_the_others_of_its_process_go_on_and_it_comes_when_it_may(guarded, away):
-    team, far = guarded.store, away("bob")
+    team, far = guarded.store, away(guarded.token_of("bob"))
     with run("churn", store=far) as first:
         first.log({"a": 0.0}, step=0)
         with run("secret", store=far) as refused:
@@ -145,7 +129,7 @@ def test_behind_a_run_without_a_right_the_others_of_its_process_go_on_and_it_com
 
 
 def test_files_of_what_is_refused_are_kept_here(guarded, away):
-    far = away("bob")
+    far = away(guarded.token_of("bob"))
     with run("secret", store=far) as refused:
         saved = refused.save_bytes("a.bin", os.urandom(20_000))
     path = far.blobs.path(saved.digest)

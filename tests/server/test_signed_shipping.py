@@ -9,26 +9,9 @@ from stratal.core.settings import Settings, load_settings
 from stratal.server.serving import check_loopback
 from stratal.store.marks import is_loopback
 from stratal.tracking.capturing import wait_for_captures
-from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
 from stratal.tracking.syncing import sync
-
-
-@pytest.fixture
-def away(guarded, tmp_path, monkeypatch):
-    """Open stores behind the URL of a server that asks who comes, each with a token."""
-    monkeypatch.setattr("stratal.store.store.upload_aside", lambda *_: None)  # tests ship by hand
-    opened = []
-
-    def open_away(token: str | None):
-        settings = replace(load_settings(), state_home=tmp_path / "state", token=token)
-        opened.append(open_store(guarded.url, settings=settings))
-        return opened[-1]
-
-    yield open_away
-    for store in opened:
-        store.close()
 
 
 def test_a_token_ships_as_its_person(guarded, away):
