@@ -12,6 +12,7 @@ from stratal.registry.policies import approvals, better_than_champion, gate, pol
 from stratal.registry.stages import Stage
 from stratal.registry.store import ModelStore, rows
 from stratal.registry.versions import Move
+from stratal.store.access.accounts import AccessStore
 
 STRICT = policy(staging=[gate("auc >= 0.80")], production=[gate("auc >= 0.81"), approvals(1)])
 
@@ -42,6 +43,11 @@ def approve(house, name, ref="model:churn@1"):
 def grant(house, person, role, on="model:churn"):
     with sqlite3.connect(house.store.folder / "stratal.db") as connection:
         connection.execute("insert into access_grant values (?, ?, ?, 'root', 0)", (person, role, on))
+
+
+def take_grant(house, person, on):
+    with sqlite3.connect(house.store.folder / "stratal.db") as connection:
+        connection.execute("delete from access_grant where person = ? and object = ?", (person, on))
 
 
 @pytest.mark.parametrize("name", ["ann", "Ann", "ANN ", "ａｎｎ"])
@@ -212,6 +218,26 @@ def test_an_evaluation_on_training_rows_passes_no_gate(house, data, verdict):
     with pytest.raises(TransitionRefused) as caught:
         registering.promote(version, "Staging", store=house.store)
     assert caught.value.assessment.results[0].verdict is verdict
+
+
+def test_an_evaluation_by_somebody_who_may_contribute_elsewhere_only_passes_no_gate(house):
+    model = house.model()
+    version = registering.register("churn", model, policy=STRICT, store=house.store)
+    AccessStore(house.store).add_person(name="mallory")
+    grant(house, "mallory", "contributor", on="experiment:other")
+    with house.acting("mallory"):
+        house.evaluate(model)
+    seen = registering.assess(version, "Staging", store=house.store)
+    assert [result.verdict for result in seen.results] == [Verdict.MISSING]
+    assert "counts: 1 by people who may contribute neither" in seen.results[0].why and "stratal grant add PERSON" in seen.results[0].todo
+    assert "mallory" not in str(seen)
+    for on in ("model:churn", "experiment:churn", "*"):
+        grant(house, "mallory", "contributor", on=on)
+        assert registering.assess(version, "Staging", store=house.store).gates_pass
+        take_grant(house, "mallory", on=on)
+    assert not registering.assess(version, "Staging", store=house.store).gates_pass, "what counts is what they may do now"
+    house.evaluate(model)
+    assert registering.assess(version, "Staging", store=house.store).gates_pass, "ann has no account: she has the store itself"
 
 
 def test_an_evaluation_of_another_digest_passes_no_gate(house):

@@ -15,7 +15,21 @@ from stratal.interop.tables import import_mark
 from stratal.registry import list_versions
 from stratal.store.frames import FACT, encode_fact
 from stratal.store.wire import pack
-from stratal.tracking.facts import ARTIFACT, CAPTURE, EDGE, MEDIA, NOTE, START, ArtifactFact, CaptureFact, EdgeFact, Note, Start
+from stratal.tracking.facts import (
+    ARTIFACT,
+    CAPTURE,
+    EDGE,
+    MEDIA,
+    NOTE,
+    START,
+    STATE,
+    ArtifactFact,
+    CaptureFact,
+    EdgeFact,
+    Note,
+    Start,
+    StateFact,
+)
 from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import open_store
 from stratal.tracking.quotas import quotas, set_quota
@@ -136,6 +150,14 @@ def test_files_are_linked_only_for_who_has_sent_their_bytes(guarded, store):
     assert bob.blob(SECRET).status_code == 200
     assert send(bob, batch(named[0])).status_code == 200
     assert secret_files and find_runs(experiment="churn", store=store)[0].read_artifact("a.txt") == SECRET
+
+
+def test_an_import_states_nothing_that_gates_read(guarded, store):
+    bob = guarded.having_token("bob")
+    for kind in ("evaluation", "validation"):
+        refused = send(bob, batch((STATE, StateFact(kind=kind, subject="sha256:" + "0" * 64, body={}, author="ada"))))
+        assert refused.status_code == 422 and "nothing that gates read" in refused.text
+    assert send(bob, batch((STATE, StateFact(kind="step_scale", subject="loss", body={}, author="")))).status_code == 200
 
 
 def test_quotas_count_and_a_refusal_leaves_nothing_and_says_what_to_do(guarded, come, store, history):

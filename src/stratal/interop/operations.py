@@ -17,6 +17,7 @@ from stratal.interop.foreign import Began, ForeignId
 from stratal.interop.framing import writer_of
 from stratal.interop.report import Tally
 from stratal.interop.store import find_mark, has_begun, move_mark, run_of
+from stratal.registry.facts import EVALUATION, VALIDATION
 from stratal.registry.manifests import read_checked_manifest
 from stratal.registry.names import check_model_name
 from stratal.registry.store import adding
@@ -233,6 +234,8 @@ def _check_said(tx: Transaction, tail: Tail, after: int) -> None:
         fact = read_fact(tail.data, frame, tail.writer)
         if fact.what not in _SAID:
             raise Misuse(f"an import says nothing of kind {fact.what!r:.40}")
+        if fact.what == STATE and isinstance(fact.value, dict) and fact.value.get("kind") in (EVALUATION, VALIDATION):
+            raise Misuse("an import states nothing that gates read: its authors are the source's", hint="evaluate it here: st.evaluate")
         try:
             digests = list(_named(fact.what, fact.value))
         except msgspec.ValidationError as error:

@@ -1,26 +1,50 @@
 """Collecting what gates may look at: evaluations of finished runs, and the datasets that lineage leads back to."""
 
+from collections.abc import Sequence
+
+from stratal.core.people import Role, holds
 from stratal.registry.gates import Champion, DataFact, Fact, Facts
 from stratal.registry.versions import Version
+from stratal.store.access.rows import find_person, grants_of
 from stratal.store.database import Transaction
 from stratal.tracking.statements import Statement, find_statements, statements_of
 from stratal.tracking.store.runs import RunRecord, edges_of, find_record, runs_at
 
+# Kinds of statements that gates read.
+EVALUATION, VALIDATION = "evaluation", "validation"
 # Runs that a walk through lineage visits at most. A guess far above any pipeline; beyond it the data counts as unknown.
 MOST_RUNS = 10_000
 
 
 def collect(tx: Transaction, version: Version, champion: Champion | None, now_ns: int) -> Facts:
-    """Gather a version's facts. Evaluations count when their run has finished; a validation counts even if its run then failed."""
-    subject = f"sha256:{version.digest}"
-    evaluations = [_fact(each) for each in find_statements(tx, kind="evaluation", subject=subject) if _has_finished(tx, each.run)]
+    """Gather a version's facts. Evaluations count when their run has finished, and by whom may contribute; a validation counts even if its
+    run then failed."""
+    stated = [each for each in find_statements(tx, kind=EVALUATION, subject=f"sha256:{version.digest}") if _has_finished(tx, each.run)]
+    objects = _objects_of(tx, version)
+    ours = {author for author in {each.author for each in stated} if _may_evaluate(tx, author, objects)}
     return Facts(
         digest=version.digest,
         now_ns=now_ns,
         champion=champion,
-        evaluations=tuple(evaluations),
+        evaluations=tuple(_fact(each) for each in stated if each.author in ours),
+        by_strangers=sum(each.author not in ours for each in stated),
         data=tuple(_Walk(tx).datasets_behind(version.run)),
     )
+
+
+def _objects_of(tx: Transaction, version: Version) -> list[str]:
+    """Give what to contribute to lets one judge a version: its model, and the experiment that it comes from."""
+    made_by = find_record(tx, version.run)
+    return [f"model:{version.name}", *([f"experiment:{made_by.experiment}"] if made_by is not None else [])]
+
+
+def _may_evaluate(tx: Transaction, author: str, objects: Sequence[str]) -> bool:
+    """Tell whether what somebody says of a version counts. Who has no account here has the store itself: a server lets in nobody else."""
+    person = find_person(tx, author)
+    if person is None:
+        return True
+    held = grants_of(tx, person.name)
+    return any(holds(held, person.name, Role.CONTRIBUTOR.name, on) for on in objects)
 
 
 class _Walk:
@@ -83,7 +107,7 @@ class _Walk:
     def _validation(self, ref: str) -> Fact | None:
         """Give the newest validation of a dataset version: it is stated about the digest, and names the ref in its body."""
         if self._by_dataset is None:
-            stated = sorted(find_statements(self._tx, kind="validation"), key=lambda each: each.at_ns)
+            stated = sorted(find_statements(self._tx, kind=VALIDATION), key=lambda each: each.at_ns)
             self._by_dataset = {name: each for each in stated for name in (each.subject, each.body.get("dataset")) if isinstance(name, str)}
         found = self._by_dataset.get(ref)
         return None if found is None else _fact(found)

@@ -54,12 +54,14 @@ class Champion(Record, frozen=True, kw_only=True):
 
 
 class Facts(Record, frozen=True, kw_only=True):
-    """All that gates may look at. `evaluations` in any order; `data` empty: lineage leads to no dataset version."""
+    """All that gates may look at. `evaluations` in any order; `by_strangers`: how many more there are by people who may not contribute
+    here; `data` empty: lineage leads to no dataset version."""
 
     digest: str
     now_ns: int
     champion: Champion | None = None
     evaluations: tuple[Fact, ...] = ()
+    by_strangers: int = 0
     data: tuple[DataFact, ...] = ()
 
 
@@ -240,6 +242,13 @@ def _newest(facts: Facts, find: _Find, name: str, todo: str = "") -> tuple[Fact,
             return fact, entry
     if not ours:
         others = " (one that is here speaks of another model)" if facts.evaluations else ""
+        if facts.by_strangers:
+            where = "to its model nor to the experiment that it comes from"
+            raise _Held(
+                Verdict.MISSING,
+                f"no evaluation of this version{others} counts: {facts.by_strangers} by people who may contribute neither {where}",
+                todo or "let somebody evaluate it who may, or grant it: stratal grant add PERSON contributor model:MODEL",
+            )
         raise _Held(Verdict.MISSING, f"no evaluation of this version{others}", todo or "evaluate it: st.evaluate(model, test, target=...)")
     near = difflib.get_close_matches(name, sorted({known for fact in ours for known in _names(fact.body)}), n=1, cutoff=0.6)
     guess = f"; did you mean {near[0]}?" if near else ""
