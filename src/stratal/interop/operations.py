@@ -25,7 +25,7 @@ from stratal.registry.store.models import Registered
 from stratal.store.admitting import Unseen, admitted, tell_made
 from stratal.store.arriving import check_body
 from stratal.store.database import Transaction
-from stratal.store.frames import FACT, NAMED, POINTS, encode_fact, pack, read_fact, salt_of, scan
+from stratal.store.frames import FACT, NAMED, POINTS, encode_fact, pack_many, read_fact, salt_of, scan
 from stratal.store.journal import Tail
 from stratal.store.names import find_run, is_buried, offset_of
 from stratal.store.operations import operation
@@ -221,7 +221,7 @@ def _tail(tx: Transaction, name: str, id: RunId, bodies: Sequence[Body], before:
     if offset_of(tx, name) != before.place:  # then nothing would be applied, and nobody told
         raise Conflict("a writer of the same name is elsewhere", hint="tell an admin: somebody ships under the name of an import")
     salt, run = salt_of(name), to_bytes(id)
-    data = b"".join(pack(body.kind, 0, before.frames + n, run, body.data, salt) for n, body in enumerate(bodies))
+    data = pack_many(0, before.frames, run, bodies, salt)
     return Tail(name, -1, before.place, len(data), data, scan(data, salt)._replace(end=mark.place - before.place))
 
 
