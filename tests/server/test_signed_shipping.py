@@ -36,6 +36,14 @@ def test_who_is_refused_is_told_why_and_loses_nothing(guarded, away):
     assert get_run(made.id, store=guarded.store).metrics == {"a": 1.0}
 
 
+def test_a_run_that_is_refused_for_a_large_file_that_was_asked_for_first_is_told_why_too(guarded, away):
+    store = away(guarded.token_of("bob"))
+    with run("secret", store=store) as made:
+        made.save_bytes("a.bin", b"more than is sent unasked" * 1000)
+    [why] = sync(store=store).refused
+    assert "bob is not contributor on experiment:secret" in why and "stratal grant add bob contributor experiment:secret" in why
+
+
 def test_a_store_in_a_folder_is_not_marked_for_a_server_that_refuses(guarded, store, away, fresh_store):
     local = fresh_store()
     with pytest.raises(Forbidden, match="asks who you are"):

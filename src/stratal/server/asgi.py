@@ -4,11 +4,12 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import TypeAlias
+from urllib.parse import quote
 
 import msgspec
 
 from stratal.core.records import Record
-from stratal.store.shipments import Complaint
+from stratal.store.shipments import COMPLAINT, Complaint
 
 Message: TypeAlias = MutableMapping[str, object]
 Scope: TypeAlias = MutableMapping[str, object]
@@ -16,6 +17,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _HEADERS = "stratal.headers"
+# Bytes of a refusal in a header: proxies take heads of 4 KiB and more.
+_MOST_SAID = 3000
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
@@ -143,6 +146,8 @@ async def send_answer(answer: Answer, send: Send, *, is_head: bool = False) -> N
     """Send it."""
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
     headers.append((b"content-length", b"%d" % len(answer.body)))
+    if is_head and answer.status >= 400 and len(said := quote(answer.body)) <= _MOST_SAID:
+        headers.append((COMPLAINT.encode(), said.encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if is_head else answer.body})
 

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 import msgspec
 import zstandard
@@ -15,6 +15,7 @@ from stratal.store.hypertext import httpx
 from stratal.store.marks import is_loopback
 from stratal.store.quotas.rules import OverQuota
 from stratal.store.shipments import (
+    COMPLAINT,
     DAMAGE,
     DIGEST,
     EXPERIMENT,
@@ -76,6 +77,11 @@ def open_client(url: str, user: str, token: str | None = None, answer_s: float =
 def work_timeout(answer_s: float, *, is_whole: bool = False) -> httpx.Timeout:
     """Give how long to wait for what takes long. is_whole: it goes through a whole store."""
     return httpx.Timeout(max(answer_s, WHOLE_S if is_whole else WORK_S) if answer_s else None, connect=CONNECT_S)
+
+
+def said_in(answer: httpx.Response) -> bytes:
+    """Give the body of an answer; of a refusal of HEAD what it would be."""
+    return answer.content or unquote_to_bytes(answer.headers.get(COMPLAINT, ""))
 
 
 def silence(url: str, error: Exception, answer_s: float) -> tuple[str, str]:
@@ -184,7 +190,7 @@ class Server:
 
     def _error(self, answer: httpx.Response) -> StratalError:
         try:
-            said = msgspec.json.decode(answer.content, type=Complaint)
+            said = msgspec.json.decode(said_in(answer), type=Complaint)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             said = Complaint(error="", message=f"{self.url} answered {answer.status_code}", hint="is it a Stratal server?")
         match answer.status_code, said.error:

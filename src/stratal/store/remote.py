@@ -18,7 +18,7 @@ import msgspec
 from stratal.core.errors import Misuse, OutcomeUnknown, Refused, StoreDown, StratalError
 from stratal.core.people import Identity
 from stratal.core.settings import Settings
-from stratal.store.calling import Busy, open_client, silence, work_timeout
+from stratal.store.calling import Busy, open_client, said_in, silence, work_timeout
 from stratal.store.hypertext import httpx
 from stratal.store.journal import segments
 from stratal.store.operations import Operation, all_operations, room_of
@@ -213,7 +213,7 @@ class Remote:
 
     def _failure(self, answer: httpx.Response, encoding: str) -> Failure:
         try:
-            failure: Failure = unpack(answer.content, encoding, Failure)
+            failure: Failure = unpack(said_in(answer), encoding, Failure)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return Failure(error="", message=f"{self._url} answered {answer.status_code}", hint="is it a Stratal server?")
         return failure

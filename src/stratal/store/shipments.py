@@ -14,6 +14,8 @@ VERSION = 1
 SIZE, DIGEST, DAMAGE, OFFSET, USER = "stratal-size", "stratal-digest", "stratal-damage", "stratal-offset", "stratal-user"
 # Of a blob: the run that it is a file of, and that run's experiment, where the sender knows it; and why a server has no room for it.
 RUN, EXPERIMENT, NO_ROOM = "stratal-run", "stratal-experiment", "stratal-no-room"
+# What the body of a refusal would be, percent-encoded, of an answer that has none: to HEAD.
+COMPLAINT = "stratal-complaint"
 # What a shipment may hold before compression. A sender fills 4 MiB; one fact may be larger, and a frame is never cut.
 MOST_SHIPMENT_BYTES = 64 << 20
 # What a blob may hold. A bound against absurd claims; the disk is smaller.
