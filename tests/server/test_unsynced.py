@@ -10,6 +10,7 @@ import pytest
 
 from stratal.core.errors import Misuse, NotFound, Refused
 from stratal.core.settings import load_settings
+from stratal.store import disk
 from stratal.store.journal import segments
 from stratal.store.parting import Marks
 from stratal.tracking.leased import start_leased
@@ -155,6 +156,18 @@ def test_a_file_that_another_run_waits_with_outlives_the_one_that_was_thrown_awa
     guarded.accounts.grant(person="bob", role="contributor", on="experiment:secret")
     sync(store=far)
     assert get_run(same.id, store=guarded.store).read_artifact("b.bin") == b"of the refused" * 2000
+
+
+def test_files_of_a_run_that_was_thrown_away_stay_while_somebody_saves_some(far, monkeypatch):
+    monkeypatch.setattr(disk, "_TRIES", 1)
+    discard(log_and_set_aside(far), store=far)
+    for path in (far.folder / "blobs").glob("*/*"):
+        os.utime(path, (1, 1))
+    with far.blobs._shared():
+        sync(store=far)
+        assert len(list((far.folder / "blobs").glob("*/*"))) == 1, "it may be what is saved"
+    sync(store=far)
+    assert list((far.folder / "blobs").glob("*/*")) == []
 
 
 def test_the_command_line_throws_away_what_it_was_told_twice_to(guarded, far, tmp_path):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown, StratalError
+from stratal.core.errors import Conflict, Damaged, Forbidden, Misuse, NotFound, StoreDown, StratalError
 from stratal.core.ids import short
 from stratal.store.blobs import digest_of_file, is_digest
 from stratal.store.calling import Busy, Overtaken, Server
@@ -153,14 +153,21 @@ class Shipper:
     def drop_blobs(self, before_ns: int) -> int:
         """Delete blobs of a spool that the server has or discarded runs named, and that were last written before a time; give how many.
         Only where no run waits: it may name the same."""
-        dropped, discarded = 0, self._marks.discarded_blobs()
-        needless = set().union(*discarded.values()) - {held.digest for held in self._held.all()}
+        dropped = self._drop_discarded(before_ns)
         for path in (self._folder / "blobs").glob("[0-9a-f][0-9a-f]/*"):
             with contextlib.suppress(FileNotFoundError):
-                digest = path.parent.name + path.name
-                if path.stat().st_mtime_ns < before_ns and (digest in needless or self._server.received(digest) is None):
+                if path.stat().st_mtime_ns < before_ns and self._server.received(path.parent.name + path.name) is None:
                     path.unlink()
                     dropped += 1
+        return dropped
+
+    def _drop_discarded(self, before_ns: int) -> int:
+        """Drop blobs that the server may not have: so nobody may save one meanwhile, and rely on it. If somebody does, the next time."""
+        discarded, dropped = self._marks.discarded_blobs(), 0
+        needless = set().union(*discarded.values()) - {held.digest for held in self._held.all()}
+        if needless:
+            with contextlib.suppress(Conflict, FileNotFoundError), self._blobs.alone():
+                dropped = sum(self._blobs.drop(digest, older_than_ns=before_ns) for digest in needless)
         for run, digests in discarded.items():
             if not any(map(self._blobs.has, digests)):
                 self._marks.forget_blobs(run)
