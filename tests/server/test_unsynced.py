@@ -179,7 +179,8 @@ def test_the_command_line_throws_away_what_it_was_told_twice_to(guarded, far, tm
         return subprocess.run(command, env=environ, capture_output=True, text=True, cwd=tmp_path, stdin=subprocess.DEVNULL)
 
     unsure = call("--discard", refused)
-    assert (unsure.returncode != 0, "add --yes" in unsure.stderr) == (True, True)
+    assert (unsure.returncode, "add --yes" in unsure.stderr) == (2, True)
+    assert "27.3 KiB) and all else that it said would be lost" in unsure.stdout
     assert call("--yes").returncode != 0
     assert [each.is_aside for each in unsynced(store=far).runs] == [True]
     sure = call("--discard", refused, "--yes")

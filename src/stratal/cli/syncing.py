@@ -108,9 +108,11 @@ def _say_moved(runs: list[str], what: str, json: bool) -> None:
 
 def _discard(what: str, is_sure: bool, json: bool) -> None:
     if not is_sure:
+        would_be = discard(what, dry_run=True)
+        if not json:
+            _say_lost(would_be, "would be lost")
         if json or not sys.stdin.isatty():
-            raise Misuse("nothing is thrown away without a yes", hint="add --yes; `stratal sync --status` shows what would be lost")
-        _say_lost(discard(what, dry_run=True), "would be lost")
+            raise Misuse("nothing is thrown away without a yes", hint="add --yes")
         typer.confirm("Throw it away for good?", abort=True)
     runs = discard(what)
     if json:
