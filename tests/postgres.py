@@ -16,6 +16,7 @@ from stratal.testing.postgres import PostgresServer
 ON_BOTH = {
     "test_settling",
     "test_waiting_for_events",
+    "test_mlflow_experiments",
     "test_store",
     "test_transactions",
     "test_busy_stores",

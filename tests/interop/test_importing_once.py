@@ -178,7 +178,7 @@ def test_a_deleted_run_stays_hidden_and_the_report_says_so(store, tmp_path: Path
     report = import_runs("tensorboard", tmp_path / "logs", store=store)
 
     assert report.is_complete and report.counts["points"].imported == 8
-    assert report.remarks == [f"run {short(made.id)} was deleted here, and stays hidden: stratal restore {short(made.id)} brings it back"]
+    assert report.remarks == [f"deleted, there or here, and so hidden: {short(made.id)}; stratal restore RUN brings one back"]
     assert len(find_runs(store=store)) == 0
 
 

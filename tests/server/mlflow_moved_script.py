@@ -14,7 +14,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelInput
+from mlflow.entities import LoggedModelInput, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from sklearn.linear_model import LogisticRegression
@@ -29,6 +29,14 @@ def step(function: Callable[[], None]) -> None:
 
 
 def make() -> None:
+    tags = {"team": "a", "mlflow.note.content": "about prices"}
+    numbers = {name: mlflow.create_experiment(name, tags=tags if name == "prices" else None) for name in ("prices", "bin", "churn")}
+    binned = {name: client.create_run(numbers["bin"], run_name=name) for name in ("first", "second")}
+    client.log_metric(binned["first"].info.run_id, "loss", 1.0)
+    client.delete_run(binned["first"].info.run_id)
+    client.delete_experiment(numbers["bin"])
+    dead = client.create_run(numbers["churn"], run_name="dead")
+    client.delete_run(dead.info.run_id)
     mlflow.set_experiment("churn")
     with mlflow.start_run(run_name="parent", tags={"team": "a"}, description="the first") as parent:
         mlflow.log_params({"lr": 0.1, "layers": 2})
@@ -63,9 +71,10 @@ def make() -> None:
     gone = mlflow.initialize_logged_model(name="gone")
     client.delete_logged_model(gone.model_id)
     assert loose.source_run_id is None
-    runs = {"parent": parent, "child": child, "evaluation": evaluation}
+    runs = {"parent": parent, "child": child, "evaluation": evaluation, "dead": dead, **binned}
     models = {"model": logged.model_id, "loose": loose.model_id, "gone": gone.model_id}
     told = {name: told_of(id) for name, id in models.items() if name != "gone"}
+    told["experiments"] = [experiment_of(number) for number in numbers.values()]
     told["versions"] = [version_of("churn"), version_of("Größe 1")]
     SEEN.write_text(json.dumps({name: run.info.run_id for name, run in runs.items()} | models | {"told": told}))
 
@@ -86,6 +95,47 @@ def version_of(name: str) -> list[object]:
     aliases = {alias: str(number) for alias, number in model.aliases.items()}  # a number where no server is between
     about = [model.description or "", model.tags, aliases, version.description or "", version.tags, list(version.aliases)]
     return json.loads(json.dumps([*about, version.current_stage, version.run_id, version.source, version.model_id or ""]))
+
+
+def experiment_of(number: str) -> list[object]:
+    """What the client sees of an experiment."""
+    found = client.get_experiment(number)
+    return [found.experiment_id, found.name, found.tags, found.lifecycle_stage, found.creation_time, found.last_update_time]
+
+
+@step
+def experiments_have_their_numbers_and_tags() -> None:
+    told = seen["told"]["experiments"]
+    assert [experiment_of(each[0]) for each in told] == told, ([experiment_of(each[0]) for each in told], told)
+    prices, bin, churn = (each[0] for each in told)
+    assert mlflow.set_experiment(experiment_id=prices).name == "prices"
+    assert [each.name for each in client.search_experiments(filter_string="tags.team = 'a'")] == ["prices"]
+    assert {each.info.run_id for each in client.search_runs([churn])} >= {seen["parent"], seen["child"]}
+    with mlflow.start_run(experiment_id=churn) as run:
+        pass
+    assert client.get_run(run.info.run_id).info.experiment_id == churn
+    client.delete_run(run.info.run_id)
+    assert client.get_run(seen["parent"]).info.artifact_uri.split("/")[-3] == churn
+    assert client.create_experiment("another") not in (prices, bin, churn)
+    mlflow.set_experiment("churn")
+
+
+@step
+def what_was_deleted_is_in_the_bin_and_comes_back() -> None:
+    churn, bin = (seen["told"]["experiments"][at][0] for at in (2, 1))
+    assert client.get_run(seen["dead"]).info.lifecycle_stage == "deleted"
+    assert seen["dead"] not in {each.info.run_id for each in client.search_runs([churn])}
+    assert [each.info.run_id for each in client.search_runs([churn], "attributes.run_name = 'dead'", ViewType.DELETED_ONLY)] == [
+        seen["dead"]
+    ]
+    client.restore_run(seen["dead"])
+    assert seen["dead"] in {each.info.run_id for each in client.search_runs([churn])}
+    assert "mlflow.deleted" not in client.get_run(seen["dead"]).data.tags
+    assert [each.name for each in client.search_experiments(ViewType.DELETED_ONLY)] == ["bin"]
+    assert not client.search_runs([bin])
+    client.restore_experiment(bin)
+    assert {each.info.run_id for each in client.search_runs([bin])} == {seen["first"], seen["second"]}
+    assert client.get_run(seen["first"]).data.metrics == {"loss": 1.0}
 
 
 @step

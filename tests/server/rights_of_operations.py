@@ -46,7 +46,7 @@ _ROWS: dict[str, dict[str, str]] = {
         ALL: "add_person bind changes create_token disable enable grant grants people refusals remove_grant revoke_token set_password "
         "tokens",
     },
-    "interop": {LISTS: "check_room look points said", C: "apply describe register_imported"},
+    "interop": {LISTS: "check_room look points said", C: "apply describe keep_experiment register_imported"},
     "webhooks": {ALL: "add ask_trial deliveries listed one remove"},
 }
 ROWS = {f"{room}/{name}": who for room, rows in _ROWS.items() for who, names in rows.items() for name in names.split()}

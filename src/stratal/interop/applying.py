@@ -128,7 +128,7 @@ class _Applying:
         return Applied(run, self._tally, self._remarks, is_unchanged)
 
     def _commit(self, place: int) -> None:
-        began, bodies, files = self._framer.take()
+        said = self._framer.take()
         batch = Batch(
             source=_id_of(self._source),
             name=self._source.name.replace("\0", " ").encode("utf-8", "replace").decode()[:MOST_NAME],
@@ -136,11 +136,12 @@ class _Applying:
             place=place,
             digest=self._source.digest(place),
             counts=self._tally.counts,
-            began=None if self._standing.has_begun else began,
-            bodies=bodies,
+            began=None if self._standing.has_begun else said.began,
+            bodies=said.bodies,
+            deleted=said.deleted,
         )
         if self._store.remote:
-            self._mark = self._send(batch, files)
+            self._mark = self._send(batch, said.files)
         else:
             self._mark = self._imports.apply(run=self._standing.run, batch=batch)
         self._progress(self._source.name, place, self._source.size)

@@ -8,7 +8,7 @@ from stratal.core.errors import Misuse
 from stratal.core.ids import RunId
 from stratal.core.records import Record
 from stratal.interop.bounds import is_storable
-from stratal.interop.foreign import Began, ForeignId
+from stratal.interop.foreign import Began, Deleted, ForeignId
 from stratal.interop.report import Counts
 
 # What a server takes of one batch; its calls hold at most 32 MiB, names and counts beside it.
@@ -59,7 +59,7 @@ class Standing(Record, frozen=True, kw_only=True):
 class Batch(Record, frozen=True, kw_only=True):
     """What a source says after one place, up to another. name: for people; digest: of the source up to there; counts: of all of it.
 
-    began: how its run began, None where this does not say so, or the run has begun."""
+    began: how its run began, None where this does not say so, or the run has begun. deleted: how its run came into the bin, if it did."""
 
     source: SourceId
     name: Label
@@ -69,6 +69,7 @@ class Batch(Record, frozen=True, kw_only=True):
     counts: dict[str, Counts]
     began: Began | None
     bodies: list[Body]
+    deleted: Deleted | None = None
 
     def check(self) -> None:
         """Raise Misuse for what no reader of ours makes."""

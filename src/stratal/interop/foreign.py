@@ -150,6 +150,12 @@ class Ended(Record, frozen=True, kw_only=True):
     at_ns: int
 
 
+class Deleted(Record, frozen=True, kw_only=True):
+    """The run lies in the tool's bin, and will lie in ours. with_experiment: it went there with its experiment, and comes back with it."""
+
+    with_experiment: bool = False
+
+
 class Held(Record, frozen=True, kw_only=True):
     """Something went into a file that the source saves at its end; it is only counted here."""
 
@@ -165,7 +171,9 @@ class Skipped(Record, frozen=True, kw_only=True):
     count: int = 1
 
 
-Statement = Began | Params | Tags | Remarked | Logged | Saved | Shown | Linked | Stated | Defined | Alerted | Ended | Held | Skipped
+Statement = (
+    Began | Params | Tags | Remarked | Logged | Saved | Shown | Linked | Stated | Defined | Alerted | Ended | Deleted | Held | Skipped
+)
 
 
 class Said(NamedTuple):

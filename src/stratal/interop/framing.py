@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 
@@ -12,6 +13,7 @@ from stratal.interop.foreign import (
     Alerted,
     Began,
     Defined,
+    Deleted,
     Ended,
     Held,
     Linked,
@@ -65,6 +67,15 @@ MOST_SHAPES = 512
 _LOWEST_STEP, _HIGHEST_STEP = NO_STEP + 1, 2**63 - 1
 
 
+class Framed(NamedTuple):
+    """What was said: how the run began, and came into the bin, if it did; all else; and the digests of files in it."""
+
+    began: Began | None
+    deleted: Deleted | None
+    bodies: list[Body]
+    files: list[str]
+
+
 class Framer:
     """Turns statements into bodies, batch by batch. Files go into the store's blobs at once."""
 
@@ -79,15 +90,16 @@ class Framer:
             Skipped: self._tally.skipped, Held: lambda held: self._tally.imported(held.what),
         }  # fmt: skip
         self._began: Began | None = None
+        self._deleted: Deleted | None = None
         self._bodies: list[Body] = []
         self._named: dict[tuple[str, ...], int] = {}  # sets of names that this batch has defined, and their shapes
         self._files: list[str] = []
         self._size = self._values = 0
 
-    def take(self) -> tuple[Began | None, list[Body], list[str]]:
-        """Give what was said since the last time, and the digests of the files in it."""
-        taken = self._began, self._bodies, self._files
-        self._began, self._bodies, self._files, self._named, self._size, self._values = None, [], [], {}, 0, 0
+    def take(self) -> Framed:
+        """Give what was said since the last time."""
+        taken = Framed(self._began, self._deleted, self._bodies, self._files)
+        self._began, self._deleted, self._bodies, self._files, self._named, self._size, self._values = None, None, [], [], {}, 0, 0
         return taken
 
     @property
@@ -99,6 +111,9 @@ class Framer:
         """Add a statement."""
         if isinstance(statement, Began):
             self._began = self._checked(statement)
+        elif isinstance(statement, Deleted):
+            self._deleted = statement
+            self._tally.imported("deletions")
         else:
             self._verbs[type(statement)](statement)
 

@@ -9,7 +9,7 @@ from stratal.core.ids import short
 from stratal.core.records import Record
 from stratal.interop.applying import Applied, Progress, Standings, apply_source
 from stratal.interop.foreign import Remark
-from stratal.interop.port import ForeignModel, Found, Source
+from stratal.interop.port import ForeignExperiment, ForeignModel, Found, Source
 from stratal.interop.report import ImportedRun, ImportReport, Tally, words_of
 from stratal.store.store import Store
 from stratal.tracking.facts import check_name
@@ -23,6 +23,10 @@ READERS = {
     "tensorboard": "stratal.interop.tensorboard.finding",
     "wandb": "stratal.interop.wandb.finding",
 }
+
+
+# Runs that a remark names.
+MOST_NAMED = 10
 
 
 class Options(Record, frozen=True, kw_only=True):
@@ -77,11 +81,22 @@ def import_runs(
     found = find(top.resolve(), options)
     if not any(found):
         raise NotFound(f"{top} holds nothing that {tool} wrote", hint="docs/importing.md says what each tool's files look like")
-    applied = _apply_all(store, found.sources, progress or _silent)
+    applied = [_keep(store, experiment) for experiment in found.experiments]  # first: a client that asks for its runs makes it a new one
+    applied += _apply_all(store, found.sources, progress or _silent)
     applied += [_register(store, model, progress or _silent) for model in found.models]
     if not store.remote:
         store.settler.catch_up()
     return _report(tool, str(top), applied, [*found.remarks, *_hidden(store, applied)])
+
+
+def _keep(store: Store, experiment: ForeignExperiment) -> Applied:
+    tally, remarks = Tally(), list[Remark]()
+    try:
+        experiment.keep(store, tally, remarks)
+    except (Misuse, Conflict, Refused) as error:
+        remarks.append(Remark(f"tags and number of the experiment {experiment.name!r:.60}: {error}", is_loss=True))
+    is_new = any(counts.imported for counts in tally.counts.values())
+    return Applied(None, tally, remarks, is_unchanged=not is_new and not any(remark.is_loss for remark in remarks))
 
 
 def _apply_all(store: Store, sources: Sequence[Source], progress: Progress) -> list[Applied]:
@@ -130,10 +145,13 @@ def _register(store: Store, model: ForeignModel, progress: Progress) -> Applied:
 
 
 def _hidden(store: Store, applied: list[Applied]) -> list[Remark]:
-    """Say which of the runs were deleted here, and so are not seen, however complete they are."""
+    """Say which of the runs are deleted, there or here, and so are not seen, however complete they are."""
     deleted = set(find_runs("deleted is not null", select="id", store=store).column("id"))
-    hidden = dict.fromkeys(short(one.run.id) for one in applied if one.run is not None and one.run.id in deleted)
-    return [Remark(f"run {id} was deleted here, and stays hidden: stratal restore {id} brings it back") for id in hidden]
+    hidden = list(dict.fromkeys(short(one.run.id) for one in applied if one.run is not None and one.run.id in deleted))
+    if not hidden:
+        return []
+    more = f" and {len(hidden) - MOST_NAMED:,} more" if len(hidden) > MOST_NAMED else ""
+    return [Remark(f"deleted, there or here, and so hidden: {', '.join(hidden[:MOST_NAMED])}{more}; stratal restore RUN brings one back")]
 
 
 def _report(tool: str, path: str, applied: list[Applied], remarks: list[Remark]) -> ImportReport:

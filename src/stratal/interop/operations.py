@@ -13,10 +13,10 @@ from stratal.core.ids import RunId, is_id, short, to_bytes
 from stratal.core.people import Role
 from stratal.interop.batches import MOST_BATCH_BYTES, MOST_SOURCES, Batch, Body, Mark, SourceId, Standing
 from stratal.interop.bounds import is_storable
-from stratal.interop.foreign import Began, ForeignId
+from stratal.interop.foreign import Began, Deleted, ForeignId
 from stratal.interop.framing import writer_of
 from stratal.interop.report import Tally
-from stratal.interop.store import find_mark, has_begun, move_mark, run_of
+from stratal.interop.store import experiment_deleted, find_mark, has_begun, move_mark, run_of
 from stratal.registry.facts import EVALUATION, VALIDATION
 from stratal.registry.manifests import read_checked_manifest
 from stratal.registry.names import check_model_name
@@ -52,6 +52,7 @@ from stratal.tracking.facts import (
     Start,
 )  # fmt: skip
 from stratal.tracking.operations.bounds import check_start
+from stratal.tracking.store import deleting
 
 # What a batch may say of its run: how it began stands apart, and what captured it was not foreign.
 _SAID = frozenset((PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, MEDIA, DEFINE, ALERT, END))
@@ -113,6 +114,8 @@ class ImportStore:
             _check_said(tx, tail, tail.read.frames[0].stop if start else 0)
             self._store.settler.apply(tx, [tail])
             check_grown(tx, experiment, held_bytes)
+            if batch.deleted is not None:
+                _delete(tx, run, batch.deleted)
             tell_made(tx)
         self._store.settler.fold(to_bytes(run))
         return mark
@@ -198,6 +201,15 @@ def _start(tx: Transaction, id: RunId, began: Began | None) -> tuple[list[Body],
         edge = EdgeFact(verb="used", target=f"run:{origin}", role="fork")
         said.append(Body(FACT, encode_fact(EDGE, began.at_ns, edge)))
     return said, start.experiment
+
+
+def _delete(tx: Transaction, id: RunId, said: Deleted) -> None:
+    """Put a run into the bin. One that went there with its experiment comes back with it, if that is in the bin here, too."""
+    row = find_run(tx, to_bytes(id))
+    if row is None:
+        return
+    if deleting.mark_deleted(tx, row.no, experiment_deleted(tx, row.no) if said.with_experiment else None):
+        tx.emit("deleted", f"run:{id}")
 
 
 def _known(tx: Transaction, foreign: ForeignId | None) -> RunId | None:

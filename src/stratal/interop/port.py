@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stratal.interop.foreign import ForeignId, Remark, Said, Skipped, Statement
+from stratal.interop.report import Tally
 from stratal.store.store import Store
 
 _PIECE = 1 << 20
@@ -143,9 +144,19 @@ class ForeignModel(NamedTuple):
     describe: Callable[[Store, str, Mapping[int, int]], None]
 
 
+class ForeignExperiment(NamedTuple):
+    """An experiment of which more is known than its runs say. keep: brings that into a store, before any run of it; what was kept is
+    counted, and what could not be is remarked."""
+
+    name: str
+    keep: Callable[[Store, Tally, list[Remark]], None]
+
+
 class Found(NamedTuple):
-    """What lies under a path: sources, those of a run's parents first, remarks on what was passed over, and registered models."""
+    """What lies under a path: sources, those of a run's parents first, remarks on what was passed over, registered models, and
+    experiments."""
 
     sources: list[Source]
     remarks: list[Remark]
     models: Sequence[ForeignModel] = ()
+    experiments: Sequence[ForeignExperiment] = ()

@@ -64,6 +64,10 @@ class Tally:
         """Count what was imported."""
         self._of(what).imported += count
 
+    def met(self, what: str, count: int = 1) -> None:
+        """Count what was here already."""
+        self._of(what).already += count
+
     def skipped(self, skipped: Skipped) -> None:
         """Count what was not."""
         into = self._of(skipped.what).left_out if skipped.by_rule else self._of(skipped.what).lost

@@ -1,6 +1,7 @@
 """All SQL of interop: marks of imports, the run that a foreign id stands for, and names of metrics."""
 
 from collections.abc import Iterable
+from typing import cast
 
 from sqlalchemy import bindparam, select, update
 
@@ -10,6 +11,7 @@ from stratal.core.records import to_json
 from stratal.interop.batches import Mark
 from stratal.interop.foreign import ForeignId
 from stratal.interop.tables import import_mark as t
+from stratal.interop.tables import mlflow_experiment as experiment
 from stratal.store.database import Transaction, insert
 from stratal.store.tables import key, run
 from stratal.tracking.store.dialects import among
@@ -21,6 +23,9 @@ _MOVE = (
     update(t)
     .where(t.c.writer == bindparam("of_writer"), t.c.place == bindparam("old_place"))
     .values({name: bindparam(f"new_{name}") for name in ("name", "place", "digest", "frames", "counts", "at_ns", "sender")})
+)
+_GONE = (
+    select(experiment.c.deleted_ns).join_from(run, experiment, experiment.c.name == run.c.experiment).where(run.c.no == bindparam("run_no"))
 )
 _NAMES = select(key.c.id, key.c.name).where(among(key.c.id, bindparam("ids")))
 _BEGUN = select(run.c.started_ns).where(run.c.id == bindparam("run_id"))
@@ -59,6 +64,11 @@ def run_of(tx: Transaction, foreign: ForeignId) -> RunId:
 def has_begun(tx: Transaction, run_id: str) -> bool:
     """Tell whether the start of a run was said."""
     return tx.value(_BEGUN, run_id=to_bytes(run_id)) is not None
+
+
+def experiment_deleted(tx: Transaction, no: int) -> int | None:
+    """Tell when the experiment of a run was deleted, None if it is not."""
+    return cast("int | None", tx.value(_GONE, run_no=no))
 
 
 def names_of(tx: Transaction, keys: Iterable[int]) -> dict[int, str]:

@@ -1,8 +1,9 @@
-"""Tables of interop: how far each foreign source has been imported, and what MLflow's clients say of models."""
+"""Tables of interop: how far each foreign source has been imported, the numbers that MLflow's clients know experiments by, and what they
+say of these and of models."""
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, Table, Text
 
-from stratal.store.tables import metadata
+from stratal.store.tables import Number, metadata, numbered
 
 # Idempotency key: (writer, place). The row moves in the transaction that applies what lies between its places.
 import_mark = Table(
@@ -18,6 +19,27 @@ import_mark = Table(
     Column("counts", Text, nullable=False),  # what was imported and skipped so far
     Column("at_ns", BigInteger, nullable=False),
     Column("sender", Text, nullable=False, server_default=""),  # who imported up to here; '' before this was noted
+    sqlite_with_rowid=False,
+)
+
+# An experiment here is a name that runs have. MLflow's clients know it by a number, and may say more of it.
+mlflow_experiment = Table(
+    "mlflow_experiment",
+    metadata,
+    numbered(),
+    Column("name", Text, nullable=False, unique=True),
+    Column("location", Text, nullable=False, server_default=""),  # of artifacts, where a client gave one
+    Column("created_ns", BigInteger, nullable=False),
+    Column("changed_ns", BigInteger, nullable=False),
+    Column("deleted_ns", BigInteger),
+)
+
+mlflow_experiment_tag = Table(
+    "mlflow_experiment_tag",
+    metadata,
+    Column("experiment", Number, ForeignKey("mlflow_experiment.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

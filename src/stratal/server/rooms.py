@@ -9,7 +9,7 @@ from stratal.core.people import Role
 from stratal.data.store import DatasetStore
 from stratal.features.store import FeatureStore
 from stratal.interop.exporting.operations import ExportStore
-from stratal.interop.mlflow.operations import MovedModels
+from stratal.interop.mlflow.operations import MovedExperiments, MovedModels
 from stratal.interop.operations import ImportedModels, ImportStore
 from stratal.pipelines.states import HIT
 from stratal.pipelines.store import PipelineStore
@@ -112,6 +112,7 @@ ROOMS: tuple[Room, ...] = (
     Room(store=AccessStore, is_for_known=True),
     Room(store=Upkeep, on="experiment"),
     Room(store=QuotaStore),
+    Room(store=MovedExperiments, on="experiment"),
     Room(store=ImportStore, experiments={"apply": lambda call: [call.batch.began.experiment] if call.batch.began else []}),
     *(Room(store=kind, on="model") for kind in (ImportedModels, MovedModels)),
 )

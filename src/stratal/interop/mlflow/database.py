@@ -14,13 +14,13 @@ from urllib.parse import quote
 from stratal.core.errors import Damaged
 from stratal.interop.bounds import MOST_RECORD_BYTES
 from stratal.interop.foreign import Logged, Remark, Said, Skipped, Statement
-from stratal.interop.mlflow.records import DatasetRow, LoggedModel, ModelPoint, ModelRow, RunRow, VersionRow, to_ns
+from stratal.interop.mlflow.records import DatasetRow, ExperimentRow, LoggedModel, ModelPoint, ModelRow, RunRow, VersionRow, to_ns
 from stratal.interop.port import Source
 
 INFINITE = 1.7976931348623157e308  # stands for infinity in MLflow's SQL stores
 # What has no place here, and the tables that count it.
 _NO_PLACE = {
-    "experiment_tags": "tags of experiments", "trace_info": "traces", "evaluation_datasets": "evaluation datasets",
+    "trace_info": "traces", "evaluation_datasets": "evaluation datasets",
     "scorers": "judges", "webhooks": "webhooks", "endpoints": "gateway endpoints",
 }  # fmt: skip
 _NEEDED = ("experiments", "runs", "metrics", "params", "tags")
@@ -58,6 +58,20 @@ class SqliteStore:
             count = next(iter(self._rows(f"SELECT count(*) AS n FROM {table}", table=table)), {}).get("n")
             if count:
                 self.remarks.append(Remark(f"left out, for they have no place here: {count} {what}"))
+
+    def experiments(self) -> Iterator[ExperimentRow]:
+        """Give all experiments."""
+        for row in self._rows("SELECT * FROM experiments ORDER BY experiment_id", table="experiments"):
+            yield ExperimentRow(
+                id=_said(row, "experiment_id"),
+                name=_said(row, "name"),
+                tags=self._pairs(
+                    "SELECT key, value FROM experiment_tags WHERE experiment_id = ?", (row["experiment_id"],), table="experiment_tags"
+                ),
+                created_ms=_number(row.get("creation_time")) or 0,
+                changed_ms=_number(row.get("last_update_time")) or 0,
+                is_deleted=_said(row, "lifecycle_stage") == "deleted",
+            )
 
     def runs(self) -> Iterator[RunRow]:
         """Give all runs."""

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from stratal.core.errors import Damaged
-from stratal.interop.foreign import Remark
+from stratal.interop.foreign import ForeignId, Remark
 from stratal.interop.importing import Options
 from stratal.interop.mlflow.database import SqliteStore
+from stratal.interop.mlflow.experiments import deleted_experiments, find_experiments
 from stratal.interop.mlflow.folder import FolderStore
 from stratal.interop.mlflow.logged import ModelHome, sources_of
 from stratal.interop.mlflow.meaning import NOTE, RunState, note_of
@@ -32,12 +33,17 @@ def find(path: Path, options: Options) -> Found:
     if place.is_dir() and (database := _database_beside(path)):
         store.remarks.append(Remark(f"{database} is another store, and was not read: import it by its own path"))
     rows = {row.id: row for row in store.runs()}
+    gone = set[str]() if options.experiment else deleted_experiments(store)
     parents: dict[str, str] = {}
     sources: dict[str, list[Source]] = {}
     for row in rows.values():
         try:
             tags = store.tags(row)
-            sources[row.id] = _sources(store, row, tags, rows.get(tags.get(PARENT, "")), places, options.experiment)
+            state = RunState(
+                store, row, places, parent=_foreign(store, rows.get(tags.get(PARENT, ""))), experiment=options.experiment,
+                goes_with_experiment=row.experiment in gone,
+            )  # fmt: skip
+            sources[row.id] = _sources(store, row, tags, state)
             parents[row.id] = tags.get(PARENT, "")
         except (Damaged, OSError) as error:
             store.remarks.append(Remark(f"run {row.id} cannot be read: {error}", is_loss=True))
@@ -49,7 +55,8 @@ def find(path: Path, options: Options) -> Found:
     except (Damaged, OSError) as error:
         store.remarks.append(Remark(f"models cannot be read: {error}", is_loss=True))
     ordered = [source for id in parents_first(parents) for source in sources[id]]
-    return Found([*ordered, *loose], [*store.remarks, *_remark_missing(rows.values(), places)], models)
+    experiments = [] if options.experiment else find_experiments(store)  # one that the user names is their own
+    return Found([*ordered, *loose], [*store.remarks, *_remark_missing(rows.values(), places)], models, experiments)
 
 
 def parents_first(parents: Mapping[str, str]) -> list[str]:
@@ -64,12 +71,12 @@ def parents_first(parents: Mapping[str, str]) -> list[str]:
     return list(ordered)
 
 
-def _sources(
-    store: MlflowStore, row: RunRow, tags: Mapping[str, str], parent: RunRow | None, places: Places, experiment: str
-) -> list[Source]:
+def _foreign(store: MlflowStore, row: RunRow | None) -> ForeignId | None:
+    return None if row is None else row.foreign(store.kind)
+
+
+def _sources(store: MlflowStore, row: RunRow, tags: Mapping[str, str], state: RunState) -> list[Source]:
     run = row.foreign(store.kind)
-    above = parent.foreign(store.kind) if parent else None
-    state = RunState(store, row, places, parent=above, experiment=experiment)
     notes = [note_of(run, tags[NOTE])] if tags.get(NOTE) else []
     return [state, *sources_of(store, row), *notes, *store.metrics(row)]
 

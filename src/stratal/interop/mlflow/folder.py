@@ -5,6 +5,7 @@ Names with '/' are sub-folders. A deleted run stays in place, a deleted experime
 
 import re
 from collections.abc import Collection, Iterator
+from functools import cached_property
 from pathlib import Path
 
 from stratal.core.errors import Damaged
@@ -12,7 +13,7 @@ from stratal.interop.bounds import safe_file, walk
 from stratal.interop.foreign import Remark
 from stratal.interop.mlflow.lines import MetricFile
 from stratal.interop.mlflow.meta import Meta, number_of, read_meta, text_of, texts_of
-from stratal.interop.mlflow.records import DatasetRow, LoggedModel, ModelPoint, ModelRow, RunRow, VersionRow
+from stratal.interop.mlflow.records import DatasetRow, ExperimentRow, LoggedModel, ModelPoint, ModelRow, RunRow, VersionRow
 from stratal.interop.port import Source
 
 _STATUS = ("", "RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
@@ -36,12 +37,21 @@ class FolderStore:
         self._logged: dict[str, list[LoggedModel]] = {}  # by run
         self._measured: dict[str, dict[str, list[ModelPoint]]] = {}  # by run and logged model
 
+    def experiments(self) -> Iterator[ExperimentRow]:
+        """Give all experiments."""
+        for folder, about in self._experiments:
+            yield ExperimentRow(
+                id=text_of(about, "experiment_id") or folder.name,
+                name=text_of(about, "name"),
+                tags=self._texts(folder / "tags"),
+                created_ms=number_of(about, "creation_time") or 0,
+                changed_ms=number_of(about, "last_update_time") or 0,
+                is_deleted=text_of(about, "lifecycle_stage") == "deleted" or folder.parent.name == ".trash",
+            )
+
     def runs(self) -> Iterator[RunRow]:
         """Give all runs, experiment by experiment."""
-        for experiment in self._experiments():
-            about = self._meta(experiment, "meta.yaml")
-            if about is None:
-                continue
+        for experiment, about in self._experiments:
             self._read_logged_models(experiment, text_of(about, "name"))
             self._remark_no_place(experiment)
             for folder in _folders(experiment):
@@ -110,10 +120,13 @@ class FolderStore:
                 versions=[version for version in versions if version is not None],
             )
 
-    def _experiments(self) -> Iterator[Path]:
-        for folder in (*_folders(self.top), *_folders(self.top / ".trash")):
-            if folder.name not in ("models", ".trash") and (folder / "meta.yaml").exists():
-                yield folder
+    @cached_property
+    def _experiments(self) -> list[tuple[Path, Meta]]:
+        """Folders of experiments, and what is written of them."""
+        folders = [*_folders(self.top), *_folders(self.top / ".trash")]
+        found = [each for each in folders if each.name not in ("models", ".trash") and (each / "meta.yaml").exists()]
+        read = [(folder, self._meta(folder, "meta.yaml")) for folder in found]
+        return [(folder, about) for folder, about in read if about is not None]
 
     def _run(self, folder: Path, experiment: str) -> RunRow | None:
         about = self._meta(folder, "meta.yaml")
@@ -189,10 +202,8 @@ class FolderStore:
                     self._measured.setdefault(found[4], {}).setdefault(id, []).append(point)
 
     def _remark_no_place(self, experiment: Path) -> None:
-        counts = {"tags of experiments": len(self._texts(experiment / "tags")), "traces": len(_folders(experiment / "traces"))}
-        for what, count in counts.items():
-            if count:
-                self.remarks.append(Remark(f"left out, for they have no place here: {count} {what} of {experiment.name}"))
+        if traces := len(_folders(experiment / "traces")):
+            self.remarks.append(Remark(f"left out, for they have no place here: {traces} traces of {experiment.name}"))
 
     def _meta(self, folder: Path, relative: str) -> Meta | None:
         path = safe_file(folder, relative)

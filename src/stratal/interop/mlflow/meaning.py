@@ -9,7 +9,7 @@ import msgspec
 
 from stratal.core.errors import Misuse
 from stratal.interop.bounds import artifact_path, is_storable
-from stratal.interop.foreign import Began, Ended, ForeignId, Linked, Params, Remark, Remarked, Saved, Statement, Tags
+from stratal.interop.foreign import Began, Deleted, Ended, ForeignId, Linked, Params, Remark, Remarked, Saved, Statement, Tags
 from stratal.interop.mlflow.places import Places, files_of, state_of
 from stratal.interop.mlflow.records import DatasetRow, LoggedModel, MlflowStore, RunRow, to_ns
 from stratal.interop.port import OnceSource, StateSource
@@ -30,10 +30,14 @@ class RunState(StateSource):
 
     part = "state"
 
-    def __init__(self, store: MlflowStore, row: RunRow, places: Places, *, parent: ForeignId | None, experiment: str) -> None:
+    def __init__(
+        self, store: MlflowStore, row: RunRow, places: Places, *, parent: ForeignId | None, experiment: str, goes_with_experiment: bool
+    ) -> None:
+        """goes_with_experiment: if the run is deleted, its experiment is, too."""
         self.run, self.name = row.foreign(store.kind), f"{row.name or row.id} ({row.id})"
         self._store, self._row, self._places, self._parent = store, row, places, parent
         self._experiment = experiment or row.experiment or "Default"
+        self._goes_with_experiment = goes_with_experiment
 
     def state(self) -> str:
         """Give the digest of all that is said."""
@@ -42,6 +46,8 @@ class RunState(StateSource):
         said = repr((row, store.params(row), store.tags(row), store.datasets(row), models))
         files = state_of(_own_files(row, self._places, []))
         files += "".join(state_of(files_of_model(model, self._places, [])) for model in models)
+        # With the word, a run of the bin that an earlier version of ours imported as any other is said again.
+        files += f"deleted {self._goes_with_experiment}" if row.is_deleted else ""
         return blake2b((said + files).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
     def say(self) -> Iterator[Statement | Remark]:
@@ -51,8 +57,7 @@ class RunState(StateSource):
         yield self._began(tags)
         yield Params(values={name: value_of(text) for name, text in store.params(row).items()}, at_ns=at_ns)
         own = {name: text for name, text in tags.items() if name not in MAPPED}
-        own |= {"imported.from": "mlflow", "imported.run": row.id} | ({"mlflow.deleted": "true"} if row.is_deleted else {})
-        yield Tags(values=own, at_ns=at_ns)
+        yield Tags(values=own | {"imported.from": "mlflow", "imported.run": row.id}, at_ns=at_ns)
         for dataset in store.datasets(row):
             yield from _dataset(dataset, at_ns)
         remarks: list[Remark] = []
@@ -64,6 +69,8 @@ class RunState(StateSource):
         if row.status in STATUS:
             ended_ns = at_ns if row.end_ms is None else to_ns(row.end_ms, at_ns)
             yield Ended(status=STATUS[row.status], error=tags.get("stratal.error", ""), at_ns=ended_ns)
+        if row.is_deleted:
+            yield Deleted(with_experiment=self._goes_with_experiment)
 
     def _began(self, tags: Mapping[str, str]) -> Began:
         kind = tags.get("stratal.kind", "")

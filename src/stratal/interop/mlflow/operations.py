@@ -1,6 +1,7 @@
-"""What clients of MLflow said of its registered models, beside what the registry keeps: descriptions, tags, where a version is from.
+"""What MLflow's clients know of what was imported, beside what runs and the registry keep: numbers and tags of experiments;
+descriptions and tags of registered models, and where their versions are from.
 
-It is told once: what clients have said of a model or version here since is never changed.
+It is told once: what clients have said here since is never changed.
 """
 
 from collections.abc import Mapping
@@ -9,16 +10,59 @@ from stratal.core.errors import Misuse
 from stratal.core.people import Role
 from stratal.core.records import Record
 from stratal.interop.bounds import is_storable
+from stratal.interop.foreign import LAST_NS
 from stratal.interop.mlflow.records import ModelRow, VersionRow
+from stratal.interop.mlflow.service.store import experiments as numbered
 from stratal.interop.mlflow.service.store import registered as rows
 from stratal.interop.registering import clean_name
 from stratal.registry.names import folded
 from stratal.registry.store import rows as registry
 from stratal.store.operations import operation
 from stratal.store.store import Store
+from stratal.tracking.facts import check_name
 
-# Versions that are told at a time, and characters of one text.
-MOST_VERSIONS, MOST_TEXT = 500, 100_000
+# Versions that are told at a time, characters of one text, and the largest number of an experiment of MLflow: its folders have
+# random numbers of 18 digits. Above it there is room for experiments to come.
+MOST_VERSIONS, MOST_TEXT, MOST_NUMBER = 500, 100_000, 10**18 - 1
+
+
+class Kept(Record, frozen=True, kw_only=True):
+    """What became of an experiment. number: by which clients know it here; is_new: it was not in the store before."""
+
+    number: int
+    is_new: bool
+    is_deleted: bool
+
+
+class MovedExperiments:
+    """What was known of experiments that were imported."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @operation(needs=Role.CONTRIBUTOR, on="experiment", is_repeatable=True)
+    def keep_experiment(
+        self, *, experiment: str, number: int | None, tags: dict[str, str], created_ns: int, changed_ns: int, is_deleted: bool
+    ) -> Kept:
+        """Give an experiment the number that it had, if that is free and it has none here, and its tags, if it has none. Key: experiment.
+
+        Only one that is new here can come as deleted."""
+        check_name("experiment", experiment)
+        _check(experiment, *tags, *tags.values())
+        if not (number is None or 0 <= number <= MOST_NUMBER) or not 0 <= created_ns <= LAST_NS or not 0 <= changed_ns <= LAST_NS:
+            raise Misuse(f"{experiment!r:.60} has a number or a time that MLflow does not give")
+        with self._store.command() as tx:
+            row = numbered.by_name(tx, experiment)
+            is_new = row is None and not numbered.has_runs(tx, experiment)
+            if row is None:
+                row = numbered.keep(tx, experiment, number, created_ns=created_ns, changed_ns=changed_ns, is_deleted=is_deleted and is_new)
+            if not numbered.tags_of(tx, [row.id])[row.id]:
+                numbered.set_tags(tx, row.id, tags)
+            if is_new:
+                if tx.made is not None:
+                    tx.made.append(row.ref)
+                tx.emit("experiment", row.ref)
+        return Kept(number=row.id, is_new=is_new, is_deleted=row.deleted_ns is not None)
 
 
 class VersionSaid(Record, frozen=True, kw_only=True):
@@ -73,7 +117,7 @@ def describe(store: Store, name: str, numbers: Mapping[int, int], row: ModelRow)
     said = [_said(version, numbers[version.number]) for version in row.versions if version.number in numbers]
     for start in range(0, max(len(said), 1), MOST_VERSIONS):
         MovedModels(store).describe(
-            name=name, called=_text(row.name), description=_text(row.description), tags=_texts(row.tags),
+            name=name, called=_text(row.name), description=_text(row.description), tags=texts_to_keep(row.tags),
             versions=said[start : start + MOST_VERSIONS],
         )  # fmt: skip
 
@@ -83,7 +127,7 @@ def _said(version: VersionRow, number: int) -> VersionSaid:
     logged = source.removeprefix("models:/").strip("/")
     return VersionSaid(
         number=number, description=_text(version.description), source=source, run=_text(version.run),
-        logged_model=logged if logged.startswith("m-") else "", tags=_texts(version.tags),
+        logged_model=logged if logged.startswith("m-") else "", tags=texts_to_keep(version.tags),
     )  # fmt: skip
 
 
@@ -97,5 +141,6 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "?")[:MOST_TEXT]
 
 
-def _texts(tags: Mapping[str, str]) -> dict[str, str]:
+def texts_to_keep(tags: Mapping[str, str]) -> dict[str, str]:
+    """Give tags as they can be kept: no NUL in them, and none too long."""
     return {_text(key): _text(value) for key, value in tags.items()}

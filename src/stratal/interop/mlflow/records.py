@@ -7,6 +7,17 @@ from stratal.interop.foreign import LAST_NS, ForeignId, Remark
 from stratal.interop.port import Source
 
 
+class ExperimentRow(NamedTuple):
+    """An experiment. id: as clients know it; times in ms since 1970."""
+
+    id: str
+    name: str
+    tags: dict[str, str]
+    created_ms: int
+    changed_ms: int
+    is_deleted: bool
+
+
 class RunRow(NamedTuple):
     """A run, as its own record says. Times in ms since 1970; is_deleted: it was put into MLflow's bin."""
 
@@ -95,6 +106,8 @@ class MlflowStore(Protocol):
 
     kind: str
     remarks: list[Remark]
+
+    def experiments(self) -> Iterator[ExperimentRow]: ...
 
     def runs(self) -> Iterator[RunRow]: ...
 

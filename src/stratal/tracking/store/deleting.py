@@ -54,9 +54,9 @@ _EXPERIMENT = select(run.c.experiment).where(run.c.no == bindparam("run_no"))
 _ROW = delete(run).where(run.c.no == bindparam("run_no"))
 
 
-def mark_deleted(tx: Transaction, no: int) -> bool:
-    """Hide a run; False if it was hidden already."""
-    return tx.run(_DELETE, run=no, at_ns=tx.now_ns, actor=tx.actor.name) == 1
+def mark_deleted(tx: Transaction, no: int, at_ns: int | None = None) -> bool:
+    """Hide a run; False if it was hidden already. at_ns: when, None: now."""
+    return tx.run(_DELETE, run=no, at_ns=tx.now_ns if at_ns is None else at_ns, actor=tx.actor.name) == 1
 
 
 def unmark_deleted(tx: Transaction, no: int) -> bool:

@@ -13,6 +13,8 @@ from stratal.tracking.store import deleting
 
 DEFAULT = "Default"
 PROXY = "mlflow-artifacts:"
+# The largest number that an experiment can have.
+MOST_ID = 2**63 - 1
 
 
 class CreateExperiment(Request, frozen=True, kw_only=True):
@@ -168,7 +170,7 @@ def by_id(call: Call, id: str) -> ExperimentRow:
 
 def to_number(id: str) -> int | None:
     """Give the number of an experiment's id, None for what is none."""
-    return int(id) if id.isascii() and id.isdigit() and len(id) <= 18 else None
+    return number if id.isascii() and id.isdigit() and len(id) <= 19 and (number := int(id)) <= MOST_ID else None
 
 
 def find(call: Call, name: str) -> ExperimentRow:

@@ -1,12 +1,14 @@
 """Rows of experiments: their numbers, what clients say of them, and the runs that they take along."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import cast
 
-from sqlalchemy import and_, bindparam, delete, exists, select, update
+import msgspec
+from sqlalchemy import and_, bindparam, delete, exists, func, select, update
 
 from stratal.core.records import Record, to_json
-from stratal.interop.mlflow.service.tables import experiment as t
-from stratal.interop.mlflow.service.tables import experiment_tag
+from stratal.interop.tables import mlflow_experiment as t
+from stratal.interop.tables import mlflow_experiment_tag as experiment_tag
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.quotas.counting import count_rename
 from stratal.store.tables import deletion, grant, metric, run
@@ -25,6 +27,8 @@ _unnamed = (
 )  # fmt: skip
 _UNNAMED = _unnamed.order_by(run.c.experiment)
 _ADD = insert(t).on_conflict_do_nothing()
+# Counted here, not by the database: what was imported kept its number, and PostgreSQL's counter knows nothing of these.
+_NEXT = select(func.max(t.c.id) + 1)
 _RENAME = update(t).where(t.c.id == bindparam("at_id")).values(name=bindparam("new_name"), changed_ns=bindparam("now"))
 _MARK = update(t).where(t.c.id == bindparam("at_id")).values(deleted_ns=bindparam("at"), changed_ns=bindparam("now"))
 _TOUCH = update(t).where(t.c.id == bindparam("at_id")).values(changed_ns=bindparam("now"))
@@ -111,12 +115,22 @@ def number(tx: Transaction, names: Collection[str]) -> None:
     """Give numbers to experiments that runs have: each is as old as its first run."""
     for name in names:
         born = tx.value(_FIRST_RUN, at_name=name) or tx.now_ns
-        tx.run(_ADD, name=name, location="", created_ns=born, changed_ns=born)
+        tx.run(_ADD, id=tx.value(_NEXT), name=name, location="", created_ns=born, changed_ns=born)
 
 
 def add(tx: Transaction, name: str, location: str) -> bool:
     """Make an experiment; False if its name is taken."""
-    return tx.run(_ADD, name=name, location=location, created_ns=tx.now_ns, changed_ns=tx.now_ns) == 1
+    return tx.run(_ADD, id=tx.value(_NEXT), name=name, location=location, created_ns=tx.now_ns, changed_ns=tx.now_ns) == 1
+
+
+def keep(tx: Transaction, name: str, number: int | None, *, created_ns: int, changed_ns: int, is_deleted: bool) -> ExperimentRow:
+    """Make an experiment that was made elsewhere, under the number that it had there if that is free. Key: name."""
+    id = number if number is not None and by_id(tx, number) is None else cast("int", tx.value(_NEXT))
+    row = ExperimentRow(
+        id=id, name=name, location="", created_ns=created_ns, changed_ns=changed_ns, deleted_ns=tx.now_ns if is_deleted else None
+    )
+    tx.run(_ADD, **msgspec.structs.asdict(row))
+    return row
 
 
 def rename(tx: Transaction, row: ExperimentRow, name: str) -> None:
@@ -149,9 +163,15 @@ def tags_of(tx: Transaction, ids: Sequence[int]) -> dict[int, dict[str, str]]:
     return found
 
 
+def set_tags(tx: Transaction, id: int, tags: Mapping[str, str]) -> None:
+    """Set tags of an experiment that were set elsewhere: it has not changed by that."""
+    for name, value in tags.items():
+        tx.run(_SET_TAG, experiment=id, name=name, value=value)
+
+
 def set_tag(tx: Transaction, id: int, name: str, value: str) -> None:
     """Set a tag of an experiment."""
-    tx.run(_SET_TAG, experiment=id, name=name, value=value)
+    set_tags(tx, id, {name: value})
     tx.run(_TOUCH, at_id=id, now=tx.now_ns)
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Text, and_, case, cast, func, literal, not
 
 from stratal.interop.mlflow.service.store.logged import JOB_OF_HOMES
 from stratal.interop.mlflow.service.store.runs import DATASET
-from stratal.interop.mlflow.service.tables import experiment
+from stratal.interop.tables import mlflow_experiment as experiment
 from stratal.store.tables import run
 from stratal.tracking.search import Compare, Condition, In, Like
 from stratal.tracking.store.dialects import hex_text, json_text
