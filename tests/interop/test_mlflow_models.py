@@ -1,8 +1,10 @@
 """Registered models of MLflow in the registry: versions, stages, aliases; once, ungoverned, and never against what people did here."""
 
 import gzip
+import re
 import sqlite3
 import tarfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,15 +12,30 @@ import pytest
 from stratal.core.errors import Conflict, Misuse
 from stratal.core.records import from_json
 from stratal.interop.importing import import_runs
+from stratal.interop.operations import MOST_VERSION, ImportedModels
 from stratal.interop.registering import clean_name
-from stratal.registry import ModelStore, Stage, approvals, archive, history, list_versions, policy, set_policy, verify_audit
+from stratal.registry import (
+    ModelStore,
+    Stage,
+    approvals,
+    archive,
+    history,
+    list_models,
+    list_versions,
+    policy,
+    register,
+    set_policy,
+    verify_audit,
+)
 from stratal.registry.names import check_alias, check_model_name
 from stratal.store.store import Store
 from stratal.tracking.finding import find_runs
-from stratal.tracking.flavors.manifest import decode_manifest
+from stratal.tracking.flavors.manifest import Manifest, ModelFile, decode_manifest
 from stratal.tracking.opening import use_store
 from stratal.tracking.resolving import get
+from stratal.tracking.runs import run as start_run
 from stratal.tracking.serving import load
+from stratal.tracking.values import Model
 
 FILES = Path(__file__).parent / "mlflow_files"
 
@@ -37,14 +54,58 @@ def standings(store: Store, name: str = "churn-model") -> dict[int, str]:
 def test_versions_stages_and_aliases_arrive_in_order(store: Store, tmp_path: Path, name: str) -> None:
     report = import_runs("mlflow", unpacked(tmp_path, name), store=store)
 
-    assert standings(store) == {1: "Archived", 2: "Production"}
-    assert ModelStore(store).aliases(name="churn-model") == {"champion": 2, "mlflow-3": 2}
+    assert standings(store) == {1: "Archived", 3: "Production"}
+    assert ModelStore(store).aliases(name="churn-model") == {"champion": 3}
     assert ModelStore(store).policy(name="churn-model") is None
     assert report.counts["model versions"].imported == 2 and report.counts["model versions"].left_out == {"deleted there": 1}
-    assert "churn-model version 3 is model:churn-model@2 here" in report.remarks
     assert report.is_complete and not verify_audit(store=store).findings
     moved = [entry for entry in history("churn-model", store=store) if entry.moves and entry.moves[0].source]
     assert len(moved) == 2 and all("imported from mlflow" in entry.body for entry in moved)
+
+
+def register_ours(store: Store, name: str, data: bytes) -> int:
+    """Register a model of ours; gives its number."""
+    manifest = Manifest(flavor="sklearn", files=(ModelFile(path="weights.bin", digest=sha256(data).hexdigest(), size_bytes=len(data)),))
+    with start_run("e", store=store) as made:
+        made.save_bytes("model/weights.bin", data)
+        made.save_bytes("model/manifest.json", manifest.encode())
+    return register(name, Model(run=made.id, path="model", digest=manifest.digest, flavor="sklearn"), store=store).number
+
+
+@pytest.mark.parametrize("deleted", ["version-2", "version-3"])
+def test_the_next_version_has_a_number_that_none_had_there(store: Store, tmp_path: Path, deleted: str) -> None:
+    folder = unpacked(tmp_path, "mlruns-2.9.2")
+    meta = folder / f"mlruns/models/churn-model/{deleted}/meta.yaml"
+    meta.write_text(re.sub("current_stage: .*", "current_stage: Deleted_Internal", meta.read_text()))
+    import_runs("mlflow", folder, store=store)
+    assert register_ours(store, "churn-model", b"new") == 4
+    [summary] = list_models(store=store)
+    assert summary.versions == len(standings(store)), "deleted ones do not count"
+    assert list_versions("churn-model", store=store)[0].number == 4
+
+
+def test_a_number_that_is_taken_here_is_replaced_by_one_with_an_alias(store: Store, tmp_path: Path) -> None:
+    assert register_ours(store, "churn-model", b"ours") == 1
+    report = import_runs("mlflow", unpacked(tmp_path, "mlruns-2.9.2"), store=store)
+    assert standings(store).keys() == {1, 3, 4}
+    assert ModelStore(store).aliases(name="churn-model") == {"champion": 3, "mlflow-1": 4}
+    assert "churn-model version 1 is model:churn-model@4 here: its alias is mlflow-1" in report.remarks
+
+
+def test_a_version_whose_files_come_later_has_its_number_too(store: Store, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "mlruns-2.9.2")
+    (version := folder / "mlruns/models/churn-model/version-1").rename(tmp_path / "away")
+    import_runs("mlflow", folder, store=store)
+    assert standings(store).keys() == {3}
+    (tmp_path / "away").rename(version)
+    import_runs("mlflow", folder, store=store)
+    assert standings(store).keys() == {1, 3} and not verify_audit(store=store).findings
+
+
+def test_numbers_that_leave_no_room_are_refused(store: Store) -> None:
+    for odd in ({"number": 0}, {"number": MOST_VERSION + 1}, {"last": -1}, {"last": 2**31}):
+        with pytest.raises(Misuse):
+            ImportedModels(store).register_imported(name="x", digest="0" * 64, origin="0" * 32, path="m", **odd)
 
 
 def test_a_version_leads_to_its_run_and_holds_the_bytes_of_its_files(store: Store, tmp_path: Path) -> None:
@@ -54,7 +115,7 @@ def test_a_version_leads_to_its_run_and_holds_the_bytes_of_its_files(store: Stor
     (old,) = find_runs("name = 'old'", store=store)
     manifest = decode_manifest(store.blobs.read(version.digest))
     assert (version.run, version.path, version.flavor) == (old.id, "model", "mlflow")
-    assert [(edge.verb, edge.target) for edge in old.edges] == [("produced", "model:churn-model@1"), ("produced", "model:churn-model@2")]
+    assert [(edge.verb, edge.target) for edge in old.edges] == [("produced", "model:churn-model@1"), ("produced", "model:churn-model@3")]
     assert [file.path for file in manifest.files] == ["MLmodel"]
     assert store.blobs.read(manifest.files[0].digest) == old.read_artifact("model/MLmodel")
 
@@ -100,7 +161,7 @@ def test_an_import_that_was_cut_off_among_the_versions_goes_on(store: Store, fre
         survivor.database.fault = fine
         import_runs("mlflow", folder, store=survivor)
         assert standings(survivor) == standings(store)
-        assert ModelStore(survivor).aliases(name="churn-model") == {"champion": 2, "mlflow-3": 2}
+        assert ModelStore(survivor).aliases(name="churn-model") == {"champion": 3}
         assert not verify_audit(store=survivor).findings
         if done:
             break
@@ -110,13 +171,13 @@ def test_an_import_that_was_cut_off_among_the_versions_goes_on(store: Store, fre
 def test_what_people_moved_here_is_not_moved_back(store: Store, tmp_path: Path) -> None:
     folder = unpacked(tmp_path, "mlruns-2.9.2")
     import_runs("mlflow", folder, store=store)
-    archive("model:churn-model@2", reason="it was bad", store=store)
+    archive("model:churn-model@3", reason="it was bad", store=store)
     ModelStore(store).set_alias(name="churn-model", alias="champion", number=1, is_foreign=True)
     (folder / "mlruns/models/churn-model/tags/new").write_text("tag")
 
     report = import_runs("mlflow", folder, store=store)
 
-    assert standings(store) == {1: "Archived", 2: "Archived"}
+    assert standings(store) == {1: "Archived", 3: "Archived"}
     assert ModelStore(store).aliases(name="churn-model")["champion"] == 1
     assert any("stays at version 1" in remark for remark in report.remarks)
 
@@ -132,7 +193,7 @@ def test_a_policy_here_is_not_got_around(store: Store, tmp_path: Path) -> None:
 
     report = import_runs("mlflow", folder, store=store)
 
-    assert standings(store)[2] == "Development"
+    assert standings(store)[3] == "Development"
     assert sum(report.counts["stages"].lost.values()) == 1 and not report.is_complete
 
 
@@ -162,11 +223,11 @@ def test_an_alias_that_refs_read_themselves_is_reached_as_an_alias(store: Store,
     import_runs("mlflow", unpacked(tmp_path, "mlruns-2.9.2"), store=store)
     use_store(store)
 
-    assert get("model:churn-model@alias:champion").digest == ModelStore(store).version(name="churn-model", number=2).digest
+    assert get("model:churn-model@alias:champion").digest == ModelStore(store).version(name="churn-model", number=3).digest
     with pytest.raises(Misuse, match="a word that refs read"):
         check_alias("champion")
     with pytest.raises(Misuse, match="no format 'mlflow'"):
-        load("model:churn-model@2")
+        load("model:churn-model@3")
 
 
 def test_names_that_the_registry_does_not_take_are_made_such(store: Store) -> None:

@@ -62,6 +62,9 @@ def make() -> None:
     client.set_model_version_tag("churn", "1", "checked", "yes")
     client.set_registered_model_alias("churn", "champion", "1")
     client.transition_model_version_stage("churn", "1", "Production")
+    for _ in range(3):
+        mlflow.register_model(f"runs:/{parent.info.run_id}/export", "many")
+    client.delete_model_version("many", "2")
     version = mlflow.register_model(f"runs:/{parent.info.run_id}/export", "Größe 1", tags={"odd": "yes"})
     client.set_registered_model_alias("Größe 1", "best", version.version)
     loose = mlflow.initialize_logged_model(name="loose", tags={"team": "a"})
@@ -145,6 +148,19 @@ def registered_models_are_what_they_were() -> None:
     assert [each.name for each in client.search_registered_models("tags.team = 'a'")] == ["churn"]
     assert [each.version for each in client.search_model_versions(f"run_id = '{seen['parent']}' AND tags.checked = 'yes'")] == ["1"]
     assert Model.load(mlflow.artifacts.download_artifacts("models:/Größe 1@best")).flavors == {}
+
+
+@step
+def a_version_behind_a_deleted_one_keeps_its_number() -> None:
+    assert [str(each.version) for each in client.search_model_versions("name = 'many'", order_by=["version_number ASC"])] == ["1", "3"]
+    assert Model.load(mlflow.artifacts.download_artifacts("models:/many/3")).flavors == {}
+    try:
+        client.get_model_version("many", "2")
+    except MlflowException as error:
+        assert error.error_code == "RESOURCE_DOES_NOT_EXIST"
+    else:
+        raise AssertionError("a version that was deleted is there")
+    assert str(mlflow.register_model(f"runs:/{seen['parent']}/export", "many").version) == "4"
 
 
 @step

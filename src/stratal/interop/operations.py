@@ -22,6 +22,7 @@ from stratal.registry.manifests import read_checked_manifest
 from stratal.registry.names import check_model_name
 from stratal.registry.store import adding
 from stratal.registry.store.models import Registered
+from stratal.registry.store.rows import reserve_numbers
 from stratal.store.admitting import Unseen, admitted, tell_made
 from stratal.store.arriving import check_body
 from stratal.store.database import Transaction
@@ -54,6 +55,8 @@ from stratal.tracking.facts import (
 from stratal.tracking.operations.bounds import check_start
 from stratal.tracking.store import deleting
 
+# The largest number of a version that an import may ask for: whoever asks for more leaves too few for those to come. A guess.
+MOST_VERSION = 1_000_000
 # What a batch may say of its run: how it began stands apart, and what captured it was not foreign.
 _SAID = frozenset((PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, MEDIA, DEFINE, ALERT, END))
 
@@ -128,19 +131,26 @@ class ImportedModels:
         self._store = store
 
     @operation(needs=Role.CONTRIBUTOR, on="name")
-    def register_imported(self, *, name: str, digest: str, origin: RunId, path: str) -> Registered:
+    def register_imported(
+        self, *, name: str, digest: str, origin: RunId, path: str, number: int | None = None, last: int = 0
+    ) -> Registered:
         """Make a version, or give the one that these bytes are already. Key: (name, digest). digest: of its manifest. origin: the run
-        that it came from, which need not be here yet.
+        that it came from, which need not be here yet. number: that it had, and has here if no version has it; last: the largest that
+        was given there, which no other version will have.
 
         Where a server asks, the caller has sent the manifest and all files: so nobody is given what was only named."""
         check_model_name(name)
         if not is_storable(path) or len(path) > 1000:
             raise Misuse(f"{path!r:.80} is no path in a run")
+        if not 0 <= last <= MOST_VERSION or not (number is None or 0 < number <= MOST_VERSION):
+            raise Misuse(f"{number!r:.40} and {last!r:.40} are no numbers of versions", hint=f"they go from 1 to {MOST_VERSION:,}")
         to_bytes(origin)
         manifest = read_checked_manifest(self._store, digest, _check_sent)
         with self._store.command() as tx:
             _check_viewed(tx, origin)
-            version, is_new = adding.register(tx, name, digest, origin, path, manifest)
+            adding.ensure_model(tx, name)
+            reserve_numbers(tx, name, last)  # first: a version that must take another number takes none of its siblings'
+            version, is_new = adding.register(tx, name, digest, origin, path, manifest, number=number)
         return Registered(version=version, is_new=is_new)
 
 

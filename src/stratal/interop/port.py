@@ -132,8 +132,8 @@ class ForeignVersion(NamedTuple):
 class ForeignModel(NamedTuple):
     """A registered model. home: a source of the run that keeps what is known of it; it is applied last, and says if anything changed.
 
-    left_out: what home will say was left out or lost; registering adds to it. describe: tells a store what was said of the model, by its
-    name in the registry and the numbers that its versions have there."""
+    left_out: what home will say was left out or lost; registering adds to it. last: the largest number that a version ever had there.
+    describe: tells a store what was said of the model, by its name in the registry and the numbers that its versions have there."""
 
     name: str
     flavor: str
@@ -141,6 +141,7 @@ class ForeignModel(NamedTuple):
     aliases: dict[str, int]
     home: Source
     left_out: list[Skipped]
+    last: int
     describe: Callable[[Store, str, Mapping[int, int]], None]
 
 

@@ -11,7 +11,7 @@ from stratal.core.errors import Misuse, NotFound, Refused
 from stratal.interop.applying import Applied, Progress, apply_source, is_unchanged
 from stratal.interop.batches import SourceId
 from stratal.interop.foreign import Linked, Remark, Skipped, Statement
-from stratal.interop.operations import ImportedModels, ImportStore
+from stratal.interop.operations import MOST_VERSION, ImportedModels, ImportStore
 from stratal.interop.port import ForeignModel, ForeignVersion, OnceSource
 from stratal.interop.report import Tally
 from stratal.registry import ModelStore, Stage
@@ -59,13 +59,16 @@ class _Registering:
         digest = self._manifest(version)
         came_from = SourceId(foreign=version.run or self._model.home.run, part=b"")
         [standing] = ImportStore(self._store).look(sources=[came_from])
-        done = ImportedModels(self._store).register_imported(name=self._name, digest=digest, origin=standing.run, path=version.path)
+        done = ImportedModels(self._store).register_imported(
+            name=self._name, digest=digest, origin=standing.run, path=version.path,
+            number=version.number if 0 < version.number <= MOST_VERSION else None, last=min(self._model.last, MOST_VERSION),
+        )  # fmt: skip
         number = self._numbers[version.number] = done.version.number
         if done.is_new:
             self._tally.imported("model versions")
         if number != version.number:
-            self.alias(f"{self._tool}-{version.number}", version.number)
-            self._remarks.append(Remark(f"{self._model.name} version {version.number} is {done.version.ref} here"))
+            self.alias(word := f"{self._tool}-{version.number}", version.number)
+            self._remarks.append(Remark(f"{self._model.name} version {version.number} is {done.version.ref} here: its alias is {word}"))
         self._stage(number, Stage(version.stage))
         if version.run is not None:  # so that lineage leads from the version to its run
             said: list[Statement] = [Linked(verb="produced", target=done.version.ref, role="model", at_ns=version.run.started_ns)]

@@ -68,7 +68,8 @@ def find_models(store: MlflowStore, rows: Mapping[str, RunRow], places: Places, 
             else:
                 versions.append(_version(store, row, version, rows, places))
         home = ModelState(store.kind, row, versions, left_out, experiment)
-        found.append(ForeignModel(row.name, FLAVOR, versions, row.aliases, home, left_out, partial(describe, row=row)))
+        last = max((version.number for version in row.versions), default=0)
+        found.append(ForeignModel(row.name, FLAVOR, versions, row.aliases, home, left_out, last, partial(describe, row=row)))
     if prompts:
         store.remarks.append(Remark(f"{prompts} prompts were left out: they have no place here"))
     return found

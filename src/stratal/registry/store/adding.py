@@ -12,11 +12,15 @@ from stratal.store.uses import blob_use, holds
 from stratal.tracking.flavors.manifest import Manifest
 
 
-def register(tx: Transaction, name: str, digest: str, run: str, path: str, manifest: Manifest) -> tuple[Version, bool]:
-    """Make a version of a manifest whose files are all there, and say whether it is new. Key: (name, digest)."""
+def register(
+    tx: Transaction, name: str, digest: str, run: str, path: str, manifest: Manifest, *, number: int | None = None
+) -> tuple[Version, bool]:
+    """Make a version of a manifest whose files are all there, and say whether it is new. Key: (name, digest).
+
+    number: that it had elsewhere, and has here if no version has it."""
     ensure_model(tx, name)
     found = rows.find_by_digest(tx, name, digest)
-    version = found or add_version(tx, name, digest, run, path, manifest)
+    version = found or add_version(tx, name, digest, run, path, manifest, number=number)
     for blob in (digest, *(file.digest for file in manifest.files)):
         blob_use(tx, blob, version.ref)
     return version, found is None
@@ -67,9 +71,12 @@ def ensure_model(tx: Transaction, name: str) -> bool:
     return True
 
 
-def add_version(tx: Transaction, name: str, digest: str, run: str, path: str, manifest: Manifest) -> Version:
-    """Make the next version of a model, in Development."""
-    number = rows.take_number(tx, name)
+def add_version(tx: Transaction, name: str, digest: str, run: str, path: str, manifest: Manifest, *, number: int | None = None) -> Version:
+    """Make the next version of a model, in Development; or that of a number, if it is free."""
+    if number is not None and rows.is_free(tx, name, number):
+        rows.reserve_numbers(tx, name, number)
+    else:
+        number = rows.take_number(tx, name)
     version = Version(
         name=name,
         number=number,

@@ -3,7 +3,7 @@
 import difflib
 from typing import cast
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy import delete as sql_delete
 
 from stratal.core.errors import Conflict, Damaged, NotFound
@@ -36,10 +36,14 @@ _ADD_MODEL = insert(model)
 _NEXT_NUMBER = (
     update(model).where(model.c.name == bindparam("of")).values(next_number=model.c.next_number + 1).returning(model.c.next_number - 1)
 )
+_RESERVE = (
+    update(model).where(model.c.name == bindparam("of"), model.c.next_number <= bindparam("last")).values(next_number=bindparam("last") + 1)
+)
 _RAISE_EPOCH = update(model).where(model.c.name == bindparam("of"), model.c.epoch == bindparam("seen")).values(epoch=model.c.epoch + 1)
 _SET_POLICY = update(model).where(model.c.name == bindparam("of")).values(policy=bindparam("digest"))
-# Numbers are dense, as no version is ever deleted: the last one is how many there are.
-_SUMMARIES = select(model.c.name, model.c.owner, model.c.next_number - 1, model.c.policy, model.c.at_ns).order_by(model.c.name)
+# Counted, for numbers may have gaps: what was imported kept its number.
+_HOW_MANY = select(func.count()).where(version.c.model == model.c.name).scalar_subquery()
+_SUMMARIES = select(model.c.name, model.c.owner, _HOW_MANY, model.c.policy, model.c.at_ns).order_by(model.c.name)
 _SERVING = (
     select(standing.c.model, standing.c.number)
     .where(standing.c.stage == bindparam("stage"))
@@ -139,6 +143,16 @@ def take_number(tx: Transaction, name: str) -> int:
     return cast("int", tx.value(_NEXT_NUMBER, of=name))
 
 
+def reserve_numbers(tx: Transaction, name: str, last: int) -> None:
+    """Let the next version have a number above `last`."""
+    tx.run(_RESERVE, of=name, last=last)
+
+
+def is_free(tx: Transaction, name: str, number: int) -> bool:
+    """Tell whether no version has a number."""
+    return tx.row(_FIND_VERSION, name=name, number=number) is None
+
+
 def raise_epoch(tx: Transaction, name: str, seen: int) -> None:
     """Say that the model has changed. Raises Conflict if somebody else did so since epoch `seen` was read."""
     if tx.run(_RAISE_EPOCH, of=name, seen=seen) != 1:
@@ -189,7 +203,7 @@ def need_version(tx: Transaction, name: str, number: int) -> Version:
         return _version(row)
     need_model(tx, name)
     latest = number_from_latest(tx, name, 0)
-    hint = "it has no versions yet" if latest is None else f"its versions go from 1 to {latest}"
+    hint = "it has no versions yet" if latest is None else f"its latest version is {latest}"
     raise NotFound(f"there is no model:{name}@{number}", hint=hint)
 
 
