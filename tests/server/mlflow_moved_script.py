@@ -96,7 +96,9 @@ def version_of(name: str) -> list[object]:
     """What the client sees of a registered model and its version."""
     model, version = client.get_registered_model(name), client.get_model_version(name, "1")
     aliases = {alias: str(number) for alias, number in model.aliases.items()}  # a number where no server is between
-    about = [model.description or "", model.tags, aliases, version.description or "", version.tags, list(version.aliases)]
+    tags = {key: value for key, value in version.tags.items() if key != "imported.by"}  # by which it is seen that somebody stated it
+    made = [version.creation_timestamp, version.user_id or ""]
+    about = [model.description or "", model.tags, aliases, version.description or "", tags, list(version.aliases), made]
     return json.loads(json.dumps([*about, version.current_stage, version.run_id, version.source, version.model_id or ""]))
 
 
@@ -148,6 +150,10 @@ def registered_models_are_what_they_were() -> None:
     assert [each.name for each in client.search_registered_models("tags.team = 'a'")] == ["churn"]
     assert [each.version for each in client.search_model_versions(f"run_id = '{seen['parent']}' AND tags.checked = 'yes'")] == ["1"]
     assert Model.load(mlflow.artifacts.download_artifacts("models:/Größe 1@best")).flavors == {}
+    made = client.get_model_version("churn", "1").creation_timestamp
+    filters = (f"creation_timestamp = {made} AND name = 'churn'", f"creation_timestamp < {made} AND name = 'churn'")
+    assert [len(client.search_model_versions(filter)) for filter in filters] == [1, 0]
+    assert client.get_model_version("churn", "1").tags["imported.by"]
 
 
 @step

@@ -66,6 +66,9 @@ mlflow_version = Table(
     Column("logged_model", Text, nullable=False),
     Column("is_deleted", Integer, nullable=False),
     Column("updated_ns", BigInteger, nullable=False),
+    # Who made it where it was imported from, and when: as whoever imported it said. The registry knows who that was.
+    Column("stated_author", Text, nullable=False, server_default=""),
+    Column("stated_ns", BigInteger),
     sqlite_with_rowid=False,
 )
 

@@ -37,8 +37,8 @@ class ModelState(StateSource):
     def state(self) -> str:
         """Give the digest of all that is known, and of the versions' files."""
         files = "".join(state_of(version.files) for version in self._versions)
-        # With the first word, what an earlier version of ours imported is told again: it did not tell descriptions and tags.
-        return blake2b(("described " + repr(self._row) + files).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+        # With the first word, what an earlier version of ours imported is told again: it did not tell who made versions, and when.
+        return blake2b(("stated " + repr(self._row) + files).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
     def say(self) -> Iterator[Statement | Remark]:
         """Say what is known."""

@@ -6,17 +6,20 @@ It is told once: what clients have said here since is never changed.
 
 from collections.abc import Mapping
 
+from stratal.core.clock import to_utc
 from stratal.core.errors import Misuse
 from stratal.core.people import Role
 from stratal.core.records import Record
 from stratal.interop.bounds import is_storable
 from stratal.interop.foreign import LAST_NS
-from stratal.interop.mlflow.records import ModelRow, VersionRow
+from stratal.interop.mlflow.records import ModelRow, VersionRow, to_ns
 from stratal.interop.mlflow.service.store import experiments as numbered
 from stratal.interop.mlflow.service.store import registered as rows
 from stratal.interop.registering import clean_name
 from stratal.registry.names import folded
+from stratal.registry.store import logs
 from stratal.registry.store import rows as registry
+from stratal.store.database import Transaction
 from stratal.store.operations import operation
 from stratal.store.store import Store
 from stratal.tracking.facts import check_name
@@ -24,6 +27,9 @@ from stratal.tracking.facts import check_name
 # Versions that are told at a time, characters of one text, and the largest number of an experiment of MLflow: its folders have
 # random numbers of 18 digits. Above it there is room for experiments to come.
 MOST_VERSIONS, MOST_TEXT, MOST_NUMBER = 500, 100_000, 10**18 - 1
+
+# The tag of a version by which clients see that somebody stated who made it, and when.
+STATED_BY = "imported.by"
 
 
 class Kept(Record, frozen=True, kw_only=True):
@@ -66,7 +72,9 @@ class MovedExperiments:
 
 
 class VersionSaid(Record, frozen=True, kw_only=True):
-    """What was said of a version. number: ours; source, run, logged_model: where it came from, '' for what nobody knows."""
+    """What was said of a version. number: ours; source, run, logged_model: where it came from, '' for what nobody knows.
+
+    author, made_ns: who made it there, and when; None: nobody knows."""
 
     number: int
     description: str
@@ -74,6 +82,8 @@ class VersionSaid(Record, frozen=True, kw_only=True):
     run: str
     logged_model: str
     tags: dict[str, str]
+    author: str = ""
+    made_ns: int | None = None
 
 
 class MovedModels:
@@ -86,12 +96,16 @@ class MovedModels:
     def describe(self, *, name: str, called: str, description: str, tags: dict[str, str], versions: list[VersionSaid]) -> None:
         """Tell what was said of a model, which clients called so, and of versions of it, unless something was said here already.
 
+        Who made a version, and when, is stated by who registered it, once; clients see it beside the tag that says who stated it. The
+        registry and its log keep who registered it.
         It is called so again if the registry would make this name of it: who may contribute to one name gives out no other."""
         _check(called, description, *tags, *tags.values())
         if len(versions) > MOST_VERSIONS:
             raise Misuse(f"{len(versions):,} versions are too many at once", hint=f"describe at most {MOST_VERSIONS}")
         for said in versions:
-            _check(said.description, said.source, said.run, said.logged_model, *said.tags, *said.tags.values())
+            _check(said.description, said.source, said.run, said.logged_model, said.author, *said.tags, *said.tags.values())
+            if said.made_ns is not None and not 0 <= said.made_ns <= LAST_NS:
+                raise Misuse(f"version {said.number} was made at no time that can be kept")
         with self._store.command() as tx:
             registry.need_model(tx, name)
             if (head := rows.find_head(tx, name)) is not None and head.model == name and head.description is None:
@@ -103,13 +117,26 @@ class MovedModels:
             known = rows.words(tx, [name], [said.number for said in versions]).tags
             for said in versions:
                 row = rows.find_version(tx, name, said.number)
-                if row is None or row.source or row.description or (name, said.number) in known:
+                if row is None:
                     continue
-                rows.say_of_version(
-                    tx, name, said.number, description=said.description, source=said.source, run=said.run, logged_model=said.logged_model
-                )
-                for key, value in said.tags.items():
-                    rows.set_tag(tx, name, said.number, key, value)
+                if not (row.source or row.description or (name, said.number) in known):
+                    rows.say_of_version(
+                        tx, name, said.number, description=said.description, source=said.source, run=said.run,
+                        logged_model=said.logged_model,
+                    )  # fmt: skip
+                    for key, value in said.tags.items():
+                        rows.set_tag(tx, name, said.number, key, value)
+                if said.made_ns is not None and row.stated_ns is None and row.author == tx.actor.name:
+                    _state(tx, name, said, said.made_ns)
+
+
+def _state(tx: Transaction, name: str, said: VersionSaid, made_ns: int) -> None:
+    """Write who made a version, and by whose word; the log has it, too."""
+    rows.state_of_version(tx, name, said.number, author=said.author, made_ns=made_ns)
+    rows.set_tag(tx, name, said.number, STATED_BY, tx.actor.name)
+    by = f" by {said.author!r:.100}" if said.author else ""
+    when = f"{to_utc(made_ns):%Y-%m-%d %H:%M:%S} UTC"
+    logs.append(tx, "state", name, {"of": said.number, "reason": f"version {said.number} was made{by} at {when}, says its import"})
 
 
 def describe(store: Store, name: str, numbers: Mapping[int, int], row: ModelRow) -> None:
@@ -128,6 +155,7 @@ def _said(version: VersionRow, number: int) -> VersionSaid:
     return VersionSaid(
         number=number, description=_text(version.description), source=source, run=_text(version.run),
         logged_model=logged if logged.startswith("m-") else "", tags=texts_to_keep(version.tags),
+        author=_text(version.user), made_ns=to_ns(version.created_ms, 0) or None,
     )  # fmt: skip
 
 

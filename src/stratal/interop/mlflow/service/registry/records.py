@@ -61,8 +61,8 @@ def to_version(name: str, row: VersionRow, words: Words) -> ModelVersion:
     """Give a version as clients read it."""
     place = (row.model, row.number)
     return ModelVersion(
-        name=name, version=str(row.number), creation_timestamp=ms_of(row.at_ns), last_updated_timestamp=ms_of(row.updated_ns),
-        user_id=row.author, current_stage=STAGES[row.stage], description=row.description,
+        name=name, version=str(row.number), creation_timestamp=ms_of(row.shown_ns), last_updated_timestamp=ms_of(row.updated_ns),
+        user_id=row.shown_author, current_stage=STAGES[row.stage], description=row.description,
         source=row.source or f"runs:/{row.home}/{row.path}", run_id=row.run if row.source else row.home, status=READY,
         tags=to_tags(words, place), run_link=row.run_link, aliases=list(words.aliases.get(place, ())), model_id=row.logged_model,
     )  # fmt: skip

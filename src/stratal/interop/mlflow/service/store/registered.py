@@ -31,7 +31,7 @@ SELECT_VERSIONS = (
     select(
         version.c.model, version.c.number, version.c.run, version.c.path, version.c.author, version.c.at_ns, version.c.digest,
         standing.c.stage, standing.c.since_ns, said.c.description, said.c.source, said.c.run, said.c.run_link, said.c.logged_model,
-        said.c.updated_ns,
+        said.c.updated_ns, said.c.stated_author, said.c.stated_ns,
     )
     .join_from(version, standing, and_(standing.c.model == version.c.model, standing.c.number == version.c.number))
     .join(said, and_(said.c.model == version.c.model, said.c.number == version.c.number), isouter=True)
@@ -72,6 +72,10 @@ _SAY = insert(said).on_conflict_do_update(
     index_elements=[said.c.model, said.c.number],
     set_={key: insert(said).excluded[key] for key in ("description", "is_deleted", "updated_ns")},
 )
+_STATE = insert(said).on_conflict_do_update(
+    index_elements=[said.c.model, said.c.number],
+    set_={key: insert(said).excluded[key] for key in ("stated_author", "stated_ns")},
+)
 _SET_TAG = (
     insert(tag)
     .values(model=bindparam("model"), number=bindparam("number"), key=bindparam("key"), value=bindparam("value"))
@@ -97,7 +101,10 @@ class Head(NamedTuple):
 
 
 class VersionRow(NamedTuple):
-    """A version with where it stands and what is said of it. source, run: '' for what was registered by us."""
+    """A version with where it stands and what is said of it. source, run: '' for what was registered by us.
+
+    author, at_ns: who registered it here, and when; stated_author, stated_ns: who made it where it was imported from, '' and None
+    for what was made here."""
 
     model: str
     number: int
@@ -113,6 +120,18 @@ class VersionRow(NamedTuple):
     run_link: str
     logged_model: str
     updated_ns: int
+    stated_author: str
+    stated_ns: int | None
+
+    @property
+    def shown_author(self) -> str:
+        """Who made it, to clients."""
+        return self.author if self.stated_ns is None else self.stated_author
+
+    @property
+    def shown_ns(self) -> int:
+        """When it was made, to clients."""
+        return self.at_ns if self.stated_ns is None else self.stated_ns
 
 
 class Words(NamedTuple):
@@ -172,6 +191,14 @@ def say_of_version(
     )  # fmt: skip
 
 
+def state_of_version(tx: Transaction, model: str, number: int, *, author: str, made_ns: int) -> None:
+    """Write who made a version where it came from, and when. Key: (model, number)."""
+    tx.run(
+        _STATE, model=model, number=number, description="", source="", run="", run_link="", logged_model="", is_deleted=0,
+        updated_ns=tx.now_ns, stated_author=author, stated_ns=made_ns,
+    )  # fmt: skip
+
+
 def touch_version(tx: Transaction, model: str, number: int) -> None:
     tx.run(_TOUCH_VERSION, of_model=model, of_number=number, at=tx.now_ns)
 
@@ -206,8 +233,8 @@ def _head(row: Row) -> Head:
 
 
 def to_version_row(row: Row) -> VersionRow:
-    of, number, home, path, author, at_ns, digest, stage, since_ns, description, source, run, link, logged, updated_ns = row
+    of, number, home, path, author, at_ns, digest, stage, since_ns, description, source, run, link, logged, updated_ns = row[:15]
     return VersionRow(
         of, number, home, path, author, at_ns, digest, Stage(stage), description or "", source or "", run or "", link or "", logged or "",
-        max(at_ns, since_ns, updated_ns or 0),
+        max(at_ns, since_ns, updated_ns or 0), *(row[15] or "", row[16]),
     )  # fmt: skip

@@ -42,7 +42,7 @@ _OF_MODELS: dict[str, ColumnElement[Any]] = {
 }  # fmt: skip
 _OF_VERSIONS: dict[str, ColumnElement[Any]] = {
     "name": bytewise(NAMED), "run_id": bytewise(_run), "source_path": bytewise(_source), "version_number": version.c.number,
-    "creation_timestamp": version.c.at_ns // _MS, "last_updated_timestamp": _updated // _MS,
+    "creation_timestamp": func.coalesce(said.c.stated_ns, version.c.at_ns) // _MS, "last_updated_timestamp": _updated // _MS,
 }  # fmt: skip
 
 
