@@ -109,6 +109,12 @@ def test_runs_that_go_elsewhere_take_no_number_along(store: Store, theirs: Chang
     assert {run.experiment for run in find_runs(store=store)} >= {"mine"}
 
 
+def test_number_0_stays_the_default_one_and_who_had_it_takes_none_of_its_siblings(store: Store, theirs: Change):
+    report = import_runs("mlflow", theirs("UPDATE experiments SET name = 'base' WHERE experiment_id = 0"), store=store)
+    assert [known(store, name)[0].id for name in ("Default", "base", "churn")] == [0, 2, 1]
+    assert sum("has the number" in remark for remark in report.remarks) == 1
+
+
 def test_an_experiment_without_runs_comes_too(store: Store, theirs: Change):
     empty = "INSERT INTO experiments (experiment_id, name, lifecycle_stage, workspace) VALUES (3, 'plans', 'active', 'default');"
     import_runs("mlflow", theirs(empty), store=store)
@@ -163,9 +169,10 @@ def test_an_experiment_that_lives_here_is_not_deleted_by_an_import_but_the_runs_
 
 
 def test_what_mlflow_gives_no_experiment_is_refused_and_changes_nothing(store: Store):
-    good = {"experiment": "x", "number": 5, "tags": {"a": "b"}, "created_ns": 1, "changed_ns": 2, "is_deleted": False}
+    good = {"experiment": "x", "number": 5, "last": 5, "tags": {"a": "b"}, "created_ns": 1, "changed_ns": 2, "is_deleted": False}
     for odd in (
-        {"number": -1}, {"number": MOST_NUMBER + 1}, {"number": 2**70}, {"created_ns": -1}, {"changed_ns": 2**64}, {"experiment": "a\0"},
+        {"number": -1}, {"number": MOST_NUMBER + 1}, {"number": 2**70}, {"last": -1}, {"last": 2**70},
+        {"created_ns": -1}, {"changed_ns": 2**64}, {"experiment": "a\0"},
         {"tags": {"a": "\0"}}, {"tags": {"a": "x" * 100_001}}, {"experiment": ""},
     ):  # fmt: skip
         with pytest.raises(Misuse):
@@ -175,6 +182,6 @@ def test_what_mlflow_gives_no_experiment_is_refused_and_changes_nothing(store: S
 
 
 def test_the_largest_number_leaves_room_for_others(store: Store):
-    said = {"tags": {}, "created_ns": 1, "changed_ns": 2, "is_deleted": False}
+    said = {"last": MOST_NUMBER, "tags": {}, "created_ns": 1, "changed_ns": 2, "is_deleted": False}
     assert MovedExperiments(store).keep_experiment(experiment="x", number=MOST_NUMBER, **said).number == MOST_NUMBER
     assert made(store, "next") == MOST_NUMBER + 1

@@ -10,12 +10,14 @@ from stratal.interop.port import ForeignExperiment
 from stratal.interop.report import Tally
 from stratal.store.store import Store
 
-DEFAULT = "0"  # every store of MLflow has it, and every one of ours: it is worth a word only if somebody tagged it
+DEFAULT = ("0", "Default")  # every store of MLflow has it, and every one of ours: it is worth a word only if somebody tagged it
 
 
 def find_experiments(store: MlflowStore) -> list[ForeignExperiment]:
     """Give the experiments of which something is to be kept."""
-    return [ForeignExperiment(row.name, partial(_keep, row)) for row in store.experiments() if row.id != DEFAULT or row.tags]
+    rows = list(store.experiments())
+    last = max((_number_of(row) or 0 for row in rows), default=0)
+    return [ForeignExperiment(row.name, partial(_keep, row, last)) for row in rows if (row.id, row.name) != DEFAULT or row.tags]
 
 
 def deleted_experiments(store: MlflowStore) -> set[str]:
@@ -24,10 +26,14 @@ def deleted_experiments(store: MlflowStore) -> set[str]:
     return {row.name for row in rows if row.is_deleted} - {row.name for row in rows if not row.is_deleted}  # of several workspaces
 
 
-def _keep(row: ExperimentRow, store: Store, tally: Tally, remarks: list[Remark]) -> None:
+def _number_of(row: ExperimentRow) -> int | None:
     number = to_number(row.id)
+    return None if number is None or number > MOST_NUMBER else number
+
+
+def _keep(row: ExperimentRow, last: int, store: Store, tally: Tally, remarks: list[Remark]) -> None:
     kept = MovedExperiments(store).keep_experiment(
-        experiment=row.name, number=None if (number or 0) > MOST_NUMBER else number, tags=texts_to_keep(row.tags),
+        experiment=row.name, number=_number_of(row), last=last, tags=texts_to_keep(row.tags),
         created_ns=to_ns(row.created_ms, 0), changed_ns=to_ns(row.changed_ms, 0), is_deleted=row.is_deleted,
     )  # fmt: skip
     tally.imported("experiments") if kept.is_new else tally.met("experiments")

@@ -48,20 +48,28 @@ class MovedExperiments:
 
     @operation(needs=Role.CONTRIBUTOR, on="experiment", is_repeatable=True)
     def keep_experiment(
-        self, *, experiment: str, number: int | None, tags: dict[str, str], created_ns: int, changed_ns: int, is_deleted: bool
+        self, *, experiment: str, number: int | None, last: int, tags: dict[str, str], created_ns: int, changed_ns: int, is_deleted: bool
     ) -> Kept:
         """Give an experiment the number that it had, if that is free and it has none here, and its tags, if it has none. Key: experiment.
 
+        last: the largest number there, below which it takes none but its own: so it takes none of its siblings'.
         Only one that is new here can come as deleted."""
         check_name("experiment", experiment)
         _check(experiment, *tags, *tags.values())
-        if not (number is None or 0 <= number <= MOST_NUMBER) or not 0 <= created_ns <= LAST_NS or not 0 <= changed_ns <= LAST_NS:
+        if (
+            not (number is None or 0 <= number <= MOST_NUMBER)
+            or not 0 <= last <= MOST_NUMBER
+            or not 0 <= created_ns <= LAST_NS
+            or not 0 <= changed_ns <= LAST_NS
+        ):
             raise Misuse(f"{experiment!r:.60} has a number or a time that MLflow does not give")
         with self._store.command() as tx:
             row = numbered.by_name(tx, experiment)
             is_new = row is None and not numbered.has_runs(tx, experiment)
             if row is None:
-                row = numbered.keep(tx, experiment, number, created_ns=created_ns, changed_ns=changed_ns, is_deleted=is_deleted and is_new)
+                row = numbered.keep(
+                    tx, experiment, number, last=last, created_ns=created_ns, changed_ns=changed_ns, is_deleted=is_deleted and is_new
+                )
             if not numbered.tags_of(tx, [row.id])[row.id]:
                 numbered.set_tags(tx, row.id, tags)
             if is_new:

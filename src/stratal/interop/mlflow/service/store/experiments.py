@@ -123,9 +123,11 @@ def add(tx: Transaction, name: str, location: str) -> bool:
     return tx.run(_ADD, id=tx.value(_NEXT), name=name, location=location, created_ns=tx.now_ns, changed_ns=tx.now_ns) == 1
 
 
-def keep(tx: Transaction, name: str, number: int | None, *, created_ns: int, changed_ns: int, is_deleted: bool) -> ExperimentRow:
-    """Make an experiment that was made elsewhere, under the number that it had there if that is free. Key: name."""
-    id = number if number is not None and by_id(tx, number) is None else cast("int", tx.value(_NEXT))
+def keep(tx: Transaction, name: str, number: int | None, *, last: int, created_ns: int, changed_ns: int, is_deleted: bool) -> ExperimentRow:
+    """Make an experiment that was made elsewhere, under the number that it had there if that is free, else under one above `last`.
+
+    Key: name."""
+    id = number if number is not None and by_id(tx, number) is None else max(cast("int", tx.value(_NEXT)), last + 1)
     row = ExperimentRow(
         id=id, name=name, location="", created_ns=created_ns, changed_ns=changed_ns, deleted_ns=tx.now_ns if is_deleted else None
     )
