@@ -13,6 +13,8 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import pandas as pd
+import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sklearn.linear_model import LogisticRegression
@@ -226,6 +228,45 @@ def autolog_keeps_a_model_with_its_metrics() -> None:
     (output,) = found.outputs.model_outputs
     assert "training_accuracy_score" in [each.key for each in mlflow.get_logged_model(output.model_id).metrics]
     predicts(f"runs:/{run.info.run_id}/model")
+
+
+@step
+def an_evaluation_measures_a_model_and_the_data_it_saw() -> None:
+    frame = pd.DataFrame({"a": X[:, 0], "y": Y})
+    with mlflow.start_run():
+        made = mlflow.sklearn.log_model(LogisticRegression().fit(frame[["a"]], Y), name="measured", pip_requirements=NEEDS)
+    data = mlflow.data.from_pandas(frame, targets="y", name="four rows")
+    with mlflow.start_run() as run:
+        result = mlflow.models.evaluate(
+            made.model_uri, data, model_type="classifier", evaluators="default", evaluator_config={"log_model_explainability": False}
+        )
+    found = client.get_run(run.info.run_id)
+    assert result.metrics["accuracy_score"] == 1.0 and found.data.metrics == result.metrics
+    assert [each.dataset.name for each in found.inputs.dataset_inputs] == ["four rows"]
+    assert [each.model_id for each in found.inputs.model_inputs] == [made.model_id]
+    assert {f"{name}.png" for name in result.artifacts} <= {each.path for each in client.list_artifacts(run.info.run_id)}
+    measured = mlflow.get_logged_model(made.model_id).metrics
+    assert {each.key: each.value for each in measured} == result.metrics
+    assert {(each.run_id, each.dataset_name, each.dataset_digest) for each in measured} == {(run.info.run_id, "four rows", data.digest)}
+    assert [each.name for each in mlflow.search_logged_models(filter_string="metrics.roc_auc = 1", output_format="list")] == ["measured"]
+    assert list(mlflow.search_runs(filter_string="dataset.name = 'four rows'")["run_id"]) == [run.info.run_id]
+
+
+@step
+def a_model_of_torch_is_logged_and_loaded() -> None:
+    net = torch.nn.Linear(1, 2)
+    rows = torch.tensor(X, dtype=torch.float32)
+    with mlflow.start_run() as run:
+        mlflow.pytorch.log_model(
+            net, name="net", registered_model_name="net", pip_requirements=["torch"], serialization_format="pickle",
+            input_example=rows.numpy(),
+        )  # fmt: skip
+        mlflow.pytorch.log_state_dict(net.state_dict(), artifact_path="state")
+    for uri in ("models:/net/1", f"runs:/{run.info.run_id}/net"):
+        assert torch.equal(mlflow.pytorch.load_model(uri)(rows), net(rows))
+        assert np.array_equal(mlflow.pyfunc.load_model(uri).predict(rows.numpy()), net(rows).detach().numpy())
+    state = mlflow.pytorch.load_state_dict(f"runs:/{run.info.run_id}/state")
+    assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
 
 
 @step
