@@ -19,6 +19,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from sklearn.linear_model import LogisticRegression
 
+SOURCE = {
+    "mlflow.source.name": "a.ipynb", "mlflow.source.type": "NOTEBOOK", "mlflow.source.git.commit": "c0ffee",
+    "mlflow.source.git.branch": "main", "mlflow.source.git.repoURL": "https://git.example/a",
+}  # fmt: skip
 SEEN = Path("seen.json")
 X, Y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
 STEPS: list[Callable[[], None]] = []
@@ -35,7 +39,7 @@ def make() -> None:
     client.log_metric(binned["first"].info.run_id, "loss", 1.0)
     client.delete_run(binned["first"].info.run_id)
     client.delete_experiment(numbers["bin"])
-    dead = client.create_run(numbers["churn"], run_name="dead")
+    dead = client.create_run(numbers["churn"], run_name="dead", tags=SOURCE)
     client.delete_run(dead.info.run_id)
     mlflow.set_experiment("churn")
     with mlflow.start_run(run_name="parent", tags={"team": "a"}, description="the first") as parent:
@@ -184,6 +188,7 @@ def searches_give_the_ids_that_runs_had() -> None:
     for filter in (
         f"attributes.run_id = '{seen['parent']}'",
         f"run_id IN ('{seen['parent']}')",
+    assert SOURCE.items() <= client.get_run(seen["dead"]).data.tags.items()
         f"run_id LIKE '{seen['parent'][:20]}%'",
         f"artifact_uri LIKE '%/artifacts' AND run_id = '{seen['parent']}'",
         "tags.team = 'a'",

@@ -28,6 +28,10 @@ HELD = {
     )
 }  # fmt: skip
 
+# Kinds of sources that are not local scripts, and what of git is said of them, by the names that a capture has.
+_SOURCES = {"NOTEBOOK", "JOB", "PROJECT"}
+_GIT = {"commit": "commit", "branch": "branch", "repoURL": "remote"}
+
 
 def held_tags(tags: Mapping[str, str]) -> dict[str, object]:
     """Give what a run's document holds of tags that have a place of their own."""
@@ -121,7 +125,8 @@ def _captured(doc: Mapping[str, object]) -> dict[str, str]:
     entry, git = capture.get("entry"), capture.get("git")
     said: dict[str, object] = {}
     if isinstance(entry, Mapping) and entry.get("target"):
-        said |= {"mlflow.source.name": entry["target"], "mlflow.source.type": "LOCAL"}
+        kind = str(entry.get("kind")).upper()
+        said |= {"mlflow.source.name": entry["target"], "mlflow.source.type": kind if kind in _SOURCES else "LOCAL"}
     if isinstance(git, Mapping):
-        said |= {"mlflow.source.git.commit": git.get("commit"), "mlflow.source.git.branch": git.get("branch")}
+        said |= {f"mlflow.source.git.{name}": git.get(ours) for name, ours in _GIT.items()}
     return {name: str(value) for name, value in said.items() if value}
