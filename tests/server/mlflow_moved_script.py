@@ -69,6 +69,7 @@ def make() -> None:
     for _ in range(3):
         mlflow.register_model(f"runs:/{parent.info.run_id}/export", "many")
     client.delete_model_version("many", "2")
+    client.create_registered_model("planned", tags={"team": "b"}, description="no version yet")
     version = mlflow.register_model(f"runs:/{parent.info.run_id}/export", "Größe 1", tags={"odd": "yes"})
     client.set_registered_model_alias("Größe 1", "best", version.version)
     loose = mlflow.initialize_logged_model(name="loose", tags={"team": "a"})
@@ -174,12 +175,20 @@ def a_version_behind_a_deleted_one_keeps_its_number() -> None:
 
 
 @step
+def a_model_without_versions_is_there() -> None:
+    planned = client.get_registered_model("planned")
+    assert (planned.description, planned.tags, list(planned.latest_versions)) == ("no version yet", {"team": "b"}, [])
+    assert str(mlflow.register_model(f"runs:/{seen['parent']}/export", "planned").version) == "1"
+
+
+@step
 def a_run_is_there_under_its_id() -> None:
     run = client.get_run(seen["parent"])
     assert (run.info.run_id, run.info.run_name, run.info.status) == (seen["parent"], "parent", "FINISHED")
     assert run.data.params == {"lr": "0.1", "layers": "2"} and run.data.metrics["loss"] == 0.2
     assert run.data.tags["team"] == "a" and run.data.tags["mlflow.note.content"] == "the first"
     assert mlflow.get_run(seen["child"]).data.tags["mlflow.parentRunId"] == seen["parent"]
+    assert SOURCE.items() <= client.get_run(seen["dead"]).data.tags.items()
 
 
 @step
@@ -188,7 +197,6 @@ def searches_give_the_ids_that_runs_had() -> None:
     for filter in (
         f"attributes.run_id = '{seen['parent']}'",
         f"run_id IN ('{seen['parent']}')",
-    assert SOURCE.items() <= client.get_run(seen["dead"]).data.tags.items()
         f"run_id LIKE '{seen['parent'][:20]}%'",
         f"artifact_uri LIKE '%/artifacts' AND run_id = '{seen['parent']}'",
         "tags.team = 'a'",

@@ -93,8 +93,8 @@ class _Registering:
             self._remarks.append(Remark(f"the alias {word!r} of model:{self._name} stays at version {standing}, as it was set here"))
 
     def describe(self) -> None:
-        """Tell what was said of the model, if any version of it is here."""
-        if self._numbers:
+        """Tell what was said of the model, if any version of it is here, or it has none there."""
+        if self._numbers or not self._model.versions:
             self._model.describe(self._store, self._name, self._numbers)
 
     def _manifest(self, version: ForeignVersion) -> str:

@@ -16,9 +16,8 @@ from stratal.interop.mlflow.records import ModelRow, VersionRow, to_ns
 from stratal.interop.mlflow.service.store import experiments as numbered
 from stratal.interop.mlflow.service.store import registered as rows
 from stratal.interop.registering import clean_name
-from stratal.registry.names import folded
-from stratal.registry.store import logs
-from stratal.registry.store import rows as registry
+from stratal.registry.names import check_model_name, folded
+from stratal.registry.store import adding, logs
 from stratal.store.database import Transaction
 from stratal.store.operations import operation
 from stratal.store.store import Store
@@ -102,11 +101,13 @@ class MovedModels:
 
     @operation(needs=Role.CONTRIBUTOR, on="name")
     def describe(self, *, name: str, called: str, description: str, tags: dict[str, str], versions: list[VersionSaid]) -> None:
-        """Tell what was said of a model, which clients called so, and of versions of it, unless something was said here already.
+        """Tell what was said of a model, which clients called so, and of versions of it, unless something was said here already. It is made
+        if it is not there: one may have no version.
 
         Who made a version, and when, is stated by who registered it, once; clients see it beside the tag that says who stated it. The
         registry and its log keep who registered it.
         It is called so again if the registry would make this name of it: who may contribute to one name gives out no other."""
+        check_model_name(name)
         _check(called, description, *tags, *tags.values())
         if len(versions) > MOST_VERSIONS:
             raise Misuse(f"{len(versions):,} versions are too many at once", hint=f"describe at most {MOST_VERSIONS}")
@@ -115,7 +116,7 @@ class MovedModels:
             if said.made_ns is not None and not 0 <= said.made_ns <= LAST_NS:
                 raise Misuse(f"version {said.number} was made at no time that can be kept")
         with self._store.command() as tx:
-            registry.need_model(tx, name)
+            adding.ensure_model(tx, name)
             if (head := rows.find_head(tx, name)) is not None and head.model == name and head.description is None:
                 taken = rows.find_head(tx, called)
                 is_its_own = folded(clean_name(called)) == folded(name) and (taken is None or taken.model == name)
