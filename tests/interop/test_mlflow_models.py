@@ -84,6 +84,14 @@ def test_the_next_version_has_a_number_that_none_had_there(store: Store, tmp_pat
     assert list_versions("churn-model", store=store)[0].number == 4
 
 
+def test_a_model_whose_versions_were_all_deleted_goes_on_behind_them(store: Store, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "mlruns-2.9.2")
+    for meta in folder.glob("mlruns/models/churn-model/version-*/meta.yaml"):
+        meta.write_text(re.sub("current_stage: .*", "current_stage: Deleted_Internal", meta.read_text()))
+    assert import_runs("mlflow", folder, store=store).is_complete
+    assert standings(store) == {} and register_ours(store, "churn-model", b"new") == 4
+
+
 def test_a_number_that_is_taken_here_is_replaced_by_one_with_an_alias(store: Store, tmp_path: Path) -> None:
     assert register_ours(store, "churn-model", b"ours") == 1
     report = import_runs("mlflow", unpacked(tmp_path, "mlruns-2.9.2"), store=store)

@@ -100,6 +100,8 @@ def test_what_cannot_be_kept_is_refused_and_changes_nothing(moved: MovedModels, 
         {"versions": [version] * 501},
         {"versions": stated(made_ns=-1)},
         {"versions": stated("\0")},
+        {"last": -1},
+        {"last": 2**31},
     ):
         with pytest.raises(Misuse):
             describe(moved, "gr-e", "gr-e", **fields)

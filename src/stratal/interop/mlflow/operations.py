@@ -15,9 +15,11 @@ from stratal.interop.foreign import LAST_NS
 from stratal.interop.mlflow.records import ModelRow, VersionRow, to_ns
 from stratal.interop.mlflow.service.store import experiments as numbered
 from stratal.interop.mlflow.service.store import registered as rows
+from stratal.interop.operations import MOST_VERSION
 from stratal.interop.registering import clean_name
 from stratal.registry.names import check_model_name, folded
 from stratal.registry.store import adding, logs
+from stratal.registry.store.rows import reserve_numbers
 from stratal.store.database import Transaction
 from stratal.store.operations import operation
 from stratal.store.store import Store
@@ -100,14 +102,18 @@ class MovedModels:
         self._store = store
 
     @operation(needs=Role.CONTRIBUTOR, on="name")
-    def describe(self, *, name: str, called: str, description: str, tags: dict[str, str], versions: list[VersionSaid]) -> None:
+    def describe(
+        self, *, name: str, called: str, description: str, tags: dict[str, str], versions: list[VersionSaid], last: int = 0
+    ) -> None:
         """Tell what was said of a model, which clients called so, and of versions of it, unless something was said here already. It is made
-        if it is not there: one may have no version.
+        if it is not there: one may have no version. last: the largest number that one ever had there, which none will have here.
 
         Who made a version, and when, is stated by who registered it, once; clients see it beside the tag that says who stated it. The
         registry and its log keep who registered it.
         It is called so again if the registry would make this name of it: who may contribute to one name gives out no other."""
         check_model_name(name)
+        if not 0 <= last <= MOST_VERSION:
+            raise Misuse(f"{last!r:.40} is no number of a version", hint=f"they go from 1 to {MOST_VERSION:,}")
         _check(called, description, *tags, *tags.values())
         if len(versions) > MOST_VERSIONS:
             raise Misuse(f"{len(versions):,} versions are too many at once", hint=f"describe at most {MOST_VERSIONS}")
@@ -117,6 +123,7 @@ class MovedModels:
                 raise Misuse(f"version {said.number} was made at no time that can be kept")
         with self._store.command() as tx:
             adding.ensure_model(tx, name)
+            reserve_numbers(tx, name, last)
             if (head := rows.find_head(tx, name)) is not None and head.model == name and head.description is None:
                 taken = rows.find_head(tx, called)
                 is_its_own = folded(clean_name(called)) == folded(name) and (taken is None or taken.model == name)
@@ -151,10 +158,11 @@ def _state(tx: Transaction, name: str, said: VersionSaid, made_ns: int) -> None:
 def describe(store: Store, name: str, numbers: Mapping[int, int], row: ModelRow) -> None:
     """Tell what is said in a store of MLflow. numbers: ours, by those that versions have there."""
     said = [_said(version, numbers[version.number]) for version in row.versions if version.number in numbers]
+    last = min(max((version.number for version in row.versions), default=0), MOST_VERSION)
     for start in range(0, max(len(said), 1), MOST_VERSIONS):
         MovedModels(store).describe(
             name=name, called=_text(row.name), description=_text(row.description), tags=texts_to_keep(row.tags),
-            versions=said[start : start + MOST_VERSIONS],
+            versions=said[start : start + MOST_VERSIONS], last=last,
         )  # fmt: skip
 
 
