@@ -6,6 +6,7 @@ import random
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -354,14 +355,19 @@ def test_swept_segments_stay_away_and_living_ones_stay(store: Store):
     assert settling.MANY_DEAD > 1
 
 
-def test_the_envelope_from_marks_equals_the_one_from_points(store: Store):
+@pytest.mark.parametrize("after", [(), range(40_000, 43_000), range(39_000, 41_000), range(100, 0, -1), (None, None)])
+def test_the_envelope_from_marks_equals_the_one_from_points(store: Store, after: Sequence[int | None]):
+    """after: steps of points that no tick has settled."""
     id, values = new_id(), np.random.default_rng(1).standard_normal(40_000)
     values[777] = np.nan
     writer = Writer(store.journals)
     for step, value in enumerate(values.tolist()):
         writer.log(to_bytes(id), 0, {"m": value}, step)
     store.settle()
+    for step in after:
+        writer.log(to_bytes(id), 0, {"other": 0.0, "m": 100.0 + (step or 0)}, step)
     with store.snapshot() as snapshot:
+        assert snapshot.series(to_bytes(id), "m").n == len(values) + len(after)
         quick = snapshot.envelope(to_bytes(id), "m", 40)
         points = snapshot.series(to_bytes(id), "m")
     edges = [*np.searchsorted(points.steps, quick.steps).tolist(), points.n]

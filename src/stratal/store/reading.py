@@ -79,18 +79,17 @@ class Snapshot:
         return in_order(chosen) if chosen else empty()
 
     def envelope(self, run_id: bytes, name: str, buckets: int) -> Envelope:
-        """Give at most `buckets` buckets with min, max and last of each, from marks alone where they are fine enough."""
+        """Give at most `buckets` buckets with min, max and last of each, from marks where they are fine enough: of a run that goes on, only
+        the points that came since the last tick are read."""
         row = find_run(self.tx, run_id)
-        marks = None if row is None or row.fork is not None or self._has_tail(run_id) else self._marks(row, name)
+        marks = None if row is None or row.fork is not None else self._marks(row, name)
         if marks is not None and len(marks.steps) >= buckets:
             return coarsen(marks, buckets)
         return envelope_of(self.series(run_id, name), buckets)
 
     def _parts(self, run_id: bytes, row: RunRow | None, name: str) -> list[tuple[int, Points]]:
         parts: list[tuple[int, Points]] = []
-        tail = self._tail_points()  # first: it gives ids to names that the database has not seen
-        id = self._keys().get(name) if self._tails else self.tx.value(_KEY, name=name)
-        if id is None:
+        if (id := self._id_of(name)) is None:
             return parts
         if row is not None:
             for chunk_id, epoch, *_ in self.tx.rows(_CHUNKS, run_no=row.no, key=id):
@@ -98,17 +97,26 @@ class Snapshot:
             parts.extend(self._in_blocks(row, id))
             if row.fork is not None:
                 parts.insert(0, (INHERITED, self._inherited(row.fork, name)))
-        for (other, epoch, writer), rows in tail.items():  # in the order in which a tick applies them
-            mine = [group for group in rows if (group.keys == id).any()] if other == run_id else []
-            if mine:
-                columns = _only(sort_series(mine), id)
-                if (columns.points.steps == NO_STEP).any():
-                    columns = number_steps(columns, {id: _free_step(parts, epoch, row.takeovers if row else ())})
-                if has_repeats(self.tx, run_id, writer):
-                    earlier = [(np.full(p.n, id, np.int32), p) for e, p in parts if e == epoch]
-                    columns = columns._replace(points=columns.points.take(~repeated(columns.keys, columns.points, earlier)))
-                parts.append((epoch, columns.points))
+        for epoch, writer, waiting in self._in_tails(run_id, id):
+            columns = waiting
+            if (columns.points.steps == NO_STEP).any():
+                columns = number_steps(columns, {id: _free_step(parts, epoch, row.takeovers if row else ())})
+            if has_repeats(self.tx, run_id, writer):
+                earlier = [(np.full(p.n, id, np.int32), p) for e, p in parts if e == epoch]
+                columns = columns._replace(points=columns.points.take(~repeated(columns.keys, columns.points, earlier)))
+            parts.append((epoch, columns.points))
         return parts
+
+    def _id_of(self, name: str) -> int | None:
+        """Give the id of a series' name, None if nobody knows it."""
+        self._tail_points()  # first: it gives ids to names that the database has not seen
+        return self._keys().get(name) if self._tails else self.tx.value(_KEY, name=name)
+
+    def _in_tails(self, run_id: bytes, id: int) -> Iterator[tuple[int, str, Sorted]]:
+        """Give (epoch, writer, points) of a series that no tick has settled, in the order in which one applies them."""
+        for (run, epoch, writer), rows in self._tail_points().items():
+            if run == run_id and (mine := [group for group in rows if (group.keys == id).any()]):
+                yield epoch, writer, _only(sort_series(mine), id)
 
     def _inherited(self, fork: Fork, name: str) -> Points:
         """Give the points that a fork goes on from, as one part that is older than its own."""
@@ -119,8 +127,8 @@ class Snapshot:
         return in_order(seen) if seen else empty()
 
     def _marks(self, row: RunRow, name: str) -> Envelope | None:
-        """Put the marks of all chunks, and of the points still in blocks, together; None unless all of it is in order."""
-        id = self.tx.value(_KEY, name=name)
+        """Put the marks of all chunks, and of the points still in blocks and in tails, together; None unless all of it is in order."""
+        id = self._id_of(name)
         if id is None or row.takeovers:
             return None
         parts = []
@@ -130,7 +138,10 @@ class Snapshot:
                 return None
             reached = row_of_chunk[4:6]
             parts.append(unpack_marks(row_of_chunk[7]))
-        for _, points in self._in_blocks(row, id):
+        tails = list(self._in_tails(row.id, id))
+        if any((columns.points.steps == NO_STEP).any() or has_repeats(self.tx, row.id, writer) for _, writer, columns in tails):
+            return None
+        for points in (*(points for _, points in self._in_blocks(row, id)), *(columns.points for _, _, columns in tails)):
             if points.n == 0:
                 continue
             if (int(points.steps[0]), int(points.times[0])) < reached or not is_ascending(points):
@@ -144,9 +155,6 @@ class Snapshot:
             keys, points = decode_block(data) if len(data) > _LARGE_BYTES else _lately(data)
             start, stop = np.searchsorted(keys, [id, id + 1]).tolist()
             yield epoch, points.cut(start, stop)
-
-    def _has_tail(self, run_id: bytes) -> bool:
-        return any(id == run_id for id, _, _ in self._tail_points())
 
     def _keys(self) -> dict[str, int]:
         if self._ids is None:
