@@ -13,8 +13,8 @@ V, C, A, M, LISTS, ALL = "viewer", "contributor", "approver", "admin", "anybody"
 # so asks for the role on everything.
 _ROWS: dict[str, dict[str, str]] = {
     "registry": {
-        V: "aliases assess find history policy requests standings version versions",
-        C: "approve approve_policy archive drop_alias open_request promote register_version revive send_back set_alias set_policy",
+        V: "aliases approve approve_policy assess find history policy requests standings version versions",
+        C: "archive drop_alias open_request promote register_version revive send_back set_alias set_policy",
         A: "rollback",
         LISTS: "models",
         ALL: "verify_audit",

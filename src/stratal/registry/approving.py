@@ -10,9 +10,10 @@ from enum import StrEnum
 
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Forbidden
-from stratal.core.people import EVERYTHING, Grant, Identity, holds
+from stratal.core.people import EVERYTHING, Grant, Identity, Role, holds
 from stratal.core.records import Record
 from stratal.registry.policies import Approvals
+from stratal.store.access.records import Known
 
 
 class RequestState(StrEnum):
@@ -78,7 +79,8 @@ def holds_role(people: People, person: str, role: str) -> bool:
 
 
 def check_may_approve(who: Identity, people: People, needs: Sequence[Approvals]) -> None:
-    """Raise Forbidden if `who` may not approve: requester, author, without any role that is asked for, or only asserted."""
+    """Raise Forbidden if `who` may not approve: requester, author, without any role that is asked for, or only asserted;
+    or by a token that is bounded to less than approver."""
     if is_same_person(who.name, people.requester):
         raise Forbidden(f"{who.name} asked for this, and nobody approves what they asked for", hint="ask somebody else to approve it")
     if is_same_person(who.name, people.author):
@@ -89,6 +91,9 @@ def check_may_approve(who: Identity, people: People, needs: Sequence[Approvals])
         raise Forbidden(f"{who.name} does not hold a role that may approve on model:{people.model}", hint=f"asked for: {roles}")
     if all(need.authenticated for need in held) and not who.is_authenticated:
         raise Forbidden(f"{who.name} is only asserted, and the policy asks for an identity that a server has checked", hint="sign in")
+    if isinstance(who, Known) and not who.scope.lets(Role.APPROVER, f"model:{people.model}"):
+        bound = who.scope.role.name.lower()
+        raise Forbidden(f"this token of {who.name} is bounded to {bound}, and so approves nothing", hint="use another token, or sign in")
 
 
 def rule(needs: Sequence[Approvals], given: Sequence[Approval], evidence: str, people: People, now_ns: int) -> Ruling:

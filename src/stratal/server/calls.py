@@ -73,7 +73,7 @@ class Call:
             self._guard.visible(tx, sender, "experiment")  # raises for who is not let in any more
         if self.operation.is_own or self.operation.is_scoped or self.operation.name in self.room.lists:
             return
-        needs = self.operation.needs
+        needs = Role.VIEWER if self.operation.asks_itself else self.operation.needs
         named = [(needs, on) for on in self.room.objects_of(self.operation, arguments)]
         on_runs: Role = needs if self.room.on_runs is None else min(needs, self.room.on_runs)
         found = [find_run(tx, to_bytes(run)) for run in self.room.runs_of(self.operation, arguments)]

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from stratal.server.calls import Call
-from stratal.store.operations import schema_of_anything
+from stratal.store.operations import Operation, schema_of_anything
 from stratal.store.telling import Failure
 from stratal.store.wire import JSON, MSGPACK, PREFIX
 from stratal.version import __version__
@@ -47,7 +47,7 @@ def _operation(call: Call, taken: object, given: object, failure: object) -> dic
     operation = call.operation
     summary, _, rest = operation.doc.partition("\n")
     kind = "Command" if operation.is_command else "Query"
-    needs = "for oneself, whoever one is" if operation.is_own else f"needs the role {operation.needs.name.lower()}"
+    needs = _needs(operation)
     return {
         "operationId": f"{call.room.name}_{operation.name}",
         "tags": [call.room.name],
@@ -59,6 +59,14 @@ def _operation(call: Call, taken: object, given: object, failure: object) -> dic
             **{status: {"description": text, "content": {JSON: {"schema": failure}}} for status, text in _REFUSALS.items()},
         },
     }
+
+
+def _needs(operation: Operation) -> str:
+    if operation.is_own:
+        return "for oneself, whoever one is"
+    if operation.asks_itself:
+        return "needs the role viewer, and one that it asks for itself"
+    return f"needs the role {operation.needs.name.lower()}"
 
 
 def _content(schema: object) -> dict[str, object]:

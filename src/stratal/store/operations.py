@@ -27,14 +27,16 @@ _MARK = "__stratal_operation__"
 class Operation(Record, frozen=True, kw_only=True):
     """name; needs: the role; on: the argument that names what the role is needed on, None: the whole store; is_scoped: it leaves out
     what its reader may not see, by `Transaction.sees`, so the role is needed on what is shown only; is_own: it is about whoever calls;
-    is_command: it may change the store; is_repeatable: done once more it changes nothing more, so it may be sent again; takes_long: it
-    goes through the whole store, and says nothing until it has."""
+    asks_itself: who may view what it is about may call it, and it asks for roles that no server knows; is_command: it may change the
+    store; is_repeatable: done once more it changes nothing more, so it may be sent again; takes_long: it goes through the whole store, and
+    says nothing until it has."""
 
     name: str
     needs: Role
     on: str | None
     is_scoped: bool
     is_own: bool
+    asks_itself: bool
     is_command: bool
     is_repeatable: bool
     takes_long: bool
@@ -49,12 +51,13 @@ def operation(
     on: str | None = None,
     is_scoped: bool = False,
     is_own: bool = False,
+    asks_itself: bool = False,
     is_repeatable: bool = False,
     takes_long: bool = False,
 ) -> Callable[[F], F]:
     """Mark a method as an operation of a class that keeps its Store in `_store`. What needs more than VIEWER is a command;
-    of what is one's own (is_own) `needs` says that alone. is_repeatable: of a command, that done once more it changes nothing more.
-    takes_long: it goes through the whole store, and is waited for accordingly.
+    of what is one's own (is_own) or asks_itself `needs` says that alone. is_repeatable: of a command, that done once more it changes
+    nothing more. takes_long: it goes through the whole store, and is waited for accordingly.
 
     Raises Bug for a signature that cannot be served."""
 
@@ -72,7 +75,7 @@ def operation(
             remote = self._store.operations_there
             return method(self, **values) if remote is None else remote.call(type(self), method.__name__, values)
 
-        setattr(call, _MARK, (needs, on, is_scoped, is_own, is_repeatable, takes_long))
+        setattr(call, _MARK, (needs, on, is_scoped, is_own, asks_itself, is_repeatable, takes_long))
         return typing.cast("F", call)
 
     return mark
@@ -96,7 +99,7 @@ def operations_of(store: type) -> dict[str, Operation]:
     for name, method in inspect.getmembers(store, inspect.isfunction):
         if (marked := getattr(method, _MARK, None)) is None:
             continue
-        needs, on, is_scoped, is_own, is_repeatable, takes_long = marked
+        needs, on, is_scoped, is_own, asks_itself, is_repeatable, takes_long = marked
         hints = typing.get_type_hints(method, include_extras=True)  # with the bounds of numbers
         returns = hints.pop("return", type(None))
         for hint in (*hints.values(), returns):
@@ -107,6 +110,7 @@ def operations_of(store: type) -> dict[str, Operation]:
             on=on,
             is_scoped=is_scoped,
             is_own=is_own,
+            asks_itself=asks_itself,
             is_command=needs > Role.VIEWER,
             is_repeatable=is_repeatable or needs <= Role.VIEWER,
             takes_long=takes_long,

@@ -100,13 +100,13 @@ class ModelStore:
                 return deciding.assess(tx, model, number, to_stage(stage))
             return seen
 
-    @operation(needs=Role.CONTRIBUTOR, on="name")
+    @operation(needs=Role.CONTRIBUTOR, on="name", asks_itself=True)
     def approve(self, *, name: str, number: int, stage: str, note: str = "") -> Approval:
         """Approve a transition on the evidence that is there now. Key: (request, person)."""
         with self._store.command() as tx:
             return deciding.approve(tx, rows.need_model(tx, name), number, to_stage(stage), note)
 
-    @operation(needs=Role.CONTRIBUTOR, on="name")
+    @operation(needs=Role.CONTRIBUTOR, on="name", asks_itself=True)
     def approve_policy(self, *, name: str, note: str = "") -> Approval:
         """Approve the policy that was asked for. Key: (request, person)."""
         with self._store.command() as tx:
