@@ -64,6 +64,9 @@ def test_the_way_of_a_model_by_commands(house, run, logged):
     assert "Production" in run("models", "churn")
     shown = run("history", "churn")
     assert "looked at it" in shown and "(asserted)" in shown
+    assert [each.about for each in registering.history("churn", store=house.store)][-3:] == [
+        "@1 → Production", "@1 → Production", "@1 Staging → Production"
+    ]  # fmt: skip
     run("rollback", "churn", "--reason", "bad", raises=StratalError)
     verified = run("audit", "verify")
     assert "sound" in verified
@@ -103,6 +106,10 @@ def test_a_policy_is_set_from_a_file_and_shown(house, run, tmp_path, suffix, wri
     file.write_text(write(RULES))
     assert "from now on" in run("policy", "churn", "--set", str(file))
     assert 'gate = "auc >= 0.8"' in run("policy", "churn")
+    file.write_text(write(policy(production=[approvals(1)])))
+    assert "stratal approve model:churn policy" in " ".join(run("policy", "churn", "--set", str(file)).split())
+    last = registering.history("churn", store=house.store)[-1]
+    assert (last.action, last.about[:7], len(last.about)) == ("request", "policy ", 19)
 
 
 def test_the_public_names_are_these_and_each_is_there():

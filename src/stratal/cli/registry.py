@@ -152,11 +152,10 @@ def history(name: Name, as_json: Json = False, url: StoreUrl = None) -> None:
     entries = registering.history(name)
     if as_json:
         return print_json(entries)
-    shown = table("at (UTC)", "who", "what", "versions", "why")
+    shown = table("at (UTC)", "who", "what", "of", "why")
     for entry in entries:
-        moved = ", ".join(f"@{move.number} {'' if move.source is None else f'{move.source} '}→ {move.target}" for move in entry.moves)
         who = entry.actor if entry.is_authenticated else f"{entry.actor} (asserted)"
-        shown.add_row(*map(cell, (moment(entry.at_ns), who, entry.action, moved, entry.reason)))
+        shown.add_row(*map(cell, (moment(entry.at_ns), who, entry.action, entry.about, entry.reason)))
     return print_out(shown)
 
 
@@ -173,7 +172,8 @@ def policy(
         text = file.read_text(encoding="utf-8")
         wanted = policy_from_json(text) if file.suffix == ".json" else policy_from_toml(text)
         change = registering.set_policy(name, wanted, reason=reason)
-        return print_json(change) if as_json else print_out(cell(change.said))
+        next_step = [] if change.is_in_force else [f"somebody else approves: stratal approve model:{change.name} policy; then set it again"]
+        return print_json(change) if as_json else print_out(*map(cell, (change.said, *next_step)))
     in_force = ModelStore(current_store()).policy(name=model_name(name))
     if as_json:
         return print_json(None if in_force is None else policy_from_json(in_force))

@@ -13,6 +13,8 @@ from stratal.core.records import Record, from_json, to_json
 from stratal.registry.versions import Move
 
 NOTHING = "0" * 64
+# What is shown of "policy DIGEST", as elsewhere: twelve digits.
+SHORT_POLICY = len("policy ") + 12
 
 
 class Entry(Record, frozen=True, kw_only=True):
@@ -31,6 +33,18 @@ class Entry(Record, frozen=True, kw_only=True):
     @property
     def moves(self) -> tuple[Move, ...]:
         return from_json(self.body, _Body).moves
+
+    @property
+    def about(self) -> str:
+        """What it changed, as people read it: `@1 Staging → Production`; of a request or an approval, what for: `@1 → Production`."""
+        body = from_json(self.body, _Body)
+        if body.moves:
+            return ", ".join(f"@{move.number} {'' if move.source is None else f'{move.source} '}→ {move.target}" for move in body.moves)
+        if body.alias is not None:
+            return f"{body.alias} → {'nothing' if body.number is None else f'@{body.number}'}"
+        if body.target and body.of:
+            return f"@{body.of} → {body.target}"
+        return (body.target or (f"policy {body.policy}" if body.policy else ""))[:SHORT_POLICY]
 
     @property
     def reason(self) -> str:
@@ -67,6 +81,8 @@ class _Body(Record, frozen=True, kw_only=True):
     digest: str | None = None
     policy: str | None = None
     request: str | None = None
+    of: int = 0
+    target: str = ""
 
 
 class Folded(Record, frozen=True, kw_only=True):
