@@ -51,7 +51,12 @@ def test_who_says_nothing_is_asked_who_they_are(guarded):
     answer = guarded.sender(**{"stratal-user": "ada"}).http.get(f"/ingest/v1/writers/{NOWHERE}")
     assert (answer.status_code, answer.json()["error"]) == (401, "unauthenticated")
     assert answer.headers["www-authenticate"] == 'Bearer realm="stratal"'
-    assert "STRATAL_TOKEN" in answer.json()["hint"]
+    assert "STRATAL_TOKEN" in answer.json()["hint"] and "MLFLOW_TRACKING_TOKEN" in answer.json()["hint"]
+
+
+def test_a_token_that_was_not_copied_whole_is_told_so(guarded):
+    cut = guarded.sender(authorization=f"Bearer {guarded.token_of('bob')[:-1]}").http.get("/auth/me")
+    assert "stratal_ and 43 characters" in cut.json()["hint"]
 
 
 @pytest.mark.parametrize(

@@ -89,3 +89,9 @@ def test_rights_follow_the_registrys_name_through_a_rename(people, guarded):
     clients["bob"].ok("registered-models/rename", name="mine", new_name="other")
     assert clients["bob"].read("registered-models/get", name="other")["registered_model"]["name"] == "other"
     assert clients["eve"].get("registered-models/get", name="other").status_code == 403
+
+
+def test_who_may_not_view_what_they_write_is_told_that_writing_takes_contributor(people):
+    clients, experiment = people
+    answer = clients["eve"].post("runs/create", experiment_id=experiment)
+    assert "contributor to write: stratal grant add eve ROLE experiment:NAME" in answer.json()["message"]

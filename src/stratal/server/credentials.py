@@ -9,11 +9,14 @@ from urllib.parse import urlsplit
 from stratal.core.records import Record
 from stratal.server.guards import Unauthenticated
 from stratal.server.peers import Peer
-from stratal.store.access.secrets import SESSION, TOKEN, is_secret
+from stratal.store.access.secrets import SECRET_LENGTH, SESSION, TOKEN, is_secret
 
 COOKIE, CSRF = "stratal_session", "x-stratal-csrf"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-_HINT = "send `Authorization: Bearer TOKEN` (STRATAL_TOKEN, or MLFLOW_TRACKING_USERNAME and _PASSWORD), or sign in at /auth/login"
+_HINT = (
+    "send `Authorization: Bearer TOKEN` (STRATAL_TOKEN; of MLflow's clients MLFLOW_TRACKING_TOKEN, or _USERNAME and _PASSWORD), "
+    "or sign in at /auth/login"
+)
 
 
 class Said(Record, frozen=True, kw_only=True):
@@ -95,5 +98,6 @@ def _basic(value: str) -> Said:
 
 def _token(name: str, secret: str) -> Said:
     if not is_secret(secret, TOKEN):
-        raise Unauthenticated("the token has not the form of one", hint=f"tokens begin with {TOKEN}: stratal token create NAME makes one")
+        whole = f"one is {TOKEN} and {SECRET_LENGTH} characters; perhaps it was not copied whole"
+        raise Unauthenticated("the token has not the form of one", hint=whole)
     return Said(kind="token", name=name[:200], secret=secret)

@@ -23,7 +23,8 @@ class Unseen(Forbidden):
     def __init__(self, who: str) -> None:
         super().__init__(
             f"what was asked for is not there, or {who} may not view it",
-            hint=f"an admin can give a role on it: stratal grant add {who} viewer experiment:NAME, or model:NAME",
+            hint="an admin can give a role on it, viewer to see, contributor to write: "
+            f"stratal grant add {who} ROLE experiment:NAME, or model:NAME",
         )
 
 

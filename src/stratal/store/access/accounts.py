@@ -218,7 +218,7 @@ def _check_token(title: str, days: float | None) -> None:
     if len(title) > 200 or not title.isprintable():
         raise Misuse("a title has at most 200 printable characters")
     if days is not None and not 0 < days <= 3660:
-        raise Misuse(f"a token cannot be good for {days:g} days", hint="up to 3660, or None for one that does not expire")
+        raise Misuse(f"a token cannot be good for {days:g} days", hint="up to 3660; None, --days 0, is for one that does not expire")
 
 
 def _expiry(tx: Transaction, days: float | None) -> int | None:

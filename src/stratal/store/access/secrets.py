@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 # What tokens and ids of sessions begin with: people and scanners of repositories know them by it.
 TOKEN, SESSION = "stratal_", "strses_"
 SHORTEST, LONGEST = 10, 1000
-_SECRET = re.compile(rf"(?:{TOKEN}|{SESSION})[A-Za-z0-9_-]{{43}}")
+SECRET_LENGTH = 43
+_SECRET = re.compile(rf"(?:{TOKEN}|{SESSION})[A-Za-z0-9_-]{{{SECRET_LENGTH}}}")
 # A parameter of an address that says of itself that it is one.
 _NAMED = re.compile(r"(?i)[?&;](?:access_token|token|api_key|apikey|password|authorization)=")
 
