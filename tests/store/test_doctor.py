@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from stratal.cli.app import main
 from stratal.core.clock import SECOND_NS
+from stratal.core.errors import StoreDown
 from stratal.store import examining, migrating
 from stratal.store.examining import Check, check_disk
 from stratal.store.journal import segments
@@ -88,10 +90,24 @@ def test_a_spoilt_database_is_found_and_not_touched(store):
     path.write_bytes(data)
     for left in store.folder.glob("stratal.db-*"):
         left.unlink()
+    with pytest.raises(StoreDown, match="malformed") as told:
+        open_store(store.folder).settle()
+    assert "stratal backup restore" in str(told.value.hint)
     checks = doctor(store=open_store(store.folder))
     assert [(check.name, check.state) for check in checks if check.state == "bad"] == [("database", "bad")]
     assert checks[-1].name == "database", "nothing after it is looked at"
     assert path.read_bytes() == data
+
+
+def test_a_store_whose_process_ended_before_there_was_a_database_is_one(store, tmp_path):
+    log_one(store, b"x")
+    store.close()
+    shutil.copytree(store.journals, tmp_path / "early" / "journal")
+    early = open_store(tmp_path / "early")
+    check = found(early)["database"]
+    assert check.state == "note" and "bytes wait in the journals" in check.says
+    early.settle()
+    assert states(found(early)) == {"files": "bad"}, "its files were not copied"
 
 
 def test_a_flipped_bit_in_a_journal_is_told(store):

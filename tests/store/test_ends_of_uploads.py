@@ -4,7 +4,9 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from stratal.core.errors import StoreDown
+import pytest
+
+from stratal.core.errors import Misuse, StoreDown
 from stratal.store.journal import Writer
 from stratal.store.uploading import Uploader
 
@@ -38,3 +40,11 @@ def test_the_end_does_not_wait_for_a_server_that_stays_away(tmp_path: Path):
     uploader.finish()
     assert tries
     uploader.finish()  # which has nothing more to wait for
+
+
+def test_what_a_pass_refuses_is_said_with_what_helps(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    def make_pass() -> Iterable[str]:
+        raise Misuse("a pooler is in between", hint="let it pool sessions")
+
+    Uploader(Writer(tmp_path / "journal"), make_pass).finish()
+    assert "failed: a pooler is in between\n  let it pool sessions" in caplog.text

@@ -213,5 +213,7 @@ def _ours(error: sqlite3.Error | OSError) -> StratalError:
     if isinstance(error, sqlite3.IntegrityError):
         return Conflict(f"the store refused a row: {error}", hint="read the present state and decide again")
     if isinstance(error, sqlite3.DatabaseError | OSError):
-        return StoreDown(f"the database cannot be used: {error}", hint="free the disk or mend the file; nothing has changed")
+        spoilt = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        hint = "see stratal doctor; stratal backup restore makes a new store" if spoilt else "free the disk, then try again"
+        return StoreDown(f"the database cannot be used: {error}", hint=f"{hint}; nothing has changed")
     return Bug(f"the driver was used wrongly: {error}")

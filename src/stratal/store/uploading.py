@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from stratal.core.errors import StoreDown
+from stratal.core.errors import StoreDown, StratalError
 from stratal.core.settings import Settings
 from stratal.core.threads import start_aside
 from stratal.store.journal import Writer
@@ -85,6 +85,9 @@ class Uploader:
                 self._say_once(what)
         except StoreDown as error:
             self._say_once(f"waits: {error}")
+            return False
+        except StratalError as error:
+            self._say_once(f"failed: {error}")
             return False
         except Exception as error:  # noqa: BLE001  # the edge of this thread: a spool that was deleted, a disk that is full
             self._say_once(f"failed: {error!r}")
