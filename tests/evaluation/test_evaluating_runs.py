@@ -16,6 +16,7 @@ import stratal
 from stratal.core.errors import Misuse, NotFound
 from stratal.evaluation import evaluate, kpi, read_results, write_report
 from stratal.evaluation.seen import count_shared
+from stratal.tracking.doctor import doctor
 from stratal.tracking.frames import frame_digest, frame_to_bytes
 from stratal.tracking.models import log_model
 from stratal.tracking.reading import get_run
@@ -51,10 +52,10 @@ def trained(store, train, *, features=FEATURES, role="train"):
     with run("churn", store=store) as splitting:
         digest = frame_digest(train)
         blob = splitting.save_bytes("split/train.arrow", frame_to_bytes(train)).digest
-        splitting.edge("produced", f"sha256:{digest}", role="split")
+        splitting.edge("produced", f"sha256:{digest}", role="split", is_file=False)
         splitting.state("split", {"parts": {"train": digest}, "blobs": {"train": blob}}, subject=f"sha256:{digest}")
     with run("churn", kind="step", store=store) as step:
-        step.edge("used", f"sha256:{digest}", role=role)
+        step.edge("used", f"sha256:{digest}", role=role, is_file=False)
         with run("churn", store=store) as training:
             return log_model(training, "model", fitted(train, features), sample=train.select(features).head(5))
 
@@ -91,6 +92,7 @@ def test_an_evaluation_is_a_finished_run_with_metrics_facts_document_and_report(
         ("used", f"sha256:{model.digest}", "model"),
         ("used", f"sha256:{frame_digest(test)}", "data"),
     }
+    assert {check.name: check.state for check in doctor(store=store)}["files"] == "good", "rows are known by their digest, and no file"
     statement = body_of(found, store)
     assert statement.subject == f"sha256:{model.digest}"
     assert set(statement.body) == {"data", "metrics", "slices", "fairness", "kpis", "champion"}

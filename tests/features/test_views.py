@@ -15,6 +15,7 @@ from stratal.core.places import place_of
 from stratal.features import FeatureStore, NotSeparable, feature_view, view_of
 from stratal.features.splitting import split_by
 from stratal.store.operations import operations_of
+from stratal.tracking.doctor import doctor
 from stratal.tracking.frames import frame_digest, frame_from_bytes
 from stratal.tracking.opening import use_store
 from stratal.tracking.reading import get_run
@@ -239,6 +240,7 @@ def test_both_parts_of_a_split_are_known_by_their_digests(store):
     assert frame_from_bytes(store.blobs.read(body["blobs"]["test"])).equals(test)
     edges = {(edge.verb, edge.target, edge.role) for edge in get_run(current.id).edges}
     assert ("produced", f"sha256:{frame_digest(train)}", "split") in edges
+    assert {check.name: check.state for check in doctor(store=store)}["files"] == "good", "the digest of a part is that of no file"
 
 
 def test_outside_of_a_run_a_split_writes_nothing(store):

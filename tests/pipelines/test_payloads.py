@@ -133,7 +133,7 @@ def test_handles_of_tracking_come_back_and_are_named_in_lineage(blobs):
     model = Model(run="7" * 32, path="model", digest="b" * 64, flavor="sklearn")
     assert there_and_back([data, model], blobs) == [data, model]
     payload = encode({"data": data, "rest": (model, Evaluation(run="8" * 32, subject="sha256:" + "b" * 64))}, blobs, what="value")
-    assert list(targets_in(payload)) == [
+    assert [(found.place, found.target) for found in targets_in(payload)] == [
         ("[data]", "dataset:churn@3"),
         ("[rest][0]", "sha256:" + "b" * 64),
         ("[rest][1]", "run:" + "8" * 32),

@@ -19,6 +19,7 @@ from stratal.pipelines.rows import Result
 from stratal.pipelines.running import StepFailed
 from stratal.pipelines.store import PipelineStore
 from stratal.tracking import refs
+from stratal.tracking.doctor import doctor
 from stratal.tracking.opening import use_store
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import log
@@ -162,6 +163,7 @@ def test_each_step_is_a_child_run_with_params_metrics_and_lineage(trace, store):
     used = {(edge.verb, edge.role): edge.target for edge in children["summed#2"].edges}
     assert made["produced", "output[1]"] == used["used", "frame"]
     assert made["produced", "output[1]"].startswith("sha256:")
+    assert {check.name: check.state for check in doctor(store=store)}["files"] == "good", "digests of frames are those of no files"
 
 
 @step

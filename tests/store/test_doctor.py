@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from stratal.cli.app import main
@@ -55,6 +56,14 @@ def test_a_healthy_store_is_good_in_all(store):
     assert set(checks) == {
         "schema", "disk", "clock", "database", "journals", "damage", "times", "files", "sent", "garbage", "runs", "quotas",
     }  # fmt: skip
+
+
+def test_a_file_that_was_used_is_needed_and_a_frame_is_none(store, tmp_path):
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    with run("churn", store=store) as made:
+        made.use(tmp_path / "rows.csv")
+        made.use(pl.DataFrame({"a": [1]}))
+    assert found(store)["files"].says.startswith("1 files that are needed: there")
 
 
 def test_missing_and_spoilt_files_are_found(store):

@@ -30,7 +30,7 @@ def record(results: Results, ours: Subject, store: Store) -> Evaluation:
 
 
 def _record_edges(recorded: Run, results: Results, ours: Subject) -> None:
-    recorded.edge("used", results.data.ref or results.data.digest, role="data")
+    recorded.edge("used", results.data.ref or results.data.digest, role="data", is_file=False)  # its rows, not a file
     if ours.digest:
         recorded.edge("used", f"sha256:{ours.digest}", role="model")
     if ours.ref:

@@ -75,7 +75,7 @@ class FeatureFrame:
             "data": self.data,
         }
         for digest in digests.values():
-            run.edge("produced", f"sha256:{digest}", role="split")
+            run.edge("produced", f"sha256:{digest}", role="split", is_file=False)
             run.state(STATEMENT, body, subject=f"sha256:{digest}")
 
 

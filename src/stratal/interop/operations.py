@@ -272,5 +272,5 @@ def _named(what: str, value: object) -> Iterator[str]:
         yield msgspec.convert(value, ArtifactFact).digest
     elif what == MEDIA:
         yield from (file.digest for entry in msgspec.convert(value, MediaFact).entries for file in entry.files)
-    elif what == EDGE and (target := msgspec.convert(value, EdgeFact).target).startswith("sha256:"):
-        yield target.removeprefix("sha256:")
+    elif what == EDGE and (edge := msgspec.convert(value, EdgeFact)).is_file and edge.target.startswith("sha256:"):
+        yield edge.target.removeprefix("sha256:")

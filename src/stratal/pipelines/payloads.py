@@ -13,7 +13,7 @@ import io
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -115,16 +115,24 @@ def blobs_in(payload: Payload) -> Iterator[str]:
         yield from blobs_in(one)
 
 
-def targets_in(payload: Payload) -> Iterator[tuple[str, str]]:
-    """Give (place, target) of what lineage can name in the value: ("", "dataset:churn@3") or ("[0]", "sha256:...")."""
+class Target(NamedTuple):
+    """What lineage can name in a value, and where: ("", "dataset:churn@3") or ("[0]", "sha256:..."). is_file: its digest is a file's."""
+
+    place: str
+    target: str
+    is_file: bool
+
+
+def targets_in(payload: Payload) -> Iterator[Target]:
+    """Give what lineage can name in the value."""
     if payload.target:
-        yield "", payload.target
+        yield Target("", payload.target, is_file=True)
     elif payload.items:
         places = _keys(payload) if payload.kind == "dict" else list(range(len(payload.items)))
         for place, one in zip(places, payload.items, strict=True):
-            yield from ((f"[{place}]{inner}", target) for inner, target in targets_in(one))
+            yield from (inner._replace(place=f"[{place}]{inner.place}") for inner in targets_in(one))
     elif payload.kind in ("file", "frame", "series", "array", "pickle"):
-        yield "", f"sha256:{payload.digest}"
+        yield Target("", f"sha256:{payload.digest}", is_file=payload.kind == "file")
 
 
 def content_digest(value: object) -> str:

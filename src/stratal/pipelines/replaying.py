@@ -35,8 +35,8 @@ def replay_step(order: Order) -> None:
     inputs = {name: given.payload(f"{row.path}:{name}", value, f"argument {name!r}") for name, value in node.arguments.items()}
     with run(original.experiment, kind="step", name=row.path, params=given.params(inputs), tags={"pipeline": row.pipeline}) as replayed:
         for name, payload in inputs.items():
-            for place, target in targets_in(payload):
-                replayed.edge("used", target, role=f"{name}{place}")
+            for place, target, is_file in targets_in(payload):
+                replayed.edge("used", target, role=f"{name}{place}", is_file=is_file)
         args, kwargs = call_arguments(node.function, {name: decode(payload, blobs) for name, payload in inputs.items()})
         output = encode(node.function(*args, **kwargs), replayed.store.blobs, what=f"the output of step {row.path!r}")
         replayed.state(OUTPUT, {"is_equal": row.output is not None and output.digest == row.output.digest, "digest": output.digest})

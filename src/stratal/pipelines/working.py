@@ -94,14 +94,14 @@ def error_of(raised: BaseException) -> StepError:
 
 def _call(attempt: Attempt, function: Callable[..., object], run: Run) -> Payload:
     for name, payload in attempt.inputs.items():
-        for place, target in targets_in(payload):
-            run.edge("used", target, role=f"{name}{place}")
+        for place, target, is_file in targets_in(payload):
+            run.edge("used", target, role=f"{name}{place}", is_file=is_file)
     values = {name: decode(payload, run.store.blobs) for name, payload in attempt.inputs.items()}
     args, kwargs = graph.call_arguments(function, values)
     value = function(*args, **kwargs)
     output = encode(value, run.store.blobs, what=f"the output of step {attempt.path!r}")
-    for place, target in targets_in(output):
-        run.edge("produced", target, role=f"output{place}")
+    for place, target, is_file in targets_in(output):
+        run.edge("produced", target, role=f"output{place}", is_file=is_file)
     return output
 
 

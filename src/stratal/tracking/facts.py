@@ -72,11 +72,14 @@ class ArtifactFact(Record, frozen=True, kw_only=True):
 
 
 class EdgeFact(Record, frozen=True, kw_only=True):
-    """A lineage edge: the run used or produced `target`, a ref or sha256:DIGEST, in a role such as data, train, model."""
+    """A lineage edge: the run used or produced `target`, a ref or sha256:DIGEST, in a role such as data, train, model.
+
+    is_file: of sha256:DIGEST, that a file of that digest is kept, and needed as long as the run; a frame's digest is that of no file."""
 
     verb: str
     target: str
     role: str
+    is_file: bool = True
 
 
 class StateFact(Record, frozen=True, kw_only=True):

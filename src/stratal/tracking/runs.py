@@ -215,13 +215,14 @@ class Run:
 
         return use(self, target, role=role)
 
-    def edge(self, verb: str, target: str, role: str = "data") -> None:
-        """Record that the run `used` or `produced` a target: a ref, or sha256:DIGEST."""
+    def edge(self, verb: str, target: str, role: str = "data", *, is_file: bool = True) -> None:
+        """Record that the run `used` or `produced` a target: a ref, or sha256:DIGEST. is_file: it is a digest of a file of the store, which
+        is then kept as long as the run; say False for that of anything else."""
         if verb not in ("used", "produced"):
             raise Misuse(f"{verb!r} is no lineage edge", hint="a run has `used` or `produced` something")
         check_text("target of an edge", target)
         check_text("role of an edge", role)
-        self._tell(EDGE, EdgeFact(verb=verb, target=target, role=role))
+        self._tell(EDGE, EdgeFact(verb=verb, target=target, role=role, is_file=is_file))
 
     def state(self, kind: str, body: Mapping[str, object], *, subject: str = "") -> None:
         """State something that gates and reports may read later. subject: what it speaks of, a ref or sha256:DIGEST."""

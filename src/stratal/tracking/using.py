@@ -43,7 +43,7 @@ def use(run: OpenRun, target: object, *, role: str = "data") -> object:
     if type(target).__module__.partition(".")[0] == "polars":
         from stratal.tracking.frames import digest_of_any  # polars: only for those who use frames
 
-        run.edge("used", f"sha256:{digest_of_any(target)}", role)
+        run.edge("used", f"sha256:{digest_of_any(target)}", role, is_file=False)
         return target
     raise Misuse(
         f"a {type(target).__name__} has no name that a run could record", hint="use a ref, a file, a dataset, a model or a polars frame"

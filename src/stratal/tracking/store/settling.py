@@ -276,7 +276,7 @@ class TrunkFacts:
     def _edge(self, tx: Transaction, placed: PlacedFact, _batch: _Batch) -> None:
         body = _body(placed.fact.value, EdgeFact)
         add_edge(tx, placed.run.no, body, at_ns=placed.fact.at_ns)
-        if body.target.startswith("sha256:"):  # of a file that was used, its content is needed, too
+        if body.is_file and body.target.startswith("sha256:"):  # of a file that was used, its content is needed, too
             _hold(tx, placed.run, body.target.removeprefix("sha256:"), placed.sender)
 
     def _state(self, tx: Transaction, placed: PlacedFact, _batch: _Batch) -> None:
