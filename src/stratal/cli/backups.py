@@ -8,8 +8,9 @@ import typer
 from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import cell, moment, print_json, print_out, span, table
 from stratal.store.backups import back_up, restore, snapshots, verify
+from stratal.store.carrying import restore_into
 from stratal.store.upgrading import check_folder, check_here, migrate_store
-from stratal.tracking.opening import current_store
+from stratal.tracking.opening import current_store, open_store
 
 Target = Annotated[Path, typer.Argument(metavar="BACKUP", help="The folder of the backup; on another disk than the store.")]
 At = Annotated[str | None, typer.Option("--at", help="A snapshot, by its name or how it begins: 20261127T21. Default: the newest.")]
@@ -81,7 +82,7 @@ def _verify(target: Target, at: At = None, json: Json = False) -> None:
 
 def _restore(
     target: Target,
-    folder: Annotated[Path, typer.Argument(help="The folder of the new store; not there, or empty.")],
+    place: Annotated[str, typer.Argument(help="The folder of the new store, not there or empty; or postgresql://..., an empty database.")],
     at: At = None,
     allow_lacking: Annotated[
         bool, typer.Option("--allow-lacking", help="Go on without files that the backup does not have whole.")
@@ -89,7 +90,10 @@ def _restore(
     json: Json = False,
 ) -> None:
     """Make a store of a snapshot; nothing is written over."""
-    done = restore(target, folder, name=at, allow_lacking=allow_lacking)
+    if "://" in place:
+        done = restore_into(target, open_store(place), name=at, allow_lacking=allow_lacking)
+    else:
+        done = restore(target, Path(place), name=at, allow_lacking=allow_lacking)
     if json:
         print_json(done)
         return

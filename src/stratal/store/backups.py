@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,7 +24,7 @@ import msgspec
 from stratal.core.clock import SystemClock, to_utc
 from stratal.core.errors import Conflict, Damaged, Misuse, NotFound, StoreDown
 from stratal.core.records import Record, from_json, to_json
-from stratal.store.blobs import Digest, digest_of_file, is_digest
+from stratal.store.blobs import Blobs, Digest, digest_of_file, is_digest
 from stratal.store.events import latest_seq
 from stratal.store.journal import sync_folder
 from stratal.store.sqlite import SqliteDatabase
@@ -133,10 +133,7 @@ def snapshots(target: Path) -> list[Snapshot]:
 
 def verify(target: Path, name: str | None = None) -> tuple[Snapshot, list[Digest]]:
     """Read all of a snapshot, and give the blobs that are missing or spoilt. Raises Damaged if its database is."""
-    snapshot = _chosen(target, name)
-    folder = target / "snapshots" / snapshot.name
-    if digest_of_file(folder / DATABASE) != snapshot.digest:
-        raise Damaged(f"the database of the snapshot {snapshot.name} is not what was written", hint="choose another snapshot, with --at")
+    snapshot, folder = verified(target, name)
     return snapshot, [digest for digest, _ in _listed(folder) if not _is_whole(_place(target / "blobs", digest), digest)]
 
 
@@ -161,10 +158,7 @@ def restore(target: Path, folder: Path, *, name: str | None = None, allow_lackin
                 raise Damaged(f"the database of the snapshot {snapshot.name} is not what was written", hint="choose another one, with --at")
             lacking = _bring_blobs(target / "blobs", source, aside / "blobs")
             if lacking and not allow_lacking:
-                raise Damaged(
-                    f"the backup lacks {len(lacking)} of {snapshot.blobs} blobs, or has them spoilt: {lacking[0][:12]}…",
-                    hint="choose another snapshot with --at; or take what there is with --allow-lacking",
-                )
+                raise lacks(snapshot, lacking)
             (aside / "journal").mkdir()
             for path in aside.iterdir():
                 _sync(path)
@@ -177,6 +171,35 @@ def restore(target: Path, folder: Path, *, name: str | None = None, allow_lackin
             shutil.rmtree(aside, ignore_errors=True)
     took_s = clock.monotonic_s() - began_s
     return Restored(snapshot=snapshot, folder=str(folder), blobs=snapshot.blobs - len(lacking), lacking=tuple(lacking), took_s=took_s)
+
+
+def verified(target: Path, name: str | None) -> tuple[Snapshot, Path]:
+    """Give a snapshot and its folder. Raises Damaged if its database is not what was written."""
+    snapshot = _chosen(target, name)
+    folder = target / "snapshots" / snapshot.name
+    if digest_of_file(folder / DATABASE) != snapshot.digest:
+        raise Damaged(f"the database of the snapshot {snapshot.name} is not what was written", hint="choose another snapshot, with --at")
+    return snapshot, folder
+
+
+def take_blobs(target: Path, source: Path, blobs: Blobs) -> list[Digest]:
+    """Put a snapshot's blobs into a place of blobs, verified; give those that are not there whole."""
+    lacking = []
+    for digest, _ in _listed(source):
+        place = _place(target / "blobs", digest)
+        if not _is_whole(place, digest):
+            lacking.append(digest)
+        elif not blobs.has(digest):
+            blobs.put_file(place)
+    return lacking
+
+
+def lacks(snapshot: Snapshot, lacking: Sequence[Digest]) -> Damaged:
+    """Give the error of a backup that does not have all blobs of a snapshot whole."""
+    return Damaged(
+        f"the backup lacks {len(lacking)} of {snapshot.blobs} blobs, or has them spoilt: {lacking[0][:12]}…",
+        hint="choose another snapshot with --at; or take what there is with --allow-lacking",
+    )
 
 
 def _prepared(store: Store, target: Path) -> Path:

@@ -1,0 +1,109 @@
+"""A snapshot of a store in a folder, brought to PostgreSQL. Excludes what a backup holds and refuses (test_backups)."""
+
+import pytest
+
+from stratal.cli.app import main
+from stratal.core.errors import Conflict, Damaged, Misuse, StoreDown
+from stratal.store.access.accounts import AccessStore
+from stratal.store.backups import back_up
+from stratal.store.carrying import restore_into
+from stratal.store.store import Store
+from stratal.tracking.doctor import doctor
+from stratal.tracking.finding import find_runs
+from stratal.tracking.opening import open_store
+from stratal.tracking.reading import get_run
+from stratal.tracking.runs import run
+
+
+@pytest.fixture
+def backup(store, tmp_path):
+    """A snapshot of a store with two runs, a file, odd texts and an admin; and the ids of the runs."""
+    ids = []
+    for number in range(2):
+        with run("churn", params={"depth": number, "odd": "a\0b"}, tags={"of": "team"}, store=store) as made:
+            for step in range(50):
+                made.log({"loss": 1 / (step + 1), "nan": float("nan"), "inf": float("inf")}, step=step)
+            made.save_bytes("file", b"x" * 1000 * (number + 1))
+            made.note("looks\0fine")
+        ids.append(made.id)
+    AccessStore(store).add_person(name="maria", is_admin=True)
+    back_up(store, tmp_path / "backup")
+    return tmp_path / "backup", ids
+
+
+@pytest.fixture
+def there(lent):
+    """An empty store on PostgreSQL."""
+    opened = open_store(lent())
+    yield opened
+    opened.close()
+
+
+def rows_of(store: Store) -> dict[str, int]:
+    connection = store.database.connect()
+    names = (
+        "select name from sqlite_master where type = 'table' and name not like 'sqlite%'"
+        if store.address is None
+        else "select table_name from information_schema.tables where table_schema = 'public'"
+    )
+    counts = {
+        str(name): connection.execute(f'select count(*) from "{name}"').fetchone()[0] for (name,) in connection.execute(names).fetchall()
+    }
+    connection.close()
+    return counts
+
+
+def test_a_store_in_a_folder_goes_on_on_postgresql(store, backup, there):
+    folder, ids = backup
+    done = restore_into(folder, there)
+    assert (done.blobs, done.lacking) == (2, ())
+    assert rows_of(there) == rows_of(store)
+    for id in ids:
+        old, new = get_run(id, store=store), get_run(id, store=there)
+        assert new.series("loss").values.tolist() == old.series("loss").values.tolist()
+        assert (new.metrics["inf"], new.tags, new.params) == (float("inf"), old.tags, old.params)
+        assert [note.text for note in new.notes] == ["looks␀fine"]
+        assert there.blobs.read(new.artifacts[0].digest) == store.blobs.read(old.artifacts[0].digest)
+    assert [person.name for person in AccessStore(there).people()] == ["maria"]
+    with run("churn", store=there) as more:  # numbers that the database gives go on after those that came
+        more.log({"other": 1.0})
+        more.note("and on")
+    assert len(find_runs(store=there)) == 3
+    assert all(check.state != "bad" for check in doctor(store=there))
+
+
+def test_nothing_is_written_over(backup, there):
+    with run("mine", store=there):
+        pass
+    there.settle()
+    with pytest.raises(Conflict, match="holds something already"):
+        restore_into(backup[0], there)
+    assert [found.experiment for found in find_runs(store=there)] == ["mine"]
+
+
+def test_all_rows_come_or_none(backup, there):
+    there.database.connect().execute("alter table note add constraint none check (text = '')")
+    with pytest.raises(StoreDown, match="does not take the snapshot"):
+        restore_into(backup[0], there)
+    there.database.connect().execute("alter table note drop constraint none")
+    assert rows_of(there)["run"] == 0
+    restore_into(backup[0], there)
+    assert rows_of(there)["run"] == 2
+
+
+def test_without_all_files_no_row_comes_unless_that_is_allowed(backup, there):
+    next((backup[0] / "blobs").glob("??/*")).unlink()
+    with pytest.raises(Damaged, match="lacks 1 of 2 blobs"):
+        restore_into(backup[0], there)
+    assert rows_of(there)["run"] == 0
+    assert len(restore_into(backup[0], there, allow_lacking=True).lacking) == 1
+
+
+def test_the_command_takes_a_folder_or_a_database_and_says_so(backup, there, tmp_path, capsys):
+    for place in (there.address.url, str(tmp_path / "new")):
+        with pytest.raises(SystemExit) as ended:
+            main(["backup", "restore", str(backup[0]), place])
+        assert ended.value.code == 0 and "with 2 files" in capsys.readouterr().out
+        assert len(find_runs(store=open_store(place))) == 2
+    with pytest.raises(Misuse, match="is a folder"):
+        restore_into(backup[0], open_store(tmp_path / "other"))
