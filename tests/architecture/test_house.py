@@ -75,6 +75,12 @@ def test_nothing_is_left_unfinished(path: Path):
         assert word not in text
 
 
+def test_what_merges_and_patches_leave_is_nowhere():
+    tree = Path(__file__).parents[2]
+    places = [tree.glob("*"), *((tree / name).rglob("*") for name in ("src", "docs", "tests", "deploy", "examples"))]
+    assert [path for place in places for path in place if path.suffix in (".orig", ".rej")] == []
+
+
 def test_importing_stratal_pulls_no_heavy_library():
     script = f"import sys, stratal; print([name for name in {HEAVY!r} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "[]"
