@@ -234,7 +234,7 @@ def test_a_writer_belongs_to_who_opened_it(store, team, segment):
         team.http.get(f"/ingest/v1/segments/{segment.name}", headers={"stratal-user": "eve"}),
         team.http.post(f"/ingest/v1/segments/{segment.name}/seal", json={"offset": middle}, headers={"stratal-user": "eve"}),
     ):
-        assert (answer.status_code, answer.json()["error"]) == (403, "forbidden")
+        assert (answer.status_code, answer.json()["error"]) == (403, "other-owner")
     assert rows(store) == before
     assert team.put(segment.name, middle, segment.data[middle:], **{"stratal-user": "ada"}).status_code == 200
 

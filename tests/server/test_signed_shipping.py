@@ -44,6 +44,28 @@ def test_a_run_that_is_refused_for_a_large_file_that_was_asked_for_first_is_told
     assert "bob is not contributor on experiment:secret" in why and "stratal grant add bob contributor experiment:secret" in why
 
 
+@pytest.mark.parametrize("is_parted", [False, True])
+def test_who_shares_a_machine_with_the_program_of_somebody_else_neither_takes_nor_doubles_its_run(guarded, away, is_parted):
+    guarded.accounts.grant(person="vera", role="contributor", on="experiment:churn")
+    bob, vera = away(guarded.token_of("bob")), away(guarded.token_of("vera"))
+    with run("churn", store=bob) as made:
+        for step in range(5):
+            made.log({"a": float(step)}, step=step)
+        if is_parted:
+            with run("salaries", store=bob):
+                pass
+        assert len(sync(store=bob).refused) == is_parted
+        for step in range(5, 10):
+            made.log({"a": float(step)}, step=step)
+        assert "is not vera's" in sync(store=vera).refused[0]  # as each command of hers does, without a word
+        sync(store=bob)
+    sync(store=vera)
+    sync(store=bob)
+    found = get_run(made.id, store=guarded.store)
+    assert found.series("a").steps.tolist() == list(range(10))
+    assert (found.user, found.status) == ("bob", "finished")
+
+
 def test_a_store_in_a_folder_is_not_marked_for_a_server_that_refuses(guarded, store, away, fresh_store):
     local = fresh_store()
     with pytest.raises(Forbidden, match="asks who you are"):

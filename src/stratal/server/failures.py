@@ -7,7 +7,7 @@ from stratal.core.errors import Bug, Conflict, Damaged, Forbidden, Misuse, NotFo
 from stratal.server.asgi import Failed, refusal
 from stratal.server.guards import TooManyTries, Unauthenticated
 from stratal.store.quotas.rules import OverQuota
-from stratal.store.shipments import OtherBytes, OtherOffset
+from stratal.store.shipments import OtherBytes, OtherOffset, OtherOwner
 from stratal.store.telling import tell
 
 log = logging.getLogger(__name__)
@@ -20,6 +20,7 @@ CONFLICT_S, DOWN_S = 1, 5
 _ANSWERS: tuple[tuple[type[StratalError], int, str, int | None], ...] = (
     (TooManyTries, 429, "too-many-tries", None),
     (Unauthenticated, 401, "unauthenticated", None),
+    (OtherOwner, 403, "other-owner", None),
     (Forbidden, 403, "forbidden", None),
     (OtherOffset, 409, "offset", None),
     (OtherBytes, 409, "other-bytes", None),

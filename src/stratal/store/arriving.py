@@ -22,7 +22,7 @@ import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
 from stratal.core.clock import SECOND_NS
-from stratal.core.errors import Forbidden, Misuse, NotFound
+from stratal.core.errors import Misuse, NotFound
 from stratal.core.people import Identity
 from stratal.store.admitting import admitted
 from stratal.store.database import Row, Transaction, insert
@@ -30,7 +30,7 @@ from stratal.store.frames import FACT, NAMED, POINTS, SIZE, Frame, Scan, check_m
 from stratal.store.journal import Tail, segments
 from stratal.store.quotas.rules import OverQuota
 from stratal.store.settling import Settler
-from stratal.store.shipments import ALIVE_S, OtherBytes, OtherOffset, Part, Seal, SegmentParts, SegmentState, WriterState
+from stratal.store.shipments import ALIVE_S, OtherBytes, OtherOffset, OtherOwner, Part, Seal, SegmentParts, SegmentState, WriterState
 from stratal.store.tables import remote_writer, run, segment, shipment
 
 _STATE = select(segment.c.offset, segment.c.state).where(segment.c.name == bindparam("segment_name"))
@@ -143,7 +143,9 @@ class Arrivals:
             self._may_write(tx, sender, set())
             if seal.offset == 0:
                 tx.run(_NOTE, name=name, offset=0, state="live")
-            if seal.offset or tx.value(_OWNER, id=name[:16]) is not None:
+            if (owner := tx.value(_OWNER, id=name[:16])) not in (None, sender.name):
+                raise _not_yours(name[:16], str(owner), sender)  # as for its frames: who took it for unknown would begin it anew
+            if seal.offset:
                 self._check_owner(tx, name[:16], sender)
             known, _ = _state(tx, name)
             if known != seal.offset:
@@ -226,16 +228,16 @@ def _own(tx: Transaction, writer: str, sender: Identity, journals: Path) -> None
     if owner is None:
         begun = any(offset for _, offset, _ in tx.rows(_SEGMENTS, first=f"{writer}-", last=f"{writer}."))  # one at 0 was only sealed
         if begun or segments(journals, [writer]):
-            raise Forbidden(f"writer {writer} is one of this server's own machine", hint="a writer elsewhere has an id of its own")
+            raise OtherOwner(f"writer {writer} is one of this server's own machine", hint="a writer elsewhere has an id of its own")
         tx.run(_OPEN, writer=writer, owner=sender.name, opened_ns=tx.now_ns)
     elif owner != sender.name:
         raise _not_yours(writer, owner, sender)
 
 
-def _not_yours(writer: str, owner: str, sender: Identity) -> Forbidden:
+def _not_yours(writer: str, owner: str, sender: Identity) -> OtherOwner:
     if sender.is_authenticated:
-        return Forbidden(f"writer {writer} is not {sender.name}'s", hint="ship its journal with a token of whoever began to")
-    return Forbidden(f"writer {writer} belongs to {owner}, not to {sender.name}", hint=f"ship it as {owner} (STRATAL_USER)")
+        return OtherOwner(f"writer {writer} is not {sender.name}'s", hint="ship its journal with a token of whoever began to")
+    return OtherOwner(f"writer {writer} belongs to {owner}, not to {sender.name}", hint=f"ship it as {owner} (STRATAL_USER)")
 
 
 def frames_of(data: bytes, salt: int, damage: Sequence[tuple[int, int]]) -> list[Frame]:

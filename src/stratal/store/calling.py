@@ -31,6 +31,7 @@ from stratal.store.shipments import (
     Home,
     OtherBytes,
     OtherOffset,
+    OtherOwner,
     Seal,
     SegmentParts,
     WriterState,
@@ -200,6 +201,8 @@ class Server:
                 return Overtaken(said.message, hint=said.hint)
             case 409, "other-bytes":
                 return OtherBytes(said.message, hint=said.hint)
+            case 403, "other-owner":
+                return OtherOwner(said.message, hint=said.hint)
             case ((401 | 403), _):
                 return Forbidden(said.message, hint=said.hint)
             case 404, "not-found":

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
-from stratal.core.errors import Conflict, Misuse
+from stratal.core.errors import Conflict, Forbidden, Misuse
 from stratal.core.records import Record
 
 PREFIX = "/ingest/v1"
@@ -108,6 +108,10 @@ class OtherBytes(Conflict):
     """The server holds other bytes under this name. Sending again cannot help."""
 
     retryable = False
+
+
+class OtherOwner(Forbidden):
+    """A writer belongs to somebody else. What of it is there nobody else is told, so nobody else can go on with it."""
 
 
 def check_segment(name: str) -> str:

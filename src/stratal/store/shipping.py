@@ -32,7 +32,7 @@ from stratal.store.journal import Tail, give_back, living_writers, open_segments
 from stratal.store.marks import is_shipped, mark_shipped
 from stratal.store.parting import Marks, Part, Parted, Parts, part_writer
 from stratal.store.quotas.rules import OverQuota
-from stratal.store.shipments import BEAT_S, MOST_SHIPMENT_BYTES, Home, OtherBytes, OtherOffset, Seal
+from stratal.store.shipments import BEAT_S, MOST_SHIPMENT_BYTES, Home, OtherBytes, OtherOffset, OtherOwner, Seal
 
 # Answers of the same segment or blob that bring nothing forward, after which a pass gives up. A race of two senders needs two.
 MOST_DETOURS = 5
@@ -186,6 +186,8 @@ class Shipper:
                     if opened and not self._ship_segment(names[0], opened[names[0]]):
                         return  # what follows must not arrive before it
                     names = names[1:]
+                except OtherOwner:  # run by run it would be begun anew, and be there twice
+                    raise
                 except _REFUSALS:
                     self._part(Parted(segment=names[0], offset=self._meet(names[0], opened[names[0]], 0)))
         self._ship_parted(writer, names)
