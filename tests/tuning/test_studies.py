@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from stratal.core.errors import Misuse, NotFound, Refused
+from stratal.tracking.doctor import doctor
 from stratal.tracking.frames import frame_digest
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
@@ -133,6 +134,7 @@ def test_a_study_inside_a_run_is_part_of_it_and_names_its_data(store):
     found = get_run(done.version.run, store=store)
     assert found.parent == step.id
     assert [(e.verb, e.target) for e in found.edges] == [("used", f"sha256:{frame_digest(data)}")]
+    assert {check.name: check.state for check in doctor(store=store)}["files"] == "good", "the digest of a frame is that of no file"
     assert found.tags["stopper"] == Median().describe()
     assert found.tags["best trial"] == done.best.run
 

@@ -85,7 +85,7 @@ def _begin_run(store: Store, order: Order) -> None:
     run.set_tags({"sampler": order.sampler.describe(), "stopper": stopper, "trials": str(order.trials)})
     capture_leased(run)
     if (used := ref_of(order.data)) is not None:
-        run.edge("used", used, "data")
+        run.edge("used", used, "data", is_file=False)  # of a frame its digest, and of no file
 
 
 def _captured(store: Store, order: Order) -> str | None:
