@@ -395,7 +395,7 @@ def echoed(value: object) -> object:
 
 
 @in_processes
-def test_large_and_odd_values_pass_between_steps():
+def test_large_and_odd_values_pass_between_steps(store):
     value = {"größe": "ü" * 100_000, "array": np.arange(200_000.0), "tuple": (1, [None, b"\x00" * 5000]), "empty": pl.DataFrame()}
 
     @plain_pipeline
@@ -407,6 +407,7 @@ def test_large_and_odd_values_pass_between_steps():
     assert np.array_equal(back["array"], value["array"])
     assert back["tuple"] == value["tuple"]
     assert back["empty"].equals(value["empty"])
+    assert {check.name: check.state for check in doctor(store=store)}["quotas"] == "good", "what they hold is counted"
 
 
 @step

@@ -21,6 +21,7 @@ from stratal.store import leases
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.names import find_run
 from stratal.store.operations import operation
+from stratal.store.quotas.counting import count_file
 from stratal.store.store import Store
 from stratal.store.uses import blob_use, may_name
 from stratal.tracking.facts import Start
@@ -100,7 +101,7 @@ class PipelineStore:
                 _ADD_RUN, run=row.run, pipeline=row.pipeline, entry=to_json(row.entry), params=to_json(row.params),
                 nodes=to_json(row.nodes),
             )  # fmt: skip
-            _need_blobs(tx, row.params.values(), f"run:{row.run}")
+            _hold_blobs(tx, row.params.values(), row.run)
             return token
 
     @operation(needs=Role.CONTRIBUTOR)
@@ -256,7 +257,7 @@ def _begin(tx: Transaction, store: Store, beginning: Beginning, lease_s: float) 
         error=_maybe(row.error), started_ns=row.started_ns, ended_ns=row.ended_ns,
     )  # fmt: skip
     if row.output is not None:
-        _need_blobs(tx, [row.output], f"run:{row.run}")
+        _hold_blobs(tx, [row.output], row.run)
     return row
 
 
@@ -269,7 +270,7 @@ def _end(tx: Transaction, row: StepRow) -> None:
     if changed != 1:
         raise Bug(f"attempt {row.attempt} at {row.path} is not running, and cannot become {row.state}")
     if row.output is not None:
-        _need_blobs(tx, [row.output], f"run:{row.run}")
+        _hold_blobs(tx, [row.output], row.run)
 
 
 def _keep(tx: Transaction, result: Result) -> None:
@@ -278,7 +279,8 @@ def _keep(tx: Transaction, result: Result) -> None:
         _ADD_RESULT, key=result.key, refs_digest=hashlib.sha256(refs.encode()).hexdigest(), refs=refs, output=to_json(result.output),
         step_run=result.step_run, at_ns=tx.now_ns,
     )  # fmt: skip
-    _need_blobs(tx, [result.output], f"pipeline-result:{result.key}")
+    for digest in blobs_in(result.output):
+        blob_use(tx, digest, f"pipeline-result:{result.key}")
 
 
 def _find(tx: Transaction, run: str, pipeline: str, path: str, key: str) -> Found:
@@ -308,10 +310,11 @@ def _key_parts(tx: Transaction, key: str) -> tuple[KeyPart, ...]:
     return _decode(str(found), tuple[KeyPart, ...]) if found is not None else ()
 
 
-def _need_blobs(tx: Transaction, payloads: Iterable[Payload], holder: str) -> None:
-    for payload in payloads:
-        for digest in blobs_in(payload):
-            blob_use(tx, digest, holder)
+def _hold_blobs(tx: Transaction, payloads: Iterable[Payload], run: str) -> None:
+    """Let a run of a pipeline hold the blobs of values, and count them, as of any run: without size, since it logged none."""
+    for digest in (digest for payload in payloads for digest in blobs_in(payload)):
+        if blob_use(tx, digest, f"run:{run}") and (found := find_run(tx, to_bytes(run))) is not None:
+            count_file(tx, found.experiment, digest, 0)
 
 
 def _steps(tx: Transaction, run: str) -> list[StepRow]:

@@ -22,11 +22,11 @@ _KEPT = select(tables.kept_fact.c.body)
 _DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}")  # whatever follows: in a list that may be a number, whose byte is a digit
 
 
-def blob_use(tx: Transaction, digest: str, holder: str) -> None:
-    """Say that `holder` needs a blob. Idempotent by (digest, holder). Raises Refused where a server asks, and nothing proves that
-    who acts has its bytes."""
+def blob_use(tx: Transaction, digest: str, holder: str) -> bool:
+    """Say that `holder` needs a blob; False if it was said before. Idempotent by (digest, holder). Raises Refused where a server asks,
+    and nothing proves that who acts has its bytes."""
     check_named(tx, digest)
-    tx.run(_ADD, digest=digest, holder=holder)
+    return tx.run(_ADD, digest=digest, holder=holder) == 1 and not is_claimed_for(tx, digest, holder)
 
 
 def may_name(tx: Transaction, digest: str) -> bool:
