@@ -9,10 +9,12 @@ from dataclasses import replace
 import pytest
 
 from stratal.core.errors import Misuse, NotFound, Refused
+from stratal.core.ids import new_id, to_bytes
 from stratal.core.settings import load_settings
 from stratal.store import disk
-from stratal.store.journal import segments
+from stratal.store.journal import Writer, segments
 from stratal.store.parting import Marks
+from stratal.tracking.facts import START, Start
 from stratal.tracking.leased import start_leased
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import get_run
@@ -111,7 +113,7 @@ def test_a_run_that_was_thrown_away_is_never_sent_and_nothing_of_it_stays_here(g
     sync(store=far)
     marks = Marks(far.folder)
     left = (segments(far.journals), list((far.folder / "blobs").glob("*/*")), marks.aside(), marks.discarded(), marks.discarded_blobs())
-    assert left == ([], [], {}, set(), {})
+    assert left == ([], [], {}, {}, {})
     assert get_run(other, store=guarded.store).metrics == {"a": 4.0}
     with pytest.raises(NotFound):
         get_run(refused, store=guarded.store)
@@ -130,7 +132,7 @@ def test_only_what_is_set_aside_is_thrown_away(guarded, far):
     with pytest.raises(NotFound):
         discard(refused, store=far)
     with pytest.raises(FileNotFoundError):  # brought back between a look and the mark
-        Marks(far.folder).discard(refused, [])
+        Marks(far.folder).discard(refused, [], [])
     guarded.accounts.grant(person="bob", role="contributor", on="experiment:secret")
     assert sync(store=far).refused == []
     assert get_run(refused, store=guarded.store).metrics == {"a": 4.0}
@@ -156,6 +158,20 @@ def test_a_file_that_another_run_waits_with_outlives_the_one_that_was_thrown_awa
     guarded.accounts.grant(person="bob", role="contributor", on="experiment:secret")
     sync(store=far)
     assert get_run(same.id, store=guarded.store).read_artifact("b.bin") == b"of the refused" * 2000
+
+
+def test_what_a_later_process_says_of_a_run_that_was_thrown_away_is_sent(guarded, far):
+    discard(refused := log_and_set_aside(far), store=far)
+    guarded.accounts.grant(person="bob", role="contributor", on="experiment:secret")
+    later = Writer(far.journals)
+    later.fact(to_bytes(refused), 1, START, Start(experiment="secret"))
+    later.log(to_bytes(refused), 1, {"b": 2.0})
+    later.fact(to_bytes(new_id()), 0, START, Start(experiment="hidden"))  # so that this process, too, is sent run by run
+    later.close()
+    [each] = [each for each in unsynced(store=far).runs if each.run == refused]
+    assert each.rows == 1
+    assert "hidden" in " ".join(sync(store=far).refused)
+    assert get_run(refused, store=guarded.store).metrics == {"b": 2.0}
 
 
 def test_files_of_a_run_that_was_thrown_away_stay_while_somebody_saves_some(far, monkeypatch):

@@ -38,7 +38,7 @@ class Marks:
 
     def __init__(self, folder: Path) -> None:
         self._parted, self._aside = folder / "parted", folder / "set-aside"
-        self._discarded, self._blobs = folder / "discarded", folder / "discarded-blobs"
+        self._discarded, self._writers, self._blobs = folder / "discarded", folder / "discarded-writers", folder / "discarded-blobs"
 
     def parted(self) -> dict[str, Parted]:
         """Give the writers that are parted."""
@@ -64,14 +64,17 @@ class Marks:
         """Send what is here of a run again."""
         (self._aside / run).unlink(missing_ok=True)
 
-    def discarded(self) -> set[str]:
-        """Give the runs of which nothing that is here is ever sent, by id. Their frames lie in segments that others share."""
-        return {path.name for path in _files(self._discarded) if is_id(path.name)}
+    def discarded(self) -> dict[str, set[str]]:
+        """Give the runs of which some writers' frames are never sent, by id, and these writers. They lie in segments that others share."""
+        return {path.name: _texts(self._writers / path.name) for path in _files(self._discarded) if is_id(path.name)}
 
-    def discard(self, run: str, digests: Iterable[str]) -> None:
-        """Never send what is here of a run that is set aside, durably. digests: of blobs that it names. Raises FileNotFoundError if it
-        is not set aside: one rename decides, whoever brings it back at the same time."""
-        write_durably(self._blobs, run, to_json(sorted(digests)))
+    def discard(self, run: str, writers: Iterable[str], digests: Iterable[str]) -> None:
+        """Never send what some writers hold here of a run that is set aside, durably; what later ones say of it is another thing.
+
+        digests: of blobs that it names. Raises FileNotFoundError if it is not set aside: one rename decides, whoever brings it back at
+        the same time."""
+        write_durably(self._blobs, run, to_json(sorted({*digests, *_texts(self._blobs / run)})))
+        write_durably(self._writers, run, to_json(sorted({*writers, *self.discarded().get(run, ())})))
         self._discarded.mkdir(exist_ok=True)
         (self._aside / run).rename(self._discarded / run)
         sync_folder(self._discarded)
@@ -79,12 +82,12 @@ class Marks:
 
     def forget_discarded(self) -> None:
         """Forget runs of which no segment is left here."""
-        for path in _files(self._discarded):
+        for path in (*_files(self._discarded), *_files(self._writers)):
             path.unlink(missing_ok=True)
 
     def discarded_blobs(self) -> dict[str, set[str]]:
         """Give the blobs that discarded runs name, by run. Other runs may name them, too."""
-        return {path.name: set(from_json(path.read_text(), list[str])) for path in _files(self._blobs) if is_id(path.name)}
+        return {path.name: _texts(path) for path in _files(self._blobs) if is_id(path.name)}
 
     def forget_blobs(self, run: str) -> None:
         """Forget which blobs a run named: none of them is here any more."""
@@ -197,6 +200,12 @@ def behind(frame: Frame, since: int) -> Frame | None:
         return None
     start, sequence = frame.start + skip * width, frame.sequence + skip
     return frame._replace(start=start, stop=start + width - HEADER, sequence=sequence, stretch=frame.stretch - skip)
+
+
+def _texts(path: Path) -> set[str]:
+    with contextlib.suppress(FileNotFoundError):
+        return set(from_json(path.read_text(), list[str]))
+    return set()
 
 
 def _files(folder: Path) -> list[Path]:

@@ -81,7 +81,7 @@ class Shipper:
         self._marks = Marks(folder)
         self._parted: dict[str, Parted] = {}
         self._aside: dict[str, str] = {}
-        self._discarded: set[str] = set()
+        self._discarded: dict[str, set[str]] = {}
         self._parts: dict[str, Parts] = {}  # by segment
         self._runs: dict[str, set[bytes]] = {}  # by parted writer
         self._closed: set[str] = set()  # writers of which the server takes nothing more but parts
@@ -235,8 +235,9 @@ class Shipper:
         since = parted.offset if name == parted.segment else 0
         parts = self._parts.setdefault(name, Parts(name, since))
         torn = parts.read_on(fd)
-        for run in self._discarded:
-            parts.of_run.pop(bytes.fromhex(run), None)
+        for run, writers in self._discarded.items():
+            if name[:16] in writers:
+                parts.of_run.pop(bytes.fromhex(run), None)
         self._runs.setdefault(name[:16], set()).update(parts.of_run)
         for id, part in parts.of_run.items():
             run = id.hex()

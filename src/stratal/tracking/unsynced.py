@@ -151,7 +151,7 @@ def discard(what: str, *, dry_run: bool = False, store: Store | None = None) -> 
     if not dry_run:
         for each in found:
             try:
-                Marks(store.folder).discard(each.run, each.digests)
+                Marks(store.folder).discard(each.run, each.writers, each.digests)
             except FileNotFoundError:
                 raise Conflict(f"run:{each.run} was brought back at the same moment", hint=_LOOK) from None
     return [each.shown() for each in found]
@@ -188,7 +188,7 @@ def _runs(store: Store, offset: Offset, only: Container[str] | None = None) -> l
                 parts = Parts(name, min(since, os.fstat(fd).st_size))
                 parts.read_on(fd)
                 for id, part in parts.of_run.items():
-                    if (run := id.hex()) not in discarded:
+                    if writer not in discarded.get(run := id.hex(), ()):
                         waits = found.setdefault(run, _Waits(run, refused=aside.get(run, ""), is_aside=run in aside))
                         waits.add(part, 0 if here is None else offset(part.name))
                         waits.refused = waits.refused or (here.refused.get(run, "") if here is not None else "")
