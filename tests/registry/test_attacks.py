@@ -240,6 +240,20 @@ def test_an_evaluation_by_somebody_who_may_contribute_elsewhere_only_passes_no_g
     assert registering.assess(version, "Staging", store=house.store).gates_pass, "ann has no account: she has the store itself"
 
 
+def test_an_evaluation_by_somebody_whose_account_is_disabled_passes_no_gate(house):
+    model, accounts = house.model(), AccessStore(house.store)
+    version = registering.register("churn", model, policy=STRICT, store=house.store)
+    accounts.add_person(name="mallory")
+    accounts.grant(person="mallory", role="contributor", on="model:churn")
+    with house.acting("mallory"):
+        house.evaluate(model)
+    assert registering.assess(version, "Staging", store=house.store).gates_pass
+    accounts.disable(name="mallory")
+    assert not registering.assess(version, "Staging", store=house.store).gates_pass
+    accounts.enable(name="mallory")
+    assert registering.assess(version, "Staging", store=house.store).gates_pass
+
+
 def test_an_evaluation_of_another_digest_passes_no_gate(house):
     good, ours = house.model("good"), house.model("ours")
     house.evaluate(good, auc=0.99)

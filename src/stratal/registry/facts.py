@@ -43,7 +43,7 @@ def _may_evaluate(tx: Transaction, author: str, objects: Sequence[str]) -> bool:
     person = find_person(tx, author)
     if person is None:
         return True
-    held = grants_of(tx, person.name)
+    held = () if person.is_disabled else grants_of(tx, person.name)
     return any(holds(held, person.name, Role.CONTRIBUTOR.name, on) for on in objects)
 
 
