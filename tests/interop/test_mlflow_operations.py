@@ -7,7 +7,8 @@ import pytest
 
 from stratal.core.errors import Conflict, Misuse
 from stratal.core.settings import Settings
-from stratal.interop.mlflow.operations import MOST_TEXT, STATED_BY, MovedModels, VersionSaid
+from stratal.interop.mlflow.operations import MOST_TEXT, MovedModels, VersionSaid
+from stratal.interop.mlflow.service.registry.records import to_version
 from stratal.interop.mlflow.service.store import registered as rows
 from stratal.registry import history, list_versions, register, verify_audit
 from stratal.store.store import Store
@@ -65,10 +66,20 @@ def test_who_made_a_version_is_stated_once_and_the_registry_knows_who_said_so(mo
     assert (row.shown_author, row.shown_ns) == ("ada", 5_000_000_000)
     assert row.author == me and row.at_ns > 5_000_000_000
     with store.query() as tx:
-        assert rows.words(tx, ["gr-e"], [1]).tags["gr-e", 1] == {STATED_BY: me}
+        assert rows.words(tx, ["gr-e"], [1]).tags["gr-e", 1] == {rows.STATED_BY: me}
     [said] = [entry for entry in history("gr-e", store=store) if entry.action == "state"]
     assert said.actor == me and said.reason == "version 1 was made by 'ada' at 1970-01-01 00:00:05 UTC, says its import"
     assert [version.author for version in list_versions("gr-e", store=store)] == [me] and not verify_audit(store=store).findings
+
+
+def test_clients_see_whose_word_it_is_whatever_they_make_of_the_tag(moved: MovedModels, store: Store):
+    describe(moved, "gr-e", "gr-e", versions=stated())
+    for value in (None, "somebody else"):
+        with store.command() as tx:
+            rows.drop_tag(tx, "gr-e", 1, rows.STATED_BY) if value is None else rows.set_tag(tx, "gr-e", 1, rows.STATED_BY, value)
+            shown = to_version("gr-e", version_of(store), rows.words(tx, ["gr-e"], [1]))
+        assert shown.user_id == "ada"
+        assert [(tag.key, tag.value) for tag in shown.tags] == [(rows.STATED_BY, store.actor().name)]
 
 
 def test_what_is_described_and_deleted_later_keeps_who_made_it(moved: MovedModels, store: Store):

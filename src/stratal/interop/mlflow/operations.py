@@ -29,9 +29,6 @@ from stratal.tracking.facts import check_name
 # random numbers of 18 digits. Above it there is room for experiments to come.
 MOST_VERSIONS, MOST_TEXT, MOST_NUMBER = 500, 100_000, 10**18 - 1
 
-# The tag of a version by which clients see that somebody stated who made it, and when.
-STATED_BY = "imported.by"
-
 
 class Kept(Record, frozen=True, kw_only=True):
     """What became of an experiment. number: by which clients know it here; is_new: it was not in the store before."""
@@ -149,7 +146,7 @@ class MovedModels:
 def _state(tx: Transaction, name: str, said: VersionSaid, made_ns: int) -> None:
     """Write who made a version, and by whose word; the log has it, too."""
     rows.state_of_version(tx, name, said.number, author=said.author, made_ns=made_ns)
-    rows.set_tag(tx, name, said.number, STATED_BY, tx.actor.name)
+    rows.set_tag(tx, name, said.number, rows.STATED_BY, tx.actor.name)
     by = f" by {said.author!r:.100}" if said.author else ""
     when = f"{to_utc(made_ns):%Y-%m-%d %H:%M:%S} UTC"
     logs.append(tx, "state", name, {"of": said.number, "reason": f"version {said.number} was made{by} at {when}, says its import"})

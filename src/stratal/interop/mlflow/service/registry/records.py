@@ -64,7 +64,8 @@ def to_version(name: str, row: VersionRow, words: Words) -> ModelVersion:
         name=name, version=str(row.number), creation_timestamp=ms_of(row.shown_ns), last_updated_timestamp=ms_of(row.updated_ns),
         user_id=row.shown_author, current_stage=STAGES[row.stage], description=row.description,
         source=row.source or f"runs:/{row.home}/{row.path}", run_id=row.run if row.source else row.home, status=READY,
-        tags=to_tags(words, place), run_link=row.run_link, aliases=list(words.aliases.get(place, ())), model_id=row.logged_model,
+        tags=to_tags(words, place, row.stated), run_link=row.run_link, aliases=list(words.aliases.get(place, ())),
+        model_id=row.logged_model,
     )  # fmt: skip
 
 
@@ -74,11 +75,11 @@ def to_model(head: Head, latest: Iterable[VersionRow], words: Words) -> Register
         name=head.name, creation_timestamp=ms_of(head.at_ns), last_updated_timestamp=ms_of(head.updated_ns), user_id=head.owner,
         description=head.description or "",
         latest_versions=[to_version(head.name, row, words) for row in sorted(latest, key=lambda each: each.number)],
-        tags=to_tags(words, (head.model, 0)),
+        tags=to_tags(words, (head.model, 0), {}),
         aliases=[AliasOf(alias=word, version=str(number)) for word, number in words.of_model.get(head.model, {}).items()],
     )  # fmt: skip
 
 
-def to_tags(words: Words, place: tuple[str, int]) -> list[TagPair]:
-    """Give the tags of a model (number 0) or version."""
-    return [TagPair(key=key, value=value) for key, value in words.tags.get(place, {}).items()]
+def to_tags(words: Words, place: tuple[str, int], stated: dict[str, str]) -> list[TagPair]:
+    """Give the tags of a model (number 0) or version. stated: that stand whatever clients made of them."""
+    return [TagPair(key=key, value=value) for key, value in {**words.tags.get(place, {}), **stated}.items()]

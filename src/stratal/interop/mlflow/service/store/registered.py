@@ -88,6 +88,9 @@ _TOUCH_VERSION = (
     update(said).where(said.c.model == bindparam("of_model"), said.c.number == bindparam("of_number")).values(updated_ns=bindparam("at"))
 )
 
+# The tag of a version by which clients see that somebody stated who made it, and when.
+STATED_BY = "imported.by"
+
 
 class Head(NamedTuple):
     """A model: its name in the registry, what clients call it, and what is said of it. description None: nothing ever was."""
@@ -127,6 +130,11 @@ class VersionRow(NamedTuple):
     def shown_author(self) -> str:
         """Who made it, to clients."""
         return self.author if self.stated_ns is None else self.stated_author
+
+    @property
+    def stated(self) -> dict[str, str]:
+        """The tag that tells who stated who made it: nobody else can state it, and nobody can hide that they did."""
+        return {} if self.stated_ns is None else {STATED_BY: self.author}
 
     @property
     def shown_ns(self) -> int:
