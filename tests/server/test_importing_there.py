@@ -160,6 +160,18 @@ def test_an_import_states_nothing_that_gates_read(guarded, store):
     assert send(bob, batch((STATE, StateFact(kind="step_scale", subject="loss", body={}, author="")))).status_code == 200
 
 
+def test_asking_for_room_does_not_tell_that_a_hidden_run_is_there(guarded, store):
+    with start_run("hidden", store=store) as hidden:
+        pass
+    set_quota("churn", most_runs=0, store=store)
+    answers = set()
+    for run in (hidden.id, FOREIGN.new_id()):
+        body, kind = pack({"run": run, "experiment": "churn", "sizes": {}})
+        answer = guarded.having_token("bob").http.post("/api/v1/interop/check_room", content=body, headers={"content-type": kind})
+        answers.add((answer.status_code, answer.text))
+    assert len(answers) == 1 and "no room for another run" in answers.pop()[1]
+
+
 def test_quotas_count_and_a_refusal_leaves_nothing_and_says_what_to_do(guarded, come, store, history):
     bob = come("bob")
     set_quota("churn", most_runs=0, store=store)

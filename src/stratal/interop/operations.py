@@ -82,6 +82,8 @@ class ImportStore:
         run will be, if it is not here. Of an experiment that its reader may not see nothing is said."""
         with self._store.query() as tx:
             row = find_run(tx, to_bytes(run))
+            if row is not None and tx.sees is not None and row.experiment not in tx.sees:
+                row = None
             home = row.experiment if row is not None and row.experiment else experiment
             if tx.sees is None or home in tx.sees:
                 if row is None:
