@@ -2,18 +2,21 @@
 
 import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import ColumnElement, bindparam, literal, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from stratal.core.clock import SECOND_NS, SystemClock
 from stratal.core.errors import Misuse
 from stratal.core.people import Identity
 from stratal.core.settings import Settings
-from stratal.store import statements
+from stratal.store import statements, tables
+from stratal.store.sqlite import _Driver
 from stratal.store.store import Store
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import ReadRun
@@ -39,6 +42,7 @@ from stratal.tracking.search import (
     parse_order,
 )  # fmt: skip
 from stratal.tracking.store import search
+from stratal.tracking.store.dialects import among, among_listed
 from stratal.tracking.store.search import MOST, count_runs, search_runs
 
 PARAMS = ["lr", "model", "a b'\"`"]
@@ -340,3 +344,22 @@ def test_every_search_compiles_for_postgresql(store: Store, monkeypatch: pytest.
     assert "GLOB" not in sql
     assert "json_extract" not in sql
     assert 'COLLATE "C"' in sql
+
+
+@pytest.mark.parametrize(
+    ("listed", "index"),
+    [
+        (lambda asked: among(tables.run.c.no, asked), "INTEGER PRIMARY KEY"),
+        (lambda asked: among(tables.metric.c.run, asked), "run=?"),
+        (lambda asked: among_listed(tables.run.c.short, asked), "short=?"),
+    ],
+)
+def test_what_is_listed_is_looked_up_in_an_index(
+    store: Store, listed: Callable[[ColumnElement[str]], ColumnElement[bool]], index: str
+) -> None:
+    with store.query() as tx:
+        statement = select(literal(1)).where(listed(bindparam("asked")))
+        compiled = statements.compile_statement(statement, sqlite.dialect(paramstyle="qmark"))
+        assert isinstance(tx._driver, _Driver)
+        plan = [row[3] for row in tx._driver._connection.execute(f"explain query plan {compiled.sql}", compiled.bind({"asked": "[1]"}))]
+    assert index in " ".join(plan)

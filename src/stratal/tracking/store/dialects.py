@@ -4,16 +4,27 @@ All compare texts byte by byte and fold only A to Z, whatever the locale: a filt
 """
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Self
 
-from sqlalchemy import BigInteger, Boolean, ColumnElement, Text, literal
+from sqlalchemy import BigInteger, Boolean, ColumnElement, ScalarSelect, Text, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.operators import OperatorType
 
 from stratal.core.records import to_json
 
 _UPPER, _LOWER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
+
+
+class _Condition(FunctionElement[bool]):
+    """Base of those that hold or not; each is in brackets where it is compiled."""
+
+    type = Boolean()
+
+    def self_group(self, against: OperatorType | None = None) -> Self:
+        """Stay as it is: SQLAlchemy writes `= 1` behind a condition for SQLite, which then looks into no index."""
+        return self
 
 
 class _JsonText(FunctionElement[str]):
@@ -40,26 +51,23 @@ class _Bytewise(FunctionElement[str]):
     name = "bytewise"
 
 
-class _Matches(FunctionElement[bool]):
+class _Matches(_Condition):
     """Arguments: a text, the pattern as GLOB, the pattern as LIKE."""
 
-    type = Boolean()
     inherit_cache = True
     name = "matches"
 
 
-class _Among(FunctionElement[bool]):
+class _Among(_Condition):
     """Arguments: a number, a JSON list of numbers."""
 
-    type = Boolean()
     inherit_cache = True
     name = "among"
 
 
-class _AmongTexts(FunctionElement[bool]):
+class _AmongTexts(_Condition):
     """Arguments: a text, a JSON list of texts."""
 
-    type = Boolean()
     inherit_cache = True
     name = "among_texts"
 
@@ -70,6 +78,13 @@ class _Latest(FunctionElement[int]):
     type = BigInteger()
     inherit_cache = True
     name = "latest"
+
+
+class _IsThere(_Condition):
+    """Argument: a query that gives one row at most, and no NULL."""
+
+    inherit_cache = True
+    name = "is_there"
 
 
 class _Folded(FunctionElement[str]):
@@ -108,6 +123,11 @@ def among_texts(column: ColumnElement[str], texts: Collection[str]) -> ColumnEle
 def among_listed(column: ColumnElement[str], texts: ColumnElement[str]) -> ColumnElement[bool]:
     """Tell whether a text is in a JSON list of texts; as `among`."""
     return _AmongTexts(column, texts)
+
+
+def is_there(found: ScalarSelect[int]) -> ColumnElement[bool]:
+    """Tell whether a query gives a row, looked up for one row of the other after the other. found: gives one at most, and no NULL."""
+    return _IsThere(found)
 
 
 def latest(*times: ColumnElement[int]) -> ColumnElement[int]:
@@ -179,6 +199,20 @@ def _(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
 def _(element: _AmongTexts, compiler: SQLCompiler, **kw: Any) -> str:
     column, listed = (compiler.process(clause, **kw) for clause in element.clauses)
     return f"({column} = ANY (ARRAY(SELECT json_array_elements_text(({listed})::json))))"
+
+
+# SQLite takes a value here for dearer than it is, and begins elsewhere. PostgreSQL joins with what exists, by costs, and tries all orders
+# of joining for it, which took as long as to answer; a value it looks up.
+
+
+@compiles(_IsThere, "sqlite")
+def _(element: _IsThere, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"(EXISTS {compiler.process(element.clauses, **kw)})"
+
+
+@compiles(_IsThere, "postgresql")
+def _(element: _IsThere, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"({compiler.process(element.clauses, **kw)} IS NOT NULL)"
 
 
 @compiles(_Latest, "sqlite")

@@ -47,7 +47,7 @@ from stratal.store.tables import deletion, key, metric, participant, run
 from stratal.tracking.search import And, Between, Compare, Condition, Contains, In, Key, Like, Not, Null, Or, OrderKey
 from stratal.tracking.search.tree import Literal, speaks_of
 from stratal.tracking.search.words import words_of
-from stratal.tracking.store.dialects import among, bytewise, hex_text, json_text, matches
+from stratal.tracking.store.dialects import among, bytewise, hex_text, is_there, json_text, matches
 from stratal.tracking.store.runs import SELECT_RUNS, RunRecord, to_record
 from stratal.tracking.store.seeing import seen_among
 from stratal.tracking.store.shapes import Lifting, bound
@@ -350,9 +350,7 @@ class Searching:
         holding = self._holding(condition)
         if any(part is condition for part in self._looked_up):
             found = holding.where(_of_key(condition.key).table.c.run == (run.c.no if self._led is None else self._led.c.run))
-            # A value, of which a run has one at most, where `exists` would say it better: a database that joins by costs tries all orders
-            # of joining for it, which took PostgreSQL as long as to answer.
-            return found.scalar_subquery().is_not(None)
+            return is_there(found.scalar_subquery())
         within = run.c.no.in_(holding)
         return not_(within) if isinstance(condition, Null) and not condition.is_negated else within
 
