@@ -131,3 +131,12 @@ def test_what_is_satisfied_was_satisfied_by_that_many_distinct_others(approved, 
 def test_sameness_of_people_is_symmetric_and_holds_for_oneself(one, other):
     assert is_same_person(one, one)
     assert is_same_person(one, other) == is_same_person(other, one)
+
+
+def test_who_is_locked_out_approves_nothing_and_their_approvals_are_void():
+    for grants in ((), (on_churn("cy", "approver"),)):
+        who = People(model="churn", requester="ann", author="bob", grants=grants, disabled=("cy",))
+        with pytest.raises(Forbidden, match="locked out"):
+            check_may_approve(Identity(name="Cy"), who, [approvals(1)])
+        ruling = rule([approvals(1)], [given_by("cy ")], EVIDENCE, who, T0)
+        assert ruling.missing == ("1 approval by role approver",) and ruling.void == ("cy : they are locked out",)

@@ -254,6 +254,16 @@ def test_an_evaluation_by_somebody_whose_account_is_disabled_passes_no_gate(hous
     assert registering.assess(version, "Staging", store=house.store).gates_pass
 
 
+def test_an_approval_by_somebody_whose_account_is_disabled_moves_nothing(waiting):
+    accounts = AccessStore(waiting.store)
+    accounts.add_person(name="mallory")
+    approve(waiting, "mallory")
+    accounts.disable(name="mallory")
+    assert refused(waiting, match="1 approval").ruling.void == ("mallory: they are locked out",)
+    accounts.enable(name="mallory")
+    assert registering.promote("model:churn@1", "Production", store=waiting.store).approved_by == ("mallory",)
+
+
 def test_an_evaluation_of_another_digest_passes_no_gate(house):
     good, ours = house.model("good"), house.model("ours")
     house.evaluate(good, auc=0.99)

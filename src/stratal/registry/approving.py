@@ -58,12 +58,13 @@ class Ruling(Record, frozen=True, kw_only=True):
 
 
 class People(Record, frozen=True, kw_only=True):
-    """Who is who for a request. `grants` are those of the store that speak of the model or of everything."""
+    """Who is who for a request. `grants` are those of the store that speak of the model or of everything; `disabled`: who is locked out."""
 
     model: str
     requester: str
     author: str
     grants: tuple[Grant, ...] = ()
+    disabled: tuple[str, ...] = ()
 
 
 def is_same_person(one: str, other: str) -> bool:
@@ -78,9 +79,16 @@ def holds_role(people: People, person: str, role: str) -> bool:
     return not known or holds(known, person, role, on)
 
 
+def is_disabled(people: People, person: str) -> bool:
+    """Tell whether somebody is locked out, however their name is written."""
+    return any(is_same_person(person, each) for each in people.disabled)
+
+
 def check_may_approve(who: Identity, people: People, needs: Sequence[Approvals]) -> None:
-    """Raise Forbidden if `who` may not approve: requester, author, without any role that is asked for, or only asserted;
-    or by a token that is bounded to less than approver."""
+    """Raise Forbidden if `who` may not approve: requester, author, locked out, without any role that is asked for, or only
+    asserted; or by a token that is bounded to less than approver."""
+    if is_disabled(people, who.name):
+        raise Forbidden(f"{who.name} is locked out", hint="an admin lets them in again: stratal user enable NAME")
     if is_same_person(who.name, people.requester):
         raise Forbidden(f"{who.name} asked for this, and nobody approves what they asked for", hint="ask somebody else to approve it")
     if is_same_person(who.name, people.author):
@@ -124,6 +132,8 @@ def _why_void(approval: Approval, needs: Sequence[Approvals], evidence: str, peo
         return "asked for it"
     if is_same_person(approval.person, people.author):
         return "made it"
+    if is_disabled(people, approval.person):
+        return "they are locked out"
     if approval.at_ns > now_ns:
         return "it lies in the future, the clock has been set back"
     if all(_is_expired(approval, need, now_ns) for need in needs):

@@ -14,6 +14,7 @@ from stratal.registry.stages import Stage, Verb, find_transition, has_passed
 from stratal.registry.store import logs, rows
 from stratal.registry.store.rows import ModelRow
 from stratal.registry.versions import Version
+from stratal.store.access.rows import disabled
 from stratal.store.database import Transaction
 
 POLICY = "policy"
@@ -107,10 +108,15 @@ def approve(tx: Transaction, model: ModelRow, number: int, target: Stage, note: 
         raise TransitionRefused(seen)
     author = rows.need_version(tx, model.name, number).author
     requester = seen.request.by if seen.request is not None else author
-    people = People(model=model.name, requester=requester, author=author, grants=rows.grants_on(tx, model.name))
+    people = people_of(tx, model.name, requester=requester, author=author)
     check_may_approve(tx.actor, people, needs)
     request = seen.request or open_request(tx, seen, author)
     return say_yes(tx, request, note, {"results": seen.results})
+
+
+def people_of(tx: Transaction, name: str, *, requester: str, author: str) -> People:
+    """Give who is who for a request about a model."""
+    return People(model=name, requester=requester, author=author, grants=rows.grants_on(tx, name), disabled=disabled(tx))
 
 
 def say_yes(tx: Transaction, request: Request, note: str, shown: dict[str, object]) -> Approval:
@@ -138,7 +144,7 @@ def rule_on(tx: Transaction, needs: Sequence[Approvals], request: Request | None
     """Count a request's approvals; without a request, none are there."""
     given = [] if request is None else logs.approvals_of(tx, request.id)
     requester = author if request is None else request.by
-    people = People(model=name, requester=requester, author=author, grants=rows.grants_on(tx, name))
+    people = people_of(tx, name, requester=requester, author=author)
     return rule(needs, given, evidence, people, logs.now_ns(tx))
 
 

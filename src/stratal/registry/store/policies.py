@@ -4,7 +4,7 @@ import hashlib
 
 from stratal.core.errors import Misuse
 from stratal.core.records import to_json
-from stratal.registry.approving import Approval, People, Request, RequestState, check_may_approve
+from stratal.registry.approving import Approval, Request, RequestState, check_may_approve
 from stratal.registry.assessing import PolicyChange
 from stratal.registry.policies import Policy
 from stratal.registry.store import deciding, logs, moving, rows
@@ -46,7 +46,7 @@ def approve_policy(tx: Transaction, model: ModelRow, note: str) -> Approval:
         raise Misuse(f"nobody has asked for another policy of model:{model.name}", hint="st.set_policy(NAME, policy) asks for one")
     request = wanted[0]
     needs = rows.read_policy(tx, model.policy).approvals_to_change()
-    people = People(model=model.name, requester=request.by, author=request.by, grants=rows.grants_on(tx, model.name))
+    people = deciding.people_of(tx, model.name, requester=request.by, author=request.by)
     check_may_approve(tx.actor, people, needs)
     return deciding.say_yes(tx, request, note, {})
 

@@ -23,6 +23,7 @@ _PERSON = select(
 _PEOPLE = _PERSON.order_by(person.c.name)
 _BY_NAME = _PERSON.where(person.c.folded == bindparam("folded_name"))
 _BY_SUBJECT = _PERSON.where(person.c.subject == bindparam("said"))
+_DISABLED = select(person.c.name).where(person.c.is_disabled != 0)
 _ADD_PERSON = insert(person).on_conflict_do_nothing()
 _ONE = update(person).where(person.c.name == bindparam("who"))
 _DISABLE = _ONE.values(is_disabled=bindparam("now_disabled"), valid_from_ns=bindparam("at"))
@@ -119,6 +120,11 @@ def set_disabled(tx: Transaction, name: str, *, is_disabled: bool) -> None:
     """Lock somebody out at once, or let them in again; either way they sign in anew."""
     tx.run(_DISABLE, who=name, now_disabled=int(is_disabled), at=tx.now_ns)
     note_change(tx, "disable" if is_disabled else "enable", name, {})
+
+
+def disabled(tx: Transaction) -> tuple[str, ...]:
+    """List who is locked out."""
+    return tuple(str(name) for (name,) in tx.rows(_DISABLED))
 
 
 def bind(tx: Transaction, name: str, subject: str) -> None:
