@@ -106,6 +106,23 @@ def test_of_too_many_that_wait_the_oldest_goes_and_a_request_is_served(bounds, m
         assert silent[-1].recv(65536).startswith(b"HTTP/1.1 200 ")
 
 
+def test_servers_of_one_process_count_their_own_connections_only(bounds, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connections, "HEAD_S", 60.0)
+    with listening(app) as url, listening(app) as other, contextlib.ExitStack() as stack:
+        resting = [stack.enter_context(connected(url)) for _ in range(4)]
+        for peer in resting:
+            peer.sendall(GET)
+            assert peer.recv(65536).startswith(b"HTTP/1.1 200 ")
+        silent = [stack.enter_context(connected(other)) for _ in range(8)]
+        for peer in silent:
+            peer.sendall(b"GET")
+        for peer in silent[:4]:
+            read_all(peer)
+        for peer in resting:
+            peer.sendall(GET)
+            assert peer.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_request_that_is_served_may_take_longer(bounds):
     goes_on = asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []

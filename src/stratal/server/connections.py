@@ -5,7 +5,7 @@ uvicorn bounds only the silence between two requests. What a request may hold on
 
 import asyncio
 from collections import OrderedDict
-from typing import Any
+from typing import Any, ClassVar
 
 from stratal.server.parsing import Protocol
 
@@ -19,12 +19,12 @@ GOODBYE_S = 0.5
 # by the surfaces. Open files of a process are 1,024 where nobody says more.
 MOST_WAITING = 512
 
-_waiting: "OrderedDict[BoundedProtocol, None]" = OrderedDict()
-
 
 class BoundedProtocol(Protocol):
     """One connection that waits only so long."""
 
+    # Of one server's connections those that are without a request, the oldest first.
+    waiting: ClassVar["OrderedDict[BoundedProtocol, None]"]
     _ends: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -59,15 +59,15 @@ class BoundedProtocol(Protocol):
             self._wait_no_more()
         elif self._ends is None:
             self._ends = self.loop.call_later(HEAD_S, self._close)
-            _waiting[self] = None
-            if len(_waiting) > MOST_WAITING:
-                next(iter(_waiting))._close()
+            self.waiting[self] = None
+            if len(self.waiting) > MOST_WAITING:
+                next(iter(self.waiting))._close()
 
     def _wait_no_more(self) -> None:
         if self._ends is not None:
             self._ends.cancel()
             self._ends = None
-            _waiting.pop(self, None)
+            self.waiting.pop(self, None)
 
     def _close(self) -> None:
         """Close, and say why to who has begun a head."""
@@ -75,3 +75,8 @@ class BoundedProtocol(Protocol):
         if self._is_head:
             self.transport.write(b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
         self.transport.close()
+
+
+def bounded() -> type[BoundedProtocol]:
+    """Give the protocol of one server: a process may have several, each with an event loop of its own."""
+    return type("OneServersProtocol", (BoundedProtocol,), {"waiting": OrderedDict()})
