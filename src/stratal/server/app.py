@@ -1,6 +1,7 @@
 """The application: all surfaces of the server behind one edge, over one store. Another surface is one line in SURFACES."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
@@ -67,7 +68,8 @@ class Application:
         self._looking: asyncio.Future[None] | None = None
         made = [(prefixes, make(store, self._guard)) for prefixes, make in surfaces.items()]
         self.surfaces = {prefix: surface for prefixes, surface in made for prefix in prefixes}
-        self._prefixes = [(prefix, f"{prefix}/") for prefix in sorted(self.surfaces, key=len, reverse=True)]
+        longest_first = sorted(self.surfaces, key=len, reverse=True)
+        self._served = re.compile(rf"({'|'.join(map(re.escape, longest_first))})(?:/|\Z)")
         self._rest = api(store, self._guard, self._pool, [self._health(), self._ready(), self._page_of_metrics()])
         self._edge = Edge(self._dispatch, self._metrics, self._name_of, self._guard.turned_away, hosts=hosts, origins=origins)
 
@@ -98,7 +100,8 @@ class Application:
         return await self._rest(scope, receive, send)  # type: ignore[arg-type]  # Litestar's own names of the same types
 
     def _prefix_of(self, path: str) -> str:
-        return next((prefix for prefix, folder in self._prefixes if path.startswith(folder) or path == prefix), "")
+        found = self._served.match(path)
+        return found[1] if found is not None else ""
 
     def _name_of(self, path: str) -> str:
         """Give the surface that a path is counted under: one of few."""

@@ -132,9 +132,9 @@ def pick_runs(
     asked = _planned(tx, asked, lifting.values)
     found: list[Row] = []
     if limit is not None and _can_lead(order, token):
-        found = tx.rows(_page(tx, asked._replace(leads=True), living), **lifting.values)
+        found = tx.rows(_statement(tx, asked._replace(leads=True), living), **lifting.values)
     if limit is None or len(found) <= limit:
-        found = tx.rows(_page(tx, asked, living), **lifting.values)
+        found = tx.rows(_statement(tx, asked, living), **lifting.values)
     chosen = found[:limit]
     following = _write_token(order, chosen[-1][1:]) if limit is not None and len(found) > limit else None
     return Picked(numbers=tuple(row[0] for row in chosen), next=following)
@@ -144,9 +144,8 @@ def count_runs(tx: Transaction, condition: Condition, *, experiments: Collection
     """Count the runs that a filter lets pass."""
     lifting = Lifting()
     shape = lifting.condition(condition)
-    asked = Asked(kind=Searching, shape=shape, experiments=_lifted(lifting, seen_among(tx, experiments)))
-    statement = Searching(asked, tx.now_ns, living).count() if asked.is_of_now else _counting(asked)
-    return int(tx.value(statement, **lifting.values))
+    asked = Asked(kind=Searching, shape=shape, experiments=_lifted(lifting, seen_among(tx, experiments)), is_count=True)
+    return int(tx.value(_statement(tx, asked, living), **lifting.values))
 
 
 # What makes the statements of a question, out of it, the time, and the writers that live.
@@ -162,7 +161,8 @@ class _After(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A question by its shape: all that its statements depend on. experiments: names, or the mark of the only one; None: all.
+    """A question by its shape: all that its statements depend on. experiments: names, or the mark of the only one; None: all. is_count: it
+    asks how many there are, for no page.
 
     leader: the place of a rare condition, whose entries of an index are gone through; looked_up: of those that are then looked up, one run
     after another. leads: look only at runs that have a number under the first key of the order, along its index. They come first in any
@@ -177,6 +177,7 @@ class Asked(NamedTuple):
     leader: int | None = None
     looked_up: tuple[int, ...] = ()
     leads: bool = False
+    is_count: bool = False
 
     @property
     def parts(self) -> tuple[Condition, ...]:
@@ -220,18 +221,13 @@ def _counts(kind: "Kind", parts: tuple[Condition, ...], experiments: tuple[str, 
     return counts.execution_options(**{PLANNED_ANEW: True})
 
 
-def _page(tx: Transaction, asked: Asked, living: Collection[str]) -> Select[Any]:
-    return asked.kind(asked, tx.now_ns, living).page() if asked.is_of_now else _page_of(asked)
+def _statement(tx: Transaction, asked: Asked, living: Collection[str]) -> Select[Any]:
+    return asked.kind(asked, tx.now_ns, living).statement() if asked.is_of_now else _kept(asked)
 
 
 @lru_cache(maxsize=_MOST_SHAPES)
-def _page_of(asked: Asked) -> Select[Any]:
-    return asked.kind(asked, 0, ()).page()
-
-
-@lru_cache(maxsize=_MOST_SHAPES)
-def _counting(asked: Asked) -> Select[Any]:
-    return asked.kind(asked, 0, ()).count()
+def _kept(asked: Asked) -> Select[Any]:
+    return asked.kind(asked, 0, ()).statement()
 
 
 class _SortKey(NamedTuple):
@@ -272,17 +268,18 @@ class Searching:
             holding = holding.where(table.c.experiment == bound(self._only))
         return holding if isinstance(condition, Null) else holding.where(holds(condition, compare, text))
 
-    def count(self) -> Select[Any]:
-        """Count the runs that the filter lets pass."""
-        counted = select(func.count()).select_from(run).where(self.shown(self._asked.shape), *self._of_experiments())
-        return counted.execution_options(**{PLANNED_ANEW: True})
+    def statement(self) -> Select[Any]:
+        """Select (no, id, started_ns, sort keys) of a page's runs; or count those that the filter lets pass."""
+        return (self._count() if self._asked.is_count else self._page()).execution_options(**{PLANNED_ANEW: True})
 
-    def page(self) -> Select[Any]:
-        """Select (no, id, started_ns, sort keys) of a page's runs."""
+    def _count(self) -> Select[Any]:
+        return select(func.count()).select_from(run).where(self.shown(self._asked.shape), *self._of_experiments())
+
+    def _page(self) -> Select[Any]:
         asked = self._asked
         keys, source = self._sort_keys()
         columns = (run.c.no, run.c.id, run.c.started_ns, *(key.column for key in keys))
-        statement = select(*columns).select_from(source).execution_options(**{PLANNED_ANEW: True})
+        statement = select(*columns).select_from(source)
         statement = statement.where(self.shown(asked.shape), *self._of_experiments())
         if asked.after is not None:
             statement = statement.where(_beyond(keys, asked.after))
