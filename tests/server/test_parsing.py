@@ -91,6 +91,8 @@ def asks(headers: bytes = b"", body: bytes = b"", line: bytes = b"POST /a HTTP/1
         asks(b"transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n", b"3\r\nabc\r\n0\r\n\r\n"),
         asks(b"transfer-encoding: xchunked\r\n", b"3\r\nabc\r\n0\r\n\r\n"),
         asks(b"transfer-encoding: chunked\r\n", b"3\r\nabc\r\n0\r\n\r\n", line=b"POST /a HTTP/1.0"),
+        asks(b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: 3\r\n", b"abc"),
+        asks(b"connection: keep-alive, Upgrade\r\nupgrade: websocket\r\ntransfer-encoding: chunked\r\n", b"3\r\nabc\r\n0\r\n\r\n"),
         asks(b"content-length : 3\r\n", b"abc"),
         asks(b"a: b\r\n folded\r\n"),
         asks(b"a: b\0c\r\n"),
@@ -142,6 +144,13 @@ def test_what_leads_to_no_end_of_a_body_is_cut_off(peer, rest: bytes):
         pytest.fail("all of it was taken")
     except ConnectionError:
         pass
+
+
+def test_a_wish_for_another_protocol_is_passed_over_where_no_body_could_be_lost(peer):
+    wish = b"connection: upgrade\r\nupgrade: h2c\r\ncontent-length: 0\r\n"
+    peer.sendall(asks(wish))
+    assert seen(peer.recv(1 << 16))["body"] == ""
+    assert seen(answers(peer, asks(b"content-length: 3\r\n" + LAST, b"abc")))["body"] == "abc"
 
 
 def test_requests_that_come_at_once_are_answered_in_their_order(peer):

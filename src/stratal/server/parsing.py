@@ -1,7 +1,8 @@
 """Parsing: HTTP/1.1 as this server takes it, by llhttp in C, within bounds: it costs a fifth of a parser in Python.
 
 What two readers of one request could understand differently is refused, because one of them may be a proxy that checked it: heads with
-no host or several, bodies whose length is said twice, other codings than `chunked`. Trailers are dropped: nobody checked them.
+no host or several, bodies whose length is said twice, other codings than `chunked`, bodies behind a wish for another protocol, which
+llhttp leaves to that protocol: they would be read as the next request. Trailers are dropped: nobody checked them.
 """
 
 import asyncio
@@ -62,10 +63,12 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _check(self) -> None:
-        size, hosts, coding = len(self.url), 0, b""
+        size, hosts, coding, length = len(self.url), 0, b"", b""
         for name, value in self.headers:
             size += len(name) + len(value) + 4
             hosts += name == b"host"
+            if name == b"content-length":
+                length = value
             if name == b"transfer-encoding":
                 coding += value
         version = self.parser.get_http_version()
@@ -73,3 +76,5 @@ class Protocol(HttpToolsProtocol):
             raise httptools.HttpParserError("too long, or not exactly one host")
         if coding and (coding.strip().lower() != b"chunked" or version != "1.1"):
             raise httptools.HttpParserError("a transfer coding that is not taken")
+        if (coding or length.strip(b"0")) and self.parser.should_upgrade():
+            raise httptools.HttpParserError("a body in front of another protocol")
