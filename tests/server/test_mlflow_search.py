@@ -77,7 +77,8 @@ def test_a_filter_finds(found, filter, names):
         "tags.team IN ('x')", "metrics.auc IS NULL", "status IS NULL", "run_id IN ()", "dataset.source = 'x'", "dataset.name > 'x'", "=",
         "'",
         "metrics.auc = 1 AND", "params.lr = 'a' 'b'", "run_id = 5", "metrics.auc > 1 " * 3, "x" * 5000,
-        " AND ".join(["metrics.a > 1"] * 51), "params.lr = 'x' and drop table run",
+        " AND ".join(["metrics.a > 1"] * 51), "params.lr = 'x' and drop table run", f"tags.team LIKE '%{'a' * 500}'",
+        f"dataset.digest IN ({', '.join(['1'] * 501)})",
     ],
 )  # fmt: skip
 def test_a_filter_that_means_nothing_is_400(found, filter):

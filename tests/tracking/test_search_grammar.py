@@ -143,6 +143,19 @@ def test_depth_and_number_of_conditions_are_bounded() -> None:
         parse(" or ".join(["params.a = 1"] * 101))
 
 
+def test_lists_patterns_and_texts_are_bounded() -> None:
+    ids = ", ".join(f"'{number:032x}'" for number in range(10_000))
+    assert len(parse(f"id in ({ids}) and params.a in ({', '.join(['1'] * 499)}) and params.b in (1)").parts) == 3
+    for text, wrong in (
+        (f"params.a in ({', '.join(['1'] * 499)}) and params.b not in (1, 2)", "more than 500 values"),
+        (f"id in ({ids}, '{'a' * 32}')", "or 10,000 ids"),
+        (f"tags.a like '%{'a' * 500}'", "more than 500 characters"),
+        (f"tags.a = '{'a' * 500_000}'", "500,011 characters"),
+    ):
+        with pytest.raises(Misuse, match=wrong):
+            parse(text)
+
+
 def test_orders_are_read() -> None:
     assert parse_order("metrics.auc desc, started") == (OrderKey(key=key("metrics.auc"), is_descending=True), OrderKey(key=key("started")))
     assert parse_order(["params.`a b` ASC", "duration DESC"]) == (

@@ -282,6 +282,15 @@ def test_a_run_without_living_writers_is_lost(store: Store) -> None:
     assert alive == lost
 
 
+@pytest.mark.parametrize("join", [" and ", " or "])
+def test_the_largest_filter_is_answered(store: Store, join: str) -> None:
+    values = ", ".join(f"'{number}'" for number in range(250))
+    largest = join.join([f"params.lr not in ({values})", f"params.model in ({values})", *["tags.team != 'x'"] * 98])
+    with store.query() as tx:
+        condition = parse_filter(largest, now_ns=NOW)
+        assert count_runs(tx, condition) == len(search_runs(tx, condition, (), limit=MOST).runs)
+
+
 @pytest.mark.parametrize("token", ["", "x", "e30", "AAAA", "eyJvcmRlciI6IjAiLCJ2YWx1ZXMiOltdLCJvZGQiOltdfQ"])
 def test_what_is_no_token_is_refused(store: Store, token: str) -> None:
     with store.query() as tx, pytest.raises(Misuse, match="token"):

@@ -24,6 +24,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from stratal.core.errors import Misuse
+from stratal.core.ids import is_id
 from stratal.core.records import Record
 from stratal.tracking.directions import UNSURE, agreed_direction
 from stratal.tracking.search.errors import bad_filter, nearest, nearest_stored
@@ -58,6 +59,9 @@ MOST_COLUMNS = 500
 _STEPS = ("min_step", "max_step", "best_step")
 MOST_DIGITS = 300  # of a whole number; with a few more it is past all numbers that a value can be
 MOST = 100  # conditions; SQLite refuses trees deeper than 1000
+MOST_VALUES, MOST_IDS = 500, 10_000  # in the lists of a filter: they are part of such a tree, but for ids, which are looked up
+# Characters of a text, and of a pattern: a text is compared with it from each of its characters on, while nobody can end it.
+MOST_TEXT, MOST_PATTERN = 500_000, 500
 _ENTITIES = {
     "attributes": "attributes", "attribute": "attributes", "attr": "attributes", "run": "attributes",
     "params": "params", "param": "params", "parameter": "params", "parameters": "params",
@@ -149,6 +153,8 @@ class _Reader:
     def __init__(self, text: str, subject: str, now_ns: int, names: Names | None) -> None:
         if not isinstance(text, str):
             raise Misuse(f"this {subject} is no text: {text!r:.60}", hint='for example "metrics.auc > 0.9"')
+        if len(text) > MOST_TEXT:
+            raise Misuse(f"this {subject} has {len(text):,} characters", hint=f"at most {MOST_TEXT:,} are read")
         self._text = text
         self._subject = subject
         self._now_ns = now_ns
@@ -156,6 +162,7 @@ class _Reader:
         self._tokens = tokens(text, subject)
         self._at = 0
         self._count = 0
+        self._values = 0
 
     @property
     def next(self) -> Token:
@@ -356,6 +363,10 @@ class _Reader:
         while self.next.kind == "mark" and self.next.value == ",":
             self._take()
             values.append(self._literal(key))
+        is_of_ids = key.entity == "attributes" and key.name in ("id", "parent") and all(is_id(str(value)) for value in values)
+        self._values += 0 if is_of_ids else len(values)
+        if self._values > MOST_VALUES or len(values) > MOST_IDS:
+            raise self._wrong(opening, f"more than {MOST_VALUES} values in lists, or {MOST_IDS:,} ids", hint="ask for some at a time")
         if self.next.value != ")":
             raise self._wrong(opening, "this parenthesis is never closed", hint="add a )")
         self._take()
@@ -367,6 +378,8 @@ class _Reader:
         token = self._take()
         if token.kind != "text":
             raise self._wrong(token, "a pattern is a quoted text", hint="for example like 'gbm%'")
+        if len(token.value) > MOST_PATTERN:
+            raise self._wrong(token, f"a pattern of more than {MOST_PATTERN} characters", hint="write its beginning, and % behind it")
         return token.value
 
     def _literal(self, key: Key) -> Literal:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from stratal.interop.mlflow.service.errors import invalid
+from stratal.tracking.search.grammar import MOST_PATTERN
 
 T = TypeVar("T")
 Value = str | float | int | None
@@ -178,6 +179,8 @@ def _check(entity: str, name: str, operator: str, value: object, is_number: bool
         if not is_listed:
             raise invalid(f"{operator} is not possible for {name[:200]!r}")
         return
+    if operator in ("LIKE", "ILIKE") and len(str(value)) > MOST_PATTERN:
+        raise invalid(f"A pattern has at most {MOST_PATTERN} characters, and the one for {name[:200]!r} has {len(str(value)):,}")
     allowed = _NUMBERS if is_number else _TEXTS
     if operator not in allowed:
         raise invalid(f"Invalid comparator '{operator}' not one of '{', '.join(allowed)}'")

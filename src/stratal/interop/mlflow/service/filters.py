@@ -12,6 +12,7 @@ from stratal.interop.mlflow.service.store.search import ARTIFACTS, ENDED_MS, HEL
 from stratal.interop.mlflow.service.tags import HELD, NAME, PARENT, USER
 from stratal.tracking.former_ids import TAG
 from stratal.tracking.search import And, Compare, Condition, In, Key, Like, Null, Or, OrderKey
+from stratal.tracking.search.grammar import MOST_VALUES
 
 _WORDS = Words(
     texts=frozenset({"run_id", "run_name", "status", "user_id", "artifact_uri"}),
@@ -42,6 +43,9 @@ def read_filter(text: str | None, run_of: Callable[[str], str]) -> list[Conditio
     clauses = parse(text, _WORDS)
     if len(clauses) > MOST_CLAUSES:
         raise invalid(f"Invalid filter: it has {len(clauses)} clauses, and at most {MOST_CLAUSES} are read")
+    values = sum(len(clause.value) for clause in clauses if isinstance(clause.value, tuple) and clause.key != "run_id")
+    if values > MOST_VALUES:
+        raise invalid(f"Invalid filter: its lists hold {values:,} values besides ids of runs, and at most {MOST_VALUES} are read")
     return [_condition(clause, run_of) for clause in clauses]
 
 
