@@ -89,3 +89,36 @@ def test_the_end_waits_for_what_was_asked_and_takes_nothing_more():
             threads.run(lambda: None)
 
     asyncio.run(ask())
+
+
+def test_calls_of_one_person_that_take_long_leave_half_of_the_threads_to_others():
+    threads, go_on, began = Threads(4, "test"), threading.Event(), threading.Semaphore(0)
+
+    def slow() -> str:
+        began.release()
+        go_on.wait(20)
+        return "slow"
+
+    async def ask() -> list[str]:
+        held = [threads.run(slow, "bob") for _ in range(10)]
+        for _ in range(2):
+            await asyncio.to_thread(began.acquire)
+        assert await threads.run(lambda: "vera", "vera") == "vera" and await threads.run(lambda: "nobody") == "nobody"
+        assert not began.acquire(blocking=False)
+        go_on.set()
+        return await asyncio.gather(*held)
+
+    assert asyncio.run(ask()) == ["slow"] * 10
+    threads.close()
+
+
+def test_the_end_does_what_a_person_has_asked_for_beyond_their_half():
+    threads, done = Threads(2, "test"), []
+
+    async def ask() -> None:
+        for number in range(5):
+            threads.run(lambda number=number: done.append(number), "bob")
+        threads.close()
+
+    asyncio.run(ask())
+    assert sorted(done) == [0, 1, 2, 3, 4]

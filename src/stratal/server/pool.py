@@ -41,7 +41,7 @@ class Pool:
         if not self._calls.has_room(name, 1, self._most_calls):
             self.refused += 1
             raise refusal(429, "busy", "the server has all that it takes at a time", "come again in a moment", retry_after_s=RETRY_S)
-        future = self._threads.run(call)
+        future = self._threads.run(call, name)
         self._calls.take(name, 1)
         future.add_done_callback(partial(self._done, name))
         return await asyncio.shield(future)

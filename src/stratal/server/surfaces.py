@@ -165,6 +165,7 @@ class Surface(ABC):
         self._pools.append(Threads(threads, f"stratal-{name}", is_near=is_near))
         return self._pools[-1]
 
-    async def in_thread(self, call: Callable[[], T], pool: Threads | None = None) -> T:
-        """Run a call in a thread, which knows what this task knows: who acts, and from where a request came."""
-        return await (pool or self._threads).run(call)
+    async def in_thread(self, call: Callable[[], T], pool: Threads | None = None, name: str = "") -> T:
+        """Run a call in a thread, which knows what this task knows: who acts, and from where a request came. name: of whose it is, where it
+        may take long."""
+        return await (pool or self._threads).run(call, name)

@@ -142,7 +142,9 @@ class Mlflow(Surface):
     async def _call(self, request: Request, found: Found, sender: Identity) -> Answer:
         with self.holding(self._announced(request), self._limits.waiting_bytes, request):
             body = await request.body(self._limits.body_bytes, self._limits.piece_s, self._limits.body_s)
-            said = await self.in_thread(lambda: self._json(request, found, sender, body), self._threads_for(found))
+            pool = self._threads_for(found)
+            name = "" if pool is self._logging_threads else request.sender  # what is logged takes no time
+            said = await self.in_thread(lambda: self._json(request, found, sender, body), pool, name)
             return Answer(status=200, body=said, headers=JSON)
 
     def _announced(self, request: Request) -> int:
