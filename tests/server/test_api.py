@@ -20,13 +20,15 @@ from stratal.core.ids import new_id
 from stratal.core.people import Identity, Role
 from stratal.data.store import DatasetStore
 from stratal.registry.store import ModelStore
-from stratal.server import api, bodies
+from stratal.server import api, bodies, calls
 from stratal.server.app import SURFACES, Application
 from stratal.server.asgi import Failed
 from stratal.server.guards import OpenGuard
 from stratal.server.logs import Lines
+from stratal.server.mlflow import surface
 from stratal.server.pool import Pool
 from stratal.server.rooms import ROOMS
+from stratal.store import sqlite
 from stratal.store.operations import operations_of
 from stratal.tracking.runs import run
 from stratal.tuning.store import StudyStore
@@ -410,3 +412,13 @@ def test_large_bodies_that_come_slowly_hold_up_nobody_else_and_fill_no_memory(st
     meanwhile, after = asyncio.run(all_of_them())
     application.close()
     assert meanwhile == [429, 200, 200] and set(after) == {200}
+
+
+def test_what_reads_for_longer_than_anybody_waits_is_given_up_but_for_what_takes_long(http, monkeypatch):
+    monkeypatch.setattr(sqlite, "_STEPS", 1)
+    for module in (calls, surface):
+        monkeypatch.setattr(module, "MOST_READ_S", 0.0)
+    ours = http.post("/api/v1/tracking/page", json={})
+    theirs = http.post("/api/2.0/mlflow/experiments/search", json={"max_results": 10})
+    assert (ours.status_code, theirs.status_code) == (422, 400) and "given up" in ours.json()["message"] and "given up" in theirs.text
+    assert http.post("/api/v1/tracking/recount", json={}).status_code == 200

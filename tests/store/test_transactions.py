@@ -7,12 +7,13 @@ import sqlite3
 import threading
 
 import pytest
-from sqlalchemy import bindparam, literal_column, select
+from sqlalchemy import bindparam, func, literal, literal_column, select
 
-from stratal.core.errors import Bug, StoreDown, StratalError
+from stratal.core.errors import Bug, Refused, StoreDown, StratalError
 from stratal.core.ids import new_id, to_bytes
 from stratal.store import settling, tables
 from stratal.store.database import Database, insert
+from stratal.store.deadlines import reading_within
 from stratal.store.events import latest_seq
 from stratal.store.journal import Writer
 from stratal.store.names import Names
@@ -285,3 +286,13 @@ def test_one_that_fails_among_several_fails_them_all_and_nothing_after(store):
             tx.rows(wrong)
         with open_(settling.SYSTEM) as tx:
             assert tx.together((select(tables.key.c.name), {})) == [[]]
+
+
+def test_a_read_ends_when_nobody_waits_any_more_and_the_next_one_is_answered(store):
+    counted = select(literal(1).label("n")).cte("counted", recursive=True)
+    counted = counted.union_all(select(counted.c.n + 1).where(counted.c.n < 10**9))
+    for asked in (select(func.count()).select_from(counted), select(counted.c.n).where(counted.c.n.in_([1, 10**9]))):
+        with pytest.raises(Refused, match="given up"), reading_within(0.01), store.database.read(settling.SYSTEM) as tx:
+            tx.rows(asked)
+        with reading_within(60), store.database.read(settling.SYSTEM) as tx:
+            assert tx.rows(select(tables.key.c.name)) == []

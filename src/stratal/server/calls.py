@@ -16,11 +16,15 @@ from stratal.server.rooms import Arguments, Item, Room
 from stratal.store.admitting import admitting
 from stratal.store.callers import Caller, called_by
 from stratal.store.database import Transaction
+from stratal.store.deadlines import reading_within
 from stratal.store.names import find_run
 from stratal.store.operations import Operation
 from stratal.store.quotas.holding import holding_quotas
 from stratal.store.store import Store
 from stratal.store.wire import unpack
+
+# How long a call may read: twice what a client waits for the answer to a query.
+MOST_READ_S = 60.0
 
 
 class Call:
@@ -51,7 +55,8 @@ class Call:
         def created(tx: Transaction, on: str) -> None:
             self._guard.created(tx, sender, on)
 
-        with working_for(self._guard, sender), called_by(caller), holding_quotas(), admitting(admit, created):
+        most_s = None if self.operation.takes_long else MOST_READ_S
+        with working_for(self._guard, sender), called_by(caller), holding_quotas(), admitting(admit, created), reading_within(most_s):
             with self._store.glance():  # before anything is done, and again in each transaction of the operation
                 pass
             try:

@@ -32,6 +32,7 @@ from stratal.core.clock import Clock
 from stratal.core.errors import Bug, Conflict, Misuse, OutcomeUnknown, StoreDown, StratalError
 from stratal.core.people import Identity
 from stratal.store.database import Database
+from stratal.store.deadlines import left_s, too_long
 from stratal.store.statements import Compiled, Row, Transaction
 
 POSTGRES: Dialect = spoken.dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]  # SQLAlchemy has no type of it
@@ -47,6 +48,7 @@ OLDEST = 120000
 MOST_IDLE, MOST_PREPARED = 8, 500
 
 _BEGIN: LiteralString = f"begin isolation level read committed; select pg_advisory_xact_lock({GATE})"
+_END_AFTER: LiteralString = "select set_config('statement_timeout', $1, true)"
 _BEGIN_READ: LiteralString = "begin isolation level repeatable read read only"
 _SETTINGS: LiteralString = (
     f"set lock_timeout = '{QUEUE_S}s'; set client_min_messages = warning; set statement_timeout = 0;"
@@ -155,6 +157,8 @@ class _Driver:
     def _begin_now(self) -> None:
         begin, self._begin = self._begin, ""
         self.connection.execute(begin, prepare=False)
+        if (seconds := left_s()) is not None:
+            self.connection.execute(_END_AFTER, [f"{int(seconds * 1000) + 1}ms"], prepare=False)
 
     def run_many(self, compiled: Compiled, rows: Sequence[Row]) -> None:
         rows = [_without_nul(row) for row in rows]
@@ -543,6 +547,8 @@ def _ours(error: psycopg.Error, what: str = "the database cannot be used") -> St
     for sign, hint in _HINTS:
         if isinstance(error, psycopg.OperationalError) and sign in str(error):
             return StoreDown(f"{what}: {said}", hint=hint)
+    if isinstance(error, server.QueryCanceled):
+        return too_long()
     if isinstance(error, server.SerializationFailure | server.DeadlockDetected):
         return Conflict(f"somebody else changed the same rows: {said}", hint="try again; nothing has changed")
     if isinstance(error, psycopg.IntegrityError):

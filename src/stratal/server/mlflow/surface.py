@@ -18,6 +18,7 @@ from stratal.interop.mlflow.service.errors import BAD_REQUEST, BUSY, MlflowError
 from stratal.interop.mlflow.service.files import HoldRoom, ListArtifacts, Opened, SaveFile, at_path, hold_room, save
 from stratal.interop.mlflow.service.info import VERSION
 from stratal.server.asgi import Answer, Failed, Request, Send
+from stratal.server.calls import MOST_READ_S
 from stratal.server.guards import Guard, check_seen
 from stratal.server.linking import note_sent, working_for
 from stratal.server.mlflow.codec import read_body, read_query, write
@@ -29,6 +30,7 @@ from stratal.server.surfaces import Places, Surface
 from stratal.server.threads import Threads
 from stratal.store.asides import MOST_PART_BYTES
 from stratal.store.database import Transaction
+from stratal.store.deadlines import reading_within
 from stratal.store.quotas.holding import holding_quotas
 from stratal.store.store import Store
 
@@ -239,7 +241,8 @@ class Mlflow(Surface):
         if found.fields:
             asked = msgspec.structs.replace(asked, **found.fields)
         rights = GuardedRights(self._guard, sender)
-        return perform(self._service, route.function, asked, rights=rights, needs=route.needs, on=route.on)
+        with reading_within(MOST_READ_S):
+            return perform(self._service, route.function, asked, rights=rights, needs=route.needs, on=route.on)
 
     async def _with_files(self, call: Callable[[], T]) -> T:
         return await self.in_thread(call, self._file_threads)
