@@ -1,5 +1,8 @@
 """What somebody with rights on their own experiment or model does to those of others. Excludes rights of routes (test_rights)."""
 
+from hashlib import sha256
+from urllib.parse import unquote
+
 import pytest
 
 from stratal.core.ids import new_id, to_bytes
@@ -193,3 +196,19 @@ def test_an_alert_is_of_who_sent_it_and_one_that_is_none_spoils_no_list(guarded,
     told = call(guarded.having_token("ada").http, "tracking/alerts", levels=["error"])
     assert told.status_code == 200, told.text
     assert [(each["title"], each["author"]) for each in told.json()] == [("smoke", "mallory")]
+
+
+def test_who_knows_the_id_of_a_hidden_run_does_not_learn_its_experiment(guarded, outsider, segment_of):
+    hidden = segment_of("salaries")
+    assert guarded.having_token("ada").put(hidden.name, 0, hidden.data).status_code == 200
+    other = segment_of("own", id=hidden.id)
+    digest = sha256(b"anything").hexdigest()
+    for answer in (
+        outsider.sender.put(other.name, 0, other.data),
+        outsider.http.head(f"/ingest/v1/blobs/{digest}", headers={"stratal-run": hidden.id, "stratal-size": "8"}),
+    ):
+        said = answer.text + unquote(answer.headers.get("stratal-complaint", ""))
+        assert answer.status_code == 403 and "salaries" not in said and "is not there, or mallory may not view it" in said
+    named = segment_of("salaries")
+    named = outsider.sender.put(named.name, 0, named.data)
+    assert "mallory is not contributor on experiment:salaries" in named.json()["message"], "whoever names it is told"

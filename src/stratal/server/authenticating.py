@@ -16,7 +16,7 @@ from stratal.core.clock import Clock, SystemClock
 from stratal.core.errors import Forbidden, StoreDown
 from stratal.core.people import EVERYTHING, Grant, Identity, Role, holds
 from stratal.server.credentials import Said, read_credentials
-from stratal.server.guards import TooManyTries, Unauthenticated
+from stratal.server.guards import TooManyTries, Unauthenticated, check_seen
 from stratal.server.limiting import ADDRESS_FREE, ADDRESS_S, NAME_FREE, NAME_S, Tries
 from stratal.server.notices import Notices
 from stratal.server.peers import current_peer
@@ -143,7 +143,7 @@ class AccessGuard:
         self._check_contributes(admitted, held)
         found = experiments_of(tx, runs)
         for experiment in sorted(set(found.values()) - {""}):
-            self.check(tx, sender, Role.CONTRIBUTOR, f"experiment:{experiment}")
+            check_seen(self, tx, sender, Role.CONTRIBUTOR, f"experiment:{experiment}")  # the sender has named the run only
         for id, experiment in found.items():
             if not experiment and has_others(tx, id, admitted.name):
                 raise self._refused(admitted, Role.CONTRIBUTOR, "", "somebody else writes to this run, and nobody has started it yet", "")

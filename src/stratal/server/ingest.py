@@ -17,7 +17,7 @@ import msgspec
 import zstandard
 
 from stratal.core.errors import Misuse
-from stratal.core.people import Identity
+from stratal.core.people import Identity, Role
 from stratal.server.asgi import Answer, Request, Send, json_answer, refusal
 from stratal.server.guards import Guard
 from stratal.server.linking import is_theirs, note_sent, working_for
@@ -80,7 +80,8 @@ class Ingest(Surface):
     def __init__(self, store: Store, *, guard: Guard | None = None, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         super().__init__(store, guard, name="ingest", threads=self._limits.threads, most_requests=self._limits.requests)
-        self._arrivals = Arrivals(store.settler, self._guard.may_write, self._guard.created, check_placed)
+        may_put = partial(_may_put, self._guard)
+        self._arrivals = Arrivals(store.settler, self._guard.may_write, self._guard.created, check_placed, may_put)
         self._rooming = Rooming(store, self._guard)
         # Apart: an object store that is away must not hold up points.
         self._blob_threads = self.pool("ingest-blobs", self._limits.blob_threads)
@@ -211,6 +212,10 @@ class Ingest(Surface):
 
     async def _with_blobs(self, call: Callable[[], T]) -> T:
         return await self.in_thread(call, self._blob_threads)
+
+
+def _may_put(guard: Guard, tx: Transaction, sender: Identity, on: str) -> None:
+    guard.check(tx, sender, Role.CONTRIBUTOR, on)
 
 
 def _owner(sender: Identity) -> str:

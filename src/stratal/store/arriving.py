@@ -67,6 +67,8 @@ _LAST = 2**62
 
 # Raises Forbidden if somebody may not write to one of these runs, as they are now; of none, if they may write nothing at all.
 MayWrite = Callable[[Transaction, Identity, set[bytes]], None]
+# Raises Forbidden if somebody may not write to what their frames name: experiment:NAME.
+MayPut = Callable[[Transaction, Identity, str], None]
 # Is told what somebody has made: experiment:NAME.
 Created = Callable[[Transaction, Identity, str], None]
 # Is told the experiments into which runs were put; raises OverQuota if one has no room for them.
@@ -82,8 +84,9 @@ class Arrivals:
         may_write: MayWrite,
         created: Created = lambda _tx, _sender, _on: None,
         placed: Placed = lambda _tx, _experiments: None,
+        may_put: MayPut = lambda _tx, _sender, _on: None,
     ) -> None:
-        self._settler = settler
+        self._settler, self._may_put = settler, may_put
         self._may_write, self._created, self._placed = may_write, created, placed
 
     def accept(self, name: str, offset: int, data: bytes, damage: Sequence[tuple[int, int]], sender: Identity) -> int:
@@ -126,10 +129,13 @@ class Arrivals:
             touched = self._settler.apply(tx, [tail], sender=sender.name if sender.is_authenticated else "")
             after = _experiments(tx, runs)
             if after != before:  # what the frames themselves say of a run must not lead to where its sender may not write
+                named = {experiment for _, experiment in after - before if experiment}
+                for experiment in sorted(named):
+                    self._may_put(tx, sender, f"experiment:{experiment}")
                 self._may_write(tx, sender, runs)
                 for on in made:  # not sooner: rights on it must not count for what made it
                     self._created(tx, sender, on)
-                self._placed(tx, {experiment for _, experiment in after - before if experiment})
+                self._placed(tx, named)
             tx.run(_ADD_PART, segment=name, start=offset, stop=offset + len(data), digest=sha256(data).digest())
         for id in touched:
             self._settler.fold(id)
