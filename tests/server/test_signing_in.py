@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from stratal.core.clock import SECOND_NS, SystemClock
+from stratal.server import authenticating
 from stratal.server.signing_in import Auth
 from stratal.store.access.sessions import GRACE_S, LIFE_S, ROTATE_S
 
@@ -218,3 +219,22 @@ def test_a_server_that_asks_nobody_says_so(store, stage):
         refused = http.post("/auth/login", json={"name": "a", "password": "b"})
         assert refused.status_code == 422 and "--auth" in refused.json()["hint"]
     auth.close()
+
+
+@pytest.mark.parametrize("change", ["password", "lock-out"])
+def test_a_password_that_is_changed_while_it_is_compared_opens_no_session(browsers, guarded, monkeypatch, change):
+    whole = authenticating.is_password
+
+    def compare(kept: str | None, said: str) -> bool:
+        is_right = whole(kept, said)
+        if change == "password":
+            guarded.accounts.set_password(name="bob", password="another one entirely")
+        else:
+            guarded.accounts.disable(name="bob")
+            guarded.accounts.enable(name="bob")
+        return is_right
+
+    browser = browsers()
+    monkeypatch.setattr(authenticating, "is_password", compare)
+    assert browser.login().status_code == 401
+    assert browser.me().status_code == 401

@@ -217,6 +217,7 @@ class Auth(Surface):
         """Open a session under an id of its own, and end the one that the browser had."""
         before = session_secret(request.headers)
         with self._store.settler.transaction(Identity(name=admitted.name, is_authenticated=True)) as tx:
+            self._guard.visible(tx, admitted, "experiment")  # raises where the password was changed while this one was compared
             if before:
                 sessions.end_session(tx, digest(before))
             secret = sessions.open_session(tx, admitted.name)
