@@ -13,11 +13,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from stratal.core.clock import SECOND_NS, SystemClock
 from stratal.core.errors import Misuse
+from stratal.core.ids import new_id, to_bytes
 from stratal.core.people import Identity
 from stratal.core.settings import Settings
 from stratal.store import statements, tables
 from stratal.store.sqlite import _Driver
 from stratal.store.store import Store
+from stratal.tracking.facts import END, START, End, Start
 from stratal.tracking.opening import open_store
 from stratal.tracking.reading import ReadRun
 from stratal.tracking.runs import run
@@ -289,6 +291,17 @@ def test_the_largest_filter_is_answered(store: Store, join: str) -> None:
     with store.query() as tx:
         condition = parse_filter(largest, now_ns=NOW)
         assert count_runs(tx, condition) == len(search_runs(tx, condition, (), limit=MOST).runs)
+
+
+def test_a_run_that_says_it_took_centuries_spoils_no_search(fresh_store: Callable[[], Store]) -> None:
+    made = fresh_store()
+    for began_ns, ended_ns in ((-(2**63) + 1, 2**63 - 1), (NOW, NOW + SECOND_NS)):
+        id = to_bytes(new_id())
+        made.writer.fact(id, 0, START, Start(experiment="e"), at_ns=began_ns)
+        made.writer.fact(id, 0, END, End(status="finished"), at_ns=ended_ns)
+    with made.query() as tx:
+        found = search_runs(tx, parse_filter("duration >= 1", now_ns=NOW), parse_order("duration")).runs
+    assert [record.ended_ns for record in found] == [NOW + SECOND_NS, 2**63 - 1]
 
 
 @pytest.mark.parametrize("token", ["", "x", "e30", "AAAA", "eyJvcmRlciI6IjAiLCJ2YWx1ZXMiOltdLCJvZGQiOltdfQ"])

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Double,
     FromClause,
     Integer,
+    Numeric,
     ScalarSelect,
     Select,
     Table,
@@ -383,7 +384,8 @@ class Searching:
             case "deleted":
                 return select(deletion.c.at_ns).where(deletion.c.run == run.c.no).scalar_subquery()
             case "duration":
-                return cast(run.c.ended_ns - run.c.started_ns, Double) / float(SECOND_NS)
+                # As numbers without bounds: what a run says of its times may be centuries apart, more nanoseconds than 64 bits hold.
+                return cast(cast(run.c.ended_ns, Numeric) - run.c.started_ns, Double) / float(SECOND_NS)
             case _:
                 return self._status()
 
