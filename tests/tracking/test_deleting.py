@@ -10,6 +10,8 @@ from sqlalchemy import func, select
 from stratal.cli.app import main
 from stratal.core.errors import Conflict, Misuse, NotFound, Refused
 from stratal.core.ids import new_id, to_bytes
+from stratal.server.calls import arguments_of
+from stratal.server.rooms import ROOMS
 from stratal.store import leases, tables
 from stratal.store.events import events_since
 from stratal.store.journal import Writer, segments
@@ -22,9 +24,11 @@ from stratal.tracking.finding import count, find_runs
 from stratal.tracking.forking import fork
 from stratal.tracking.leased import start_leased
 from stratal.tracking.opening import use_store
+from stratal.tracking.operations.deciding import RunDecisions
 from stratal.tracking.reading import get_run
 from stratal.tracking.resolving import get
 from stratal.tracking.runs import Run, run
+from stratal.tracking.store import runs as rows
 
 # Every table that holds rows of a run; what is new must be thought of here and in the purge.
 TABLES_OF_RUNS = [
@@ -91,6 +95,20 @@ def test_a_deleted_run_is_hidden_and_comes_back_as_it_was(store: Store):
     assert restore(made.id, store=store) == [made.id]
     assert get_run(made.id, store=store).record == before
     assert _ids(store) == {made.id, other.id}
+
+
+def test_a_run_that_is_named_often_is_looked_at_once(store: Store):
+    made = _made(store)
+    [room] = [room for room in ROOMS if room.store is RunDecisions]
+    [delete_runs] = [operation for name, operation in room.operations.items() if name == "delete"]
+    call = arguments_of(room, delete_runs)(runs=[made.id] * 1000)
+    assert room.runs_of(delete_runs, call) == [made.id]
+    asked: list[str] = []
+    whole = rows.get_record
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rows, "get_record", lambda tx, id: asked.append(id) or whole(tx, id))
+        assert RunDecisions(store).delete(runs=call.runs) == RunDecisions(store).restore(runs=call.runs) == [made.id]
+    assert asked == [made.id] * 2
 
 
 def test_alerts_of_a_deleted_run_are_hidden_with_it(store: Store):

@@ -76,11 +76,11 @@ class Room:
         return []
 
     def runs_of(self, operation: Operation, arguments: Arguments) -> list[str]:
-        """Give the ids of runs that a call names."""
+        """Give the ids of runs that a call names, each once: rights on it are asked for once."""
         if operation.name in self.runs:
-            return [run for run in self.runs[operation.name](arguments) if run]
+            return list(dict.fromkeys(run for run in self.runs[operation.name](arguments) if run))
         runs = [getattr(arguments, "run", None), *getattr(arguments, "runs", ())]
-        return [run for run in runs if isinstance(run, str) and run]
+        return list(dict.fromkeys(run for run in runs if isinstance(run, str) and run))
 
 
 ROOMS: tuple[Room, ...] = (

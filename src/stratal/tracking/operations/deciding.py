@@ -64,7 +64,7 @@ class RunDecisions:
     def delete(self, *, runs: list[RunId]) -> list[RunId]:
         """Delete runs. Gives those that were not deleted before."""
         with self._store.command() as tx:
-            changed = [id for id in runs if stored.mark_deleted(tx, rows.get_record(tx, id).no)]
+            changed = [id for id in dict.fromkeys(runs) if stored.mark_deleted(tx, rows.get_record(tx, id).no)]
             tell(tx, "deleted", changed)
         return changed
 
@@ -72,7 +72,7 @@ class RunDecisions:
     def restore(self, *, runs: list[RunId]) -> list[RunId]:
         """Bring back deleted runs. Gives those that came back."""
         with self._store.command() as tx:
-            changed = [id for id in runs if stored.unmark_deleted(tx, rows.get_record(tx, id).no)]
+            changed = [id for id in dict.fromkeys(runs) if stored.unmark_deleted(tx, rows.get_record(tx, id).no)]
             tell(tx, "restored", changed)
         return changed
 
