@@ -148,6 +148,25 @@ def test_calls_on_their_way_leave_others_half_of_the_connections(few_calls, guar
     assert guarded.having_token("bob").http.post("/api/v1/tracking/count", json={}).status_code == 200
 
 
+def test_who_is_not_let_in_takes_no_place(guarded, slow, monkeypatch):
+    surface, go_on, asked, whole = guarded.served.surfaces[INGEST], threading.Event(), threading.Semaphore(0), guarded.guard._by_token
+
+    def look_up(said):
+        if said.secret.endswith("0" * 43):
+            asked.release()
+            go_on.wait(20)
+        return whole(said)
+
+    monkeypatch.setattr(surface, "_most_requests", 2)
+    monkeypatch.setattr(guarded.guard, "_by_token", look_up)
+    for _ in range(2):
+        slow.begin("GET", f"{INGEST}/writers/{0:016}", authorization=f"Bearer stratal_{'0' * 43}")
+        asked.acquire()
+    answer = guarded.having_token("bob").http.get(f"{INGEST}/writers/{0:016}")
+    go_on.set()
+    assert answer.status_code == 200, answer.text
+
+
 def test_calls_of_one_person_that_wait_for_threads_are_half_of_all():
     async def crowd() -> None:
         pool, free = Pool(threads=1, most_calls=4), threading.Event()

@@ -53,7 +53,7 @@ class Request:
         self.scheme = str(scope.get("scheme", "http"))
         self.query = bytes(scope.get("query_string") or b"").decode("latin-1")  # type: ignore[call-overload]  # ASGI says bytes
         self.headers = headers_of(scope)
-        self.sender = ""  # who takes a place with it, once they were checked
+        self.sender, self.has_place = "", False  # who takes a place with it, once they were checked, and whether it has one
         self._scope, self._receive = scope, receive
 
     def note_sender(self, name: str) -> None:

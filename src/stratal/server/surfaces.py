@@ -77,9 +77,8 @@ class Surface(ABC):
         self._pools: list[Threads] = []
         self._threads = self.pool(name, threads)
         self._most_requests = most_requests
-        self._requests = 0
         self._waiting_bytes = Shares()
-        self._checked = Shares()  # requests under way, of whoever was checked
+        self._entered = Shares()  # requests under way that were let in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection's request, as ASGI 3 says."""
@@ -88,7 +87,6 @@ class Surface(ABC):
         if scope["type"] != "http":
             return await send({"type": "websocket.close"})
         request = Request(scope, receive)
-        self._requests += 1
         try:
             answer = await self.answer(request, send)
             if answer is not None:
@@ -96,9 +94,8 @@ class Surface(ABC):
         except Gone:
             return None
         finally:
-            self._requests -= 1
-            if request.sender:
-                self._checked.give_back(request.sender, 1)
+            if request.has_place:
+                self._entered.give_back(request.sender, 1)
 
     def close(self) -> None:
         """Wait for what is being done, and take nothing more."""
@@ -139,15 +136,14 @@ class Surface(ABC):
     async def enter(self, request: Request) -> Identity:
         """Let a request in, and say who sends it. Raises what `busy` gives, and Unauthenticated.
 
-        Of all places one person gets half: who sends or takes byte by byte keeps out nobody else."""
-        if self._requests > self._most_requests:
-            raise self.busy()
+        Of all places one person gets half: who sends or takes byte by byte keeps out nobody else. Who is not let in takes none, however
+        often they try."""
         sender = await identified(self._guard, request)
-        if sender.is_authenticated:
-            if not self._checked.has_room(sender.name, 1, self._most_requests):
-                raise self.busy()
-            request.sender = sender.name
-            self._checked.take(sender.name, 1)
+        name = sender.name if sender.is_authenticated else ""
+        if not self._entered.has_room(name, 1, self._most_requests):
+            raise self.busy()
+        request.sender, request.has_place = name, True
+        self._entered.take(name, 1)
         return sender
 
     @contextmanager
