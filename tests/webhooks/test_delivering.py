@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import threading
 
 import pytest
 
@@ -134,6 +135,29 @@ def test_two_servers_tell_each_event_once(near, endpoint):
             pass
     Deliverer(near).deliver()
     assert sorted(told["body"]["n"] for told in endpoint.told) == list(range(30))
+def test_one_endpoint_that_hangs_with_much_that_waits_holds_up_no_other(near, endpoint):
+    has_come, may_answer = threading.Event(), threading.Event()
+
+    def hang() -> int:
+        has_come.set()
+        may_answer.wait(5)
+        return 204
+
+    add_webhook("slow", endpoint.url, events=["slow"], store=near)
+    add_webhook("quick", endpoint.url, events=["quick"], store=near)
+    for _ in range(2):
+        emit(near, "slow")
+    endpoint.answers = hang
+    with delivering(near):
+        assert has_come.wait(5)
+        endpoint.answers = lambda: 204
+        emit(near, "quick")
+        while "quick" not in [told["kind"] for told in endpoint.told]:
+            pass
+        assert [told["kind"] for told in endpoint.told] == ["slow", "quick"]
+        may_answer.set()
+
+
 
 
 def test_a_private_network_is_refused_and_the_log_says_why(store, endpoint):

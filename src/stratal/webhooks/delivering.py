@@ -1,15 +1,15 @@
 """Delivering: the loop of the server process that tells endpoints of events.
 
 Laws (tested, with kills): 1 an event that an endpoint wants becomes one delivery, and is tried until it is taken or dead: at least once.
-2 repeats of a delivery have its id and its bytes. 3 an endpoint that hangs or fails holds up others by one attempt at most. 4 any number of
-servers may deliver for one store.
+2 repeats of a delivery have its id and its bytes. 3 an endpoint that hangs, fails or is slow holds up no other, unless
+as many are so as are told at once: then others wait for a turn. 4 any number of servers may deliver for one store.
 """
 
 import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 from stratal.core.errors import Conflict, StoreDown, StratalError
 from stratal.store.settling import SYSTEM
@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 LOOK_S, SELDOM_S = 1.0, 60.0
 # Bytes of journals that are settled though nobody asked: 10,000 calls of one metric. A reader waits for as much a tenth of a second.
 MUCH_BYTES = 1 << 20
-# Endpoints that are told at once, and deliveries to one of them before others have their turn again.
-_AT_ONCE, _IN_A_ROW = 8, 20
+# Endpoints that are told at once, and seconds after which one that always has something due gives its place to others.
+_AT_ONCE, _TURN_S = 8, 5.0
 
 
 class Deliverer:
@@ -39,21 +39,19 @@ class Deliverer:
         self._much_bytes = much_bytes
         self._allowed = store.settings.private_hosts
         self._stopped = threading.Event()
+        self._turns: dict[str, Future[int]] = {}  # of endpoints that are being told
 
     def run(self) -> None:
         """Deliver until `stop`."""
         seldom = 0.0
-        while not self._stopped.is_set():
-            try:
-                if self._store.clock.monotonic_s() >= seldom:
-                    seldom = self._store.clock.monotonic_s() + SELDOM_S
-                    self.tidy()
-                self.deliver()
-            except StratalError as error:
-                log.warning("webhooks wait for the store error=%s", error.message)
-            except Exception:  # the edge of this thread
-                log.exception("webhooks failed")
-            self._stopped.wait(LOOK_S)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="stratal-webhook") as threads:
+            while not self._stopped.is_set():
+                with _logged():
+                    if self._store.clock.monotonic_s() >= seldom:
+                        seldom = self._store.clock.monotonic_s() + SELDOM_S
+                        self.tidy()
+                    self._begin(threads)
+                self._stopped.wait(LOOK_S)
 
     def stop(self) -> None:
         """End after what is under way."""
@@ -61,6 +59,11 @@ class Deliverer:
 
     def deliver(self) -> int:
         """Write deliveries of what happened, and try all that are due. Gives how many were tried."""
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="stratal-webhook") as threads:
+            return sum(turn.result() for turn in self._begin(threads))
+
+    def _begin(self, threads: Executor) -> list[Future[int]]:
+        """Write deliveries of what happened, and begin to tell who has something due and is not being told already."""
         with contextlib.suppress(StoreDown, Conflict):
             self.settle()
         while True:
@@ -72,10 +75,12 @@ class Deliverer:
                     break
         with self._store.database.read(SYSTEM) as tx:
             names = rows.due(tx)
-        if not names:
-            return 0
-        with ThreadPoolExecutor(min(len(names), _AT_ONCE), thread_name_prefix="stratal-webhook") as threads:
-            return sum(threads.map(self._serve, names))
+        for name in [name for name, turn in self._turns.items() if turn.done()]:
+            with _logged():
+                self._turns.pop(name).result()
+        begun = {name: threads.submit(self._serve, name) for name in names if name not in self._turns}
+        self._turns |= begun
+        return list(begun.values())
 
     def settle(self) -> int:
         """Settle what endpoints may want to hear of; where there are none, only what would keep the next reader waiting."""
@@ -103,15 +108,17 @@ class Deliverer:
             self._try(attempt)
 
     def _serve(self, name: str) -> int:
-        """Try what is due for an endpoint until one fails: the others would, too."""
-        for count in range(_IN_A_ROW):
+        """Try what is due for an endpoint, for a turn, or until one fails: the others would, too. Gives how many were tried."""
+        count, ends_s = 0, self._store.clock.monotonic_s() + _TURN_S
+        while not self._stopped.is_set() and self._store.clock.monotonic_s() < ends_s:
             with self._store.database.write(SYSTEM) as tx:
-                attempt = None if self._stopped.is_set() else rows.claim(tx, name)
+                attempt = rows.claim(tx, name)
             if attempt is None:
                 return count
+            count += 1
             if not self._try(attempt):
-                return count + 1
-        return _IN_A_ROW
+                return count
+        return count
 
     def _try(self, attempt: rows.Attempt) -> bool:
         now_s = self._store.clock.now_ns() // 1_000_000_000
@@ -124,6 +131,17 @@ class Deliverer:
             state = rows.finish(tx, attempt, outcome)
         log.info("webhook delivery=%s attempt=%d state=%s status=%s", attempt.id, attempt.attempts, state, outcome.status)
         return not outcome.error
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """Be the edge of a thread: what goes wrong is logged, and tried again at the next look."""
+    try:
+        yield
+    except StratalError as error:
+        log.warning("webhooks wait for the store error=%s", error.message)
+    except Exception:
+        log.exception("webhooks failed")
 
 
 @contextlib.contextmanager
