@@ -85,6 +85,7 @@ def test_what_fails_is_tried_again_with_the_same_id_and_bytes_until_it_is_dead(n
     emit(near, "alert", level="error")
     endpoint.answers = lambda: 503
     deliverer = Deliverer(near)
+    assert [each.event for each in deliveries("all", store=near)] == [told["seq"] for told in reversed(endpoint.told)], "the newest first"
     waits = []
     for _ in RETRIES_S:
         assert deliverer.deliver() == 1

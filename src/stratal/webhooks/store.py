@@ -154,7 +154,7 @@ class WebhookStore:
             if name not in {row[0] for row in tx.rows(_HOOKS)}:
                 raise _unknown(name)
             event = Told(seq=0, at_ns=tx.now_ns, kind="test", subject=f"webhook:{name}", actor=tx.actor.name, on="", body={"is": "a trial"})
-            id = _put(tx, name, event, tx.now_ns)
+            _put(tx, id := new_id(), name, event, tx.now_ns)
             return _delivery(tx.rows(_ONE, which=id)[0])
 
     @operation(needs=Role.ADMIN)
@@ -190,9 +190,11 @@ def fill(tx: Transaction) -> int:
         kinds, places = from_json(events, tuple[str, ...]), from_json(on, tuple[str, ...])
         if seq and oldest > seq + 1:
             _say_missed(tx, name, seq + 1, oldest - 1, at_ns)
-        for event in coming:
-            if wants(kinds, places, event):
-                _put(tx, name, event, tx.now_ns)
+        wanted = [event for event in coming if wants(kinds, places, event)]
+        for id, event in zip(
+            sorted(new_id() for _ in wanted), wanted, strict=True
+        ):  # ids of one millisecond, too: the log is sorted by them
+            _put(tx, id, name, event, tx.now_ns)
     return seen
 
 
@@ -234,15 +236,13 @@ def forget_old(tx: Transaction) -> int:
     return tx.run(_FORGET, before=tx.now_ns - KEPT_DAYS * 86_400 * SECOND_NS)
 
 
-def _put(tx: Transaction, name: str, event: Told, due_ns: int, *, error: str = "") -> str:
-    id = new_id()
+def _put(tx: Transaction, id: str, name: str, event: Told, due_ns: int, *, error: str = "") -> None:
     body = msgspec.json.encode({"type": event.kind, "timestamp": to_utc(event.at_ns).isoformat(), "data": event}).decode()
     tx.run(
         _ADD_DELIVERY, id=id, webhook=name, event=event.seq, kind=event.kind, subject=event.subject, body=body,
         state=DEAD if error else WAITING, attempts=0, due_ns=due_ns, status=None, error=error, at_ns=tx.now_ns,
         done_ns=tx.now_ns if error else None,
     )  # fmt: skip
-    return id
 
 
 def _say_missed(tx: Transaction, name: str, first: int, last: int, at_ns: int) -> None:
@@ -250,7 +250,7 @@ def _say_missed(tx: Transaction, name: str, first: int, last: int, at_ns: int) -
     event = Told(
         seq=first, at_ns=at_ns, kind="missed", subject=f"webhook:{name}", actor="stratal", on="", body={"first": first, "last": last}
     )
-    _put(tx, name, event, tx.now_ns, error=f"events {first} to {last} were dropped before a server ran to deliver them")
+    _put(tx, new_id(), name, event, tx.now_ns, error=f"events {first} to {last} were dropped before a server ran to deliver them")
 
 
 def _delivery(row: Sequence[object]) -> Delivery:
