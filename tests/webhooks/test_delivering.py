@@ -3,7 +3,10 @@
 import itertools
 import json
 import os
+import re
 import threading
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -11,19 +14,23 @@ from stratal.cli.app import main
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Conflict, Misuse, NotFound, Refused
 from stratal.core.ids import new_id, to_bytes
+from stratal.data.versions import Status
+from stratal.registry.stages import Stage
 from stratal.store.collecting import collect
 from stratal.store.events import events_since
 from stratal.store.journal import Writer
 from stratal.store.store import Store
 from stratal.testing.stages import behind_server
 from stratal.testing.victims import Victims
+from stratal.tracking.alerting import LEVELS
 from stratal.tracking.deleting import delete, purge
-from stratal.tracking.facts import END, START, End, Start
+from stratal.tracking.facts import END, START, STATUSES, End, Start
 from stratal.tracking.opening import use_store
 from stratal.tracking.runs import run
+from stratal.tuning.trials import Ended
 from stratal.webhooks import add_webhook, deliveries, remove_webhook, try_webhook, verify, webhooks
 from stratal.webhooks.delivering import Deliverer, delivering
-from stratal.webhooks.endpoints import RETRIES_S
+from stratal.webhooks.endpoints import DETAILS, OTHERS, RETRIES_S, WORDS
 from stratal.webhooks.signing import sign
 
 
@@ -78,6 +85,7 @@ def test_without_filters_all_is_told_in_order_from_the_adding_on(near, endpoint)
     kinds = [told["kind"] for told in endpoint.told]
     assert "early" not in kinds and {"alert", "run ended", "run"} <= set(kinds)
     assert [told["seq"] for told in endpoint.told] == sorted(told["seq"] for told in endpoint.told)
+    assert [each.event for each in deliveries("all", store=near)] == [told["seq"] for told in reversed(endpoint.told)], "the newest first"
 
 
 def test_what_fails_is_tried_again_with_the_same_id_and_bytes_until_it_is_dead(near, endpoint, clock):
@@ -85,7 +93,6 @@ def test_what_fails_is_tried_again_with_the_same_id_and_bytes_until_it_is_dead(n
     emit(near, "alert", level="error")
     endpoint.answers = lambda: 503
     deliverer = Deliverer(near)
-    assert [each.event for each in deliveries("all", store=near)] == [told["seq"] for told in reversed(endpoint.told)], "the newest first"
     waits = []
     for _ in RETRIES_S:
         assert deliverer.deliver() == 1
@@ -127,15 +134,6 @@ def test_one_endpoint_that_fails_holds_up_no_other(near, endpoint):
     assert {each.state for each in deliveries("away", store=near)} == {"waiting"}
 
 
-def test_two_servers_tell_each_event_once(near, endpoint):
-    add_webhook("ci", endpoint.url, events=["n"], store=near)
-    with delivering(near), delivering(near):
-        for number in range(30):
-            emit(near, "n", n=number)
-        while len(endpoint.got) < 30:
-            pass
-    Deliverer(near).deliver()
-    assert sorted(told["body"]["n"] for told in endpoint.told) == list(range(30))
 def test_one_endpoint_that_hangs_with_much_that_waits_holds_up_no_other(near, endpoint):
     has_come, may_answer = threading.Event(), threading.Event()
 
@@ -159,6 +157,15 @@ def test_one_endpoint_that_hangs_with_much_that_waits_holds_up_no_other(near, en
         may_answer.set()
 
 
+def test_two_servers_tell_each_event_once(near, endpoint):
+    add_webhook("ci", endpoint.url, events=["n"], store=near)
+    with delivering(near), delivering(near):
+        for number in range(30):
+            emit(near, "n", n=number)
+        while len(endpoint.got) < 30:
+            pass
+    Deliverer(near).deliver()
+    assert sorted(told["body"]["n"] for told in endpoint.told) == list(range(30))
 
 
 def test_a_private_network_is_refused_and_the_log_says_why(store, endpoint):
@@ -221,13 +228,34 @@ def test_names_urls_and_filters_that_cannot_be_are_refused(near):
         ("a", "https://me:secret@a.example/", [], []), ("a", "https://", [], []), ("a", "https://a.example:99999/", [], []),
         ("a", "https://a.example/\r\nx: y", [], []), ("a", "https://a.example/#x", [], []), ("a", "https://a.example/", ["Version"], []),
         ("a", "https://a.example/", ["run=x"], []), ("a", "https://a.example/", ["version="], []),
-        ("a", "https://a.example/", ["verison"], []),
+        ("a", "https://a.example/", ["verison"], []), ("a", "https://a.example/", ["checkpont"], []),
+        ("a", "https://a.example/", ["version=production"], []), ("a", "https://a.example/", ["run ended=fialed"], []),
         ("a", "https://a.example/", [], ["churn"]),
     ):  # fmt: skip
         with pytest.raises(Misuse) as refused:
             add_webhook(name, url, events=events, on=on, store=near)
         assert refused.value.hint
     assert webhooks(store=near) == []
+
+
+def test_filters_know_each_kind_that_is_told_and_the_docs_each_of_these_kinds():
+    root = Path(__file__).parents[2]
+    told: set[str] = {"deleted", "restored"}  # one place tells either, by a variable
+    for path in (root / "src/stratal").rglob("*.py"):
+        if "testing" not in path.parts:
+            told |= set(re.findall(r'emit\(\s*"([a-z ]+)"', path.read_text()))
+    assert told == {*DETAILS, *OTHERS}
+    page = (root / "docs/events.md").read_text()
+    assert [kind for kind in told if f"`{kind}`" not in page] == []
+
+
+def test_filters_know_the_words_that_are_told():
+    assert set(WORDS) == set(DETAILS)
+    assert set(WORDS["version"]) == set(WORDS["approval asked"]) == set(Stage)
+    assert set(WORDS["run ended"]) == set(STATUSES) - {"running"}
+    assert set(WORDS["alert"]) == set(LEVELS)
+    assert set(WORDS["trial"]) == set(get_args(Ended))
+    assert set(WORDS["dataset"]) == set(get_args(Status)) - {"unchecked"}
 
 
 def test_a_name_is_taken_once_and_what_is_removed_is_gone(near, endpoint):

@@ -20,6 +20,22 @@ DETAILS = {
     "approval asked": "target",
     "quota": "of",
 }
+# The words that are ever told, where a filter may ask for one.
+_STAGES = ("Development", "Staging", "Production", "Archived")
+WORDS = {
+    "version": _STAGES,
+    "run ended": ("finished", "failed", "stopped", "lost"),
+    "alert": ("info", "warning", "error"),
+    "trial": ("finished", "failed", "stopped"),
+    "dataset": ("accepted", "refused"),
+    "approval asked": _STAGES,
+    "quota": ("bytes", "runs"),
+}
+# Kinds without such a word. More come; a filter that is like one of these, and is not it, is a slip.
+OTHERS = (
+    "approved", "checkpoint", "collected", "deleted", "experiment", "features materialised", "features registered", "model", "policy",
+    "purged", "quota set", "restored", "run", "study", "view", "webhook",
+)  # fmt: skip
 # How long after an attempt the next one comes. Then the delivery is dead: a day of an endpoint that is away is survived.
 RETRIES_S = (5, 30, 120, 600, 1800, 7200, 21600, 43200)
 # How long one attempt may take before it counts as lost with its process.
@@ -99,8 +115,11 @@ def check_events(events: Sequence[str]) -> tuple[str, ...]:
         if not _KIND.fullmatch(kind) or (equals and (kind not in DETAILS or not word)):
             known = ", ".join(f"{kind!r}" for kind in DETAILS)
             raise Misuse(f"{said!r:.100} is no filter of events", hint=f"write a kind, or kind=word for one of {known}: version=Production")
-        if kind not in DETAILS and (meant := get_close_matches(kind, DETAILS, cutoff=_LIKE)):
+        known_kinds = (*DETAILS, *OTHERS)
+        if kind not in known_kinds and (meant := get_close_matches(kind, known_kinds, cutoff=_LIKE)):
             raise Misuse(f"{said!r:.100} would never be told of anything", hint=f"it is {meant[0]!r}")
+        if equals and word not in WORDS[kind]:
+            raise Misuse(f"{said!r:.100} would never be told of anything", hint=f"of {kind!r} there are: {', '.join(WORDS[kind])}")
     return tuple(dict.fromkeys(events))
 
 
