@@ -1,8 +1,10 @@
-"""How runs end: full disks, late renewals, runs that failed once, many threads. Excludes what they log."""
+"""How runs begin and end: full disks, late renewals, runs that failed once, many threads. Excludes what they log."""
 
 import errno
 import os
+import sys
 import threading
+from types import ModuleType
 
 import pytest
 
@@ -103,3 +105,10 @@ def test_threads_that_use_a_store_first_share_one_writer(store: Store):
         for thread in threads:
             thread.join()
         assert len(set(seen)) == 1
+
+
+def test_a_run_begins_while_another_thread_imports_asyncio(store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "asyncio", ModuleType("asyncio"))  # there, and not whole yet
+    with run("e", store=store) as outer, run("e", store=store) as inner:
+        pass
+    assert get_run(inner.id, store=store).parent == outer.id

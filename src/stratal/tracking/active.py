@@ -97,8 +97,8 @@ def enclosing_run() -> OpenRun | None:
     for run in reversed(_entered.get()):
         if run.is_open:
             return run
-    asyncio = sys.modules.get("asyncio")  # not imported: then nothing runs in it
-    in_task = asyncio is not None and asyncio._get_running_loop() is not None
+    running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)  # None: it is not imported whole, so nothing runs in it
+    in_task = running_loop is not None and running_loop() is not None
     return None if in_task else next(reversed(_open), None)
 
 
