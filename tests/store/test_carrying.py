@@ -1,12 +1,21 @@
 """A snapshot of a store in a folder, brought to PostgreSQL. Excludes what a backup holds and refuses (test_backups)."""
 
+import errno
+import json
+import logging
+import shutil
+import tempfile
+
 import pytest
 
 from stratal.cli.app import main
-from stratal.core.errors import Conflict, Damaged, Misuse, StoreDown
+from stratal.core.errors import Conflict, Damaged, Misuse, OutcomeUnknown, StoreDown
+from stratal.store import migrating
 from stratal.store.access.accounts import AccessStore
-from stratal.store.backups import back_up
+from stratal.store.backups import DATABASE, MANIFEST, back_up
+from stratal.store.blobs import digest_of_file
 from stratal.store.carrying import restore_into
+from stratal.store.migrating import open_database
 from stratal.store.store import Store
 from stratal.tracking.doctor import doctor
 from stratal.tracking.finding import find_runs
@@ -37,6 +46,10 @@ def there(lent):
     opened = open_store(lent())
     yield opened
     opened.close()
+
+
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "no room")
 
 
 def rows_of(store: Store) -> dict[str, int]:
@@ -89,6 +102,55 @@ def test_all_rows_come_or_none(backup, there):
     assert rows_of(there)["run"] == 0
     restore_into(backup[0], there)
     assert rows_of(there)["run"] == 2
+
+
+ENDS = """create function ends() returns trigger language plpgsql as
+'begin perform pg_terminate_backend(pg_backend_pid()); return null; end';
+create constraint trigger ends after insert on run {when} for each row execute function ends()"""
+
+
+@pytest.mark.parametrize(
+    ("when", "error", "says"),
+    [("", StoreDown, "nothing of it is there"), ("deferrable initially deferred", OutcomeUnknown, "restore once more")],
+    ids=["while rows come", "in the commit"],
+)
+def test_a_connection_that_is_lost_says_whether_anything_can_be_there(backup, there, capsys, monkeypatch, when, error, says):
+    connection = there.database.connect()
+    for statement in ENDS.format(when=when).split(";\n"):
+        connection.execute(statement)
+    monkeypatch.setattr(logging.getLogger("psycopg"), "propagate", False)  # as where nobody has set logging up
+    logging.getLogger("psycopg").error("error ignored terminating")  # as the driver does where a copy is cut
+    with pytest.raises(error) as refused:
+        restore_into(backup[0], there)
+    assert type(refused.value) is error and says in refused.value.hint
+    assert capsys.readouterr() == ("", "")
+    connection.execute("drop function ends() cascade")
+    assert rows_of(there)["run"] == 0
+    assert restore_into(backup[0], there).blobs == 2
+
+
+def test_a_backup_is_read_where_it_lies_and_no_copy_of_it_is_made(backup, there, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    before = sorted(backup[0].rglob("*"))
+    assert restore_into(backup[0], there).blobs == 2
+    assert sorted(backup[0].rglob("*")) == before
+
+
+def test_a_snapshot_of_an_older_release_is_migrated_on_the_way_and_stays_as_it_was(backup, there, monkeypatch):
+    [folder] = (backup[0] / "snapshots").iterdir()
+    (folder / DATABASE).unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(migrating, "newest_version", lambda: 13)
+        patched.setattr(migrating, "TARGET", "0013")
+        open_database(folder / DATABASE).close()
+    said = json.loads((folder / MANIFEST).read_text())
+    said |= {"schema": 13, "digest": (digest := digest_of_file(folder / DATABASE))}
+    (folder / MANIFEST).write_text(json.dumps(said))
+    restore_into(backup[0], there)
+    assert (rows_of(there)["run"], digest_of_file(folder / DATABASE)) == (0, digest)
+    with monkeypatch.context() as patched, pytest.raises(StoreDown, match="cannot be written: no room"):
+        patched.setattr(shutil, "copyfile", no_room)
+        restore_into(backup[0], there)
 
 
 def test_without_all_files_no_row_comes_unless_that_is_allowed(backup, there):

@@ -93,7 +93,7 @@ def back_up(store: Store, target: Path, *, keep: int | None = None) -> BackedUp:
         )
     began_s = store.clock.monotonic_s()
     target = _prepared(store, target)
-    with _alone(target), _errors(target):
+    with _alone(target), errors_of(target):
         for left in (*(target / "snapshots").glob(".*"), *(target / "blobs").glob("*/.*")):  # of backups that died
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         store.settle()  # all that was acknowledged up to now
@@ -151,7 +151,7 @@ def restore(target: Path, folder: Path, *, name: str | None = None, allow_lackin
     snapshot = _chosen(target, name)
     source = target / "snapshots" / snapshot.name
     aside = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}")
-    with _errors(folder):
+    with errors_of(folder):
         aside.mkdir(parents=True)
         try:
             if _copy(source / DATABASE, aside / DATABASE) != snapshot.digest:
@@ -210,7 +210,7 @@ def _prepared(store: Store, target: Path) -> Path:
         raise Misuse(f"{target} is a file", hint="a backup is a folder")
     if target.exists() and any(target.iterdir()) and not (target / "snapshots").is_dir():
         raise Misuse(f"{target} holds something else", hint="choose a new folder, or one with a backup")
-    with _errors(target):
+    with errors_of(target):
         for part in ("snapshots", "blobs"):
             (target / part).mkdir(parents=True, exist_ok=True)
     return target
@@ -353,7 +353,8 @@ def _alone(target: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _errors(place: Path) -> Iterator[None]:
+def errors_of(place: Path) -> Iterator[None]:
+    """Be StoreDown for what goes wrong with files at a place that is written."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:

@@ -6,6 +6,7 @@ Both databases have the same columns (tables.py), so a row needs no conversion b
 """
 
 import contextlib
+import logging
 import shutil
 import sqlite3
 import tempfile
@@ -17,15 +18,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from sqlalchemy.exc import SQLAlchemyError
 
 from stratal.core.clock import SystemClock
-from stratal.core.errors import Bug, Conflict, Misuse, StoreDown
-from stratal.store.backups import DATABASE, Restored, lacks, take_blobs, verified
-from stratal.store.migrating import open_database
+from stratal.core.errors import Bug, Conflict, Misuse, OutcomeUnknown, StoreDown
+from stratal.store.backups import DATABASE, Restored, Snapshot, errors_of, lacks, take_blobs, verified
+from stratal.store.migrating import newest_version, open_database
 from stratal.store.store import Store
 from stratal.store.upgrading import check_here
 
 if TYPE_CHECKING:  # whoever has no such store needs no driver
     from stratal.store.postgres import PostgresDatabase
 
+# What the driver says of a copy that was cut stands in the error; without a handler it would be written to stderr, too.
+logging.getLogger("psycopg").addHandler(logging.NullHandler())
 # What a new database says of itself, which is not the snapshot's to say.
 _ITS_OWN = ("about", "alembic_version")
 # What each new database holds one row of: the head of an empty log, and MLflow's experiment 0. The snapshot's take their place.
@@ -55,8 +58,8 @@ def restore_into(target: Path, store: Store, *, name: str | None = None, allow_l
         raise Misuse(f"{store.url} is a folder", hint="name the folder itself: stratal backup restore BACKUP FOLDER")
     snapshot, source = verified(target, name)
     engine = cast("PostgresDatabase", store.database).engine()
-    with tempfile.TemporaryDirectory(prefix="stratal-restore-") as folder, _opened(source, Path(folder)) as rows:
-        tables = _in_order(rows)
+    with _opened(snapshot, source) as rows:
+        tables, is_committing = _in_order(rows), False
         try:
             with engine.begin() as began:
                 _check_is_new(began, tables, store.url)
@@ -67,8 +70,14 @@ def restore_into(target: Path, store: Store, *, name: str | None = None, allow_l
                 began.exec_driver_sql(f"lock table {', '.join(table.quoted for table in tables)} in share row exclusive mode")
                 _check_is_new(began, tables, store.url)
                 _carry(rows, began, tables)
+                is_committing = True
         except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
             said = str(getattr(error, "orig", None) or error).partition("\n")[0]
+            if is_committing and getattr(error, "connection_invalidated", False):
+                raise OutcomeUnknown(
+                    f"{store.url} was lost while all of the snapshot was committed: {said}",
+                    hint="restore once more: if it says that something is there, all of it is",
+                ) from error
             raise StoreDown(
                 f"{store.url} does not take the snapshot: {said}", hint="nothing of it is there; mend this, then again"
             ) from error
@@ -92,13 +101,18 @@ def _count(began: Any, table: _Table) -> int:
 
 
 @contextlib.contextmanager
-def _opened(source: Path, folder: Path) -> Iterator[sqlite3.Connection]:
-    """Open a copy of the snapshot's database, at this release's schema."""
-    shutil.copyfile(source / DATABASE, folder / DATABASE)
-    database = open_database(folder / DATABASE)
-    database.close()
-    with contextlib.closing(sqlite3.connect(folder / DATABASE)) as rows:
-        yield rows
+def _opened(snapshot: Snapshot, source: Path) -> Iterator[sqlite3.Connection]:
+    """Open the snapshot's database where it lies, or, if it is of an older release, a copy that is brought to this one's schema."""
+    with contextlib.ExitStack() as leaving:
+        if snapshot.schema == newest_version():
+            where = f"{(source / DATABASE).absolute().as_uri()}?immutable=1"  # nothing is written beside it: a backup may be read-only
+        else:
+            copy = Path(leaving.enter_context(tempfile.TemporaryDirectory(prefix="stratal-restore-"))) / DATABASE
+            with errors_of(copy):
+                shutil.copyfile(source / DATABASE, copy)
+            open_database(copy).close()
+            where = copy.as_uri()
+        yield leaving.enter_context(contextlib.closing(sqlite3.connect(where, uri=True)))
 
 
 def _carry(rows: sqlite3.Connection, began: Any, tables: Sequence[_Table]) -> None:
