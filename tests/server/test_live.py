@@ -371,7 +371,7 @@ def test_more_readers_than_there_are_places_are_told_to_come_again(served):
 @pytest.mark.parametrize(
     ("query", "status"),
     [("token=abc", 400), ("since=x", 400), ("since=-1", 400), ("since=1&since=2", 400), ("since=" + "9" * 30, 400), ("kind=%ff", 400),
-     ("&".join(["kind=a"] * 200), 400)],
+     ("&".join(["kind=a"] * 200), 400), ("on=churn", 422), ("subject=run:987bacc7", 422)],
 )  # fmt: skip
 def test_bad_questions_are_refused(served, query, status):
     url, _ = served()
@@ -436,8 +436,16 @@ def test_a_folder_is_followed_without_a_server(store):
     emit(store, 1)
     emit(store, 2, kind="version", subject="model:churn@1")
     assert next(events).on == "model:churn"
-    with pytest.raises(Misuse):
-        follow(store, since=-1)
+    with pytest.raises(NotFound, match="has no event 99"):
+        next(follow(store, since=99))
+
+
+def test_what_no_event_can_be_about_is_refused_and_not_waited_for(store, tmp_path):
+    for place in (store, client("http://127.0.0.1:1", tmp_path)):
+        for asked in ({"since": -1}, {"on": ["churn"]}, {"subjects": ["run:987bacc7"]}):
+            with pytest.raises(Misuse) as refused:
+                follow(place, **asked)
+            assert refused.value.hint
 
 
 def test_a_kind_with_line_breaks_breaks_no_block():

@@ -22,14 +22,13 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from stratal.core.errors import Conflict, Forbidden, StoreDown, StratalError
-from stratal.core.ids import is_id
 from stratal.core.people import EVERYTHING, Identity, Role
 from stratal.core.records import Record
 from stratal.server.asgi import Message, Request, Send, refusal
 from stratal.server.guards import Guard
 from stratal.server.surfaces import Routes, Surface
 from stratal.store.database import Transaction
-from stratal.store.events import Told, events_since, latest_seq, oldest_seq, told, wait
+from stratal.store.events import Told, checked_on, checked_subject, events_since, latest_seq, oldest_seq, told, wait
 from stratal.store.settling import SYSTEM
 from stratal.store.store import Store
 
@@ -343,7 +342,7 @@ class Live(Surface):
 
 
 def _read(request: Request, most: int) -> tuple[int | None, Wish]:
-    """Read where a reader goes on, and what it wants. Raises Failed."""
+    """Read where a reader goes on, and what it wants. Raises Failed, and Misuse for what no event can be about."""
     try:
         asked = parse_qsl(request.query, keep_blank_values=True, errors="strict", max_num_fields=most)
     except ValueError:
@@ -354,8 +353,8 @@ def _read(request: Request, most: int) -> tuple[int | None, Wish]:
     last = [request.headers[LAST_ID]] if request.headers.get(LAST_ID) else sorted(chosen["since"])
     if len(last) > 1 or (last and not (last[0].isascii() and last[0].isdigit() and len(last[0]) <= 18)):
         raise refusal(400, "since", f"{last[0][:40]!r} is no number of an event", "go on from the id of the last event that came")
-    subjects = frozenset(f"run:{said}" if is_id(said) else said for said in chosen["subject"])
-    return int(last[0]) if last else None, Wish(kinds=chosen["kind"], subjects=subjects, on=chosen["on"])
+    subjects, on = frozenset(map(checked_subject, chosen["subject"])), frozenset(map(checked_on, chosen["on"]))
+    return int(last[0]) if last else None, Wish(kinds=chosen["kind"], subjects=subjects, on=on)
 
 
 def _check_kept(tx: Transaction, since: int, newest: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 from sqlalchemy import bindparam, delete, func, select
 
+from stratal.core.errors import Misuse
 from stratal.core.ids import is_id
 from stratal.core.people import Identity
 from stratal.core.records import Record
@@ -42,6 +43,22 @@ class Told(Record, frozen=True, kw_only=True):
     actor: str
     on: str
     body: dict[str, object]
+
+
+def checked_on(said: str) -> str:
+    """Give an experiment or a model that events can belong to. Raises Misuse."""
+    kind, _, name = said.partition(":")
+    if kind not in ("experiment", "model") or not name:
+        raise Misuse(f"{said!r:.100} is neither an experiment nor a model", hint="write experiment:NAME or model:NAME")
+    return said
+
+
+def checked_subject(said: str) -> str:
+    """Give a ref that an event can be about; a run may be said by its id alone. Raises Misuse."""
+    ref = f"run:{said}" if is_id(said) else said
+    if ref.startswith("run:") and not is_id(ref.removeprefix("run:")):
+        raise Misuse(f"{said!r:.100} is no whole id of a run", hint="write all 32 digits: stratal runs --json has them")
+    return ref
 
 
 _SINCE = (

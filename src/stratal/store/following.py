@@ -7,8 +7,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from stratal.core.errors import Forbidden, Misuse, NotFound, StoreDown
-from stratal.core.ids import is_id
-from stratal.store.events import Told, events_since, latest_seq, oldest_seq, told, wait
+from stratal.store.events import Told, checked_on, checked_subject, events_since, latest_seq, oldest_seq, told, wait
 from stratal.store.hypertext import httpx
 from stratal.store.shipments import USER, Complaint
 from stratal.store.store import Store
@@ -31,8 +30,8 @@ def follow(
         raise Misuse(f"{since} is no number of an event", hint="since=0 gives all that is kept")
     wanted = (
         [("kind", kind) for kind in kinds]
-        + [("subject", f"run:{ref}" if is_id(ref) else ref) for ref in subjects]
-        + [("on", name) for name in on]
+        + [("subject", checked_subject(ref)) for ref in subjects]
+        + [("on", checked_on(name)) for name in on]
     )
     if store.remote:
         headers = {USER: quote(store.settings.user)}
@@ -45,6 +44,8 @@ def follow(
 def _of_folder(store: Store, since: int | None, wanted: list[tuple[str, str]]) -> Iterator[Told]:
     with store.query() as tx:
         at = latest_seq(tx) if since is None else since
+        if at > (newest := latest_seq(tx)):
+            raise _gone(f"this store has no event {at}; its newest is {newest}: it is another store, or was restored from a backup")
         if since and oldest_seq(tx) > since + 1:
             raise _gone(f"the events after {since} are not kept any more; the oldest is {oldest_seq(tx)}")
     while True:

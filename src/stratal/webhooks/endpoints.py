@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Misuse
 from stratal.core.records import Record
-from stratal.store.events import Told
+from stratal.store.events import Told, checked_on
 
 # The word of an event's body that a filter may ask for: `version=Production`, `alert=error`, `run ended=failed`.
 DETAILS = {
@@ -125,11 +125,7 @@ def check_events(events: Sequence[str]) -> tuple[str, ...]:
 
 def check_on(on: Sequence[str]) -> tuple[str, ...]:
     """Give experiments and models. Raises Misuse."""
-    for said in on:
-        kind, _, name = said.partition(":")
-        if kind not in ("experiment", "model") or not name:
-            raise Misuse(f"{said!r:.100} is neither an experiment nor a model", hint="write experiment:NAME or model:NAME")
-    return tuple(dict.fromkeys(on))
+    return tuple(dict.fromkeys(map(checked_on, on)))
 
 
 def wants(events: Collection[str], on: Collection[str], event: Told) -> bool:
