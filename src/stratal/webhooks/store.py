@@ -191,9 +191,8 @@ def fill(tx: Transaction) -> int:
         if seq and oldest > seq + 1:
             _say_missed(tx, name, seq + 1, oldest - 1, at_ns)
         wanted = [event for event in coming if wants(kinds, places, event)]
-        for id, event in zip(
-            sorted(new_id() for _ in wanted), wanted, strict=True
-        ):  # ids of one millisecond, too: the log is sorted by them
+        ids = sorted(new_id() for _ in wanted)  # those of one millisecond, too: the log is sorted by them
+        for id, event in zip(ids, wanted, strict=True):
             _put(tx, id, name, event, tx.now_ns)
     return seen
 
