@@ -28,7 +28,6 @@ from stratal.server.logs import Lines
 from stratal.server.mlflow import surface
 from stratal.server.pool import Pool
 from stratal.server.rooms import ROOMS
-from stratal.store import sqlite
 from stratal.store.operations import operations_of
 from stratal.tracking.runs import run
 from stratal.tuning.store import StudyStore
@@ -415,7 +414,6 @@ def test_large_bodies_that_come_slowly_hold_up_nobody_else_and_fill_no_memory(st
 
 
 def test_what_reads_for_longer_than_anybody_waits_is_given_up_but_for_what_takes_long(http, monkeypatch):
-    monkeypatch.setattr(sqlite, "_STEPS", 1)
     for module in (calls, surface):
         monkeypatch.setattr(module, "MOST_READ_S", 0.0)
     ours = http.post("/api/v1/tracking/page", json={})

@@ -78,6 +78,7 @@ def test_a_filter_finds(found, filter, names):
         "'",
         "metrics.auc = 1 AND", "params.lr = 'a' 'b'", "run_id = 5", "metrics.auc > 1 " * 3, "x" * 5000,
         " AND ".join(["metrics.a > 1"] * 51), "params.lr = 'x' and drop table run", f"tags.team LIKE '%{'a' * 500}'",
+        " AND ".join([f"tags.team LIKE '%{'a' * 499}'"] * 11),
         f"dataset.digest IN ({', '.join(['1'] * 501)})",
     ],
 )  # fmt: skip

@@ -18,15 +18,13 @@ from stratal.core.clock import Clock
 from stratal.core.errors import Bug, Conflict, StoreDown, StratalError
 from stratal.core.people import Identity
 from stratal.store.database import Database
-from stratal.store.deadlines import left_s, too_long
+from stratal.store.deadlines import ended_by, too_long
 from stratal.store.statements import Compiled, Row, Transaction
 
 # Waits for a checkpoint of another process at most; writers queue on the gate before. A guess that is never tight.
 BUSY_S = 30
 # Between two looks for events: a look costs 0.05 ms, and nobody sees the difference on a page.
 POLL_S = 0.05
-# Steps of SQLite's machine between two looks at the time: some milliseconds.
-_STEPS = 100_000
 
 SQLITE: Dialect = sqlite.dialect(paramstyle="qmark")
 
@@ -170,16 +168,12 @@ class SqliteDatabase(Database):
     def _reader(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection that nobody else reads by."""
         readers, connection = self._readers, self._take_reader()
-        has_end = left_s() is not None
-        if has_end:
-            connection.set_progress_handler(lambda: left_s() == 0, _STEPS)
         try:
-            yield connection
+            with ended_by(connection.interrupt):
+                yield connection
         except sqlite3.OperationalError as error:  # of a row that was fetched
             raise _ours(error) from error
         finally:
-            if has_end:
-                connection.set_progress_handler(None, 0)
             if self._readers is readers and connection.in_transaction:
                 connection.execute("rollback")
             if readers is self._retired:

@@ -60,8 +60,9 @@ _STEPS = ("min_step", "max_step", "best_step")
 MOST_DIGITS = 300  # of a whole number; with a few more it is past all numbers that a value can be
 MOST = 100  # conditions; SQLite refuses trees deeper than 1000
 MOST_VALUES, MOST_IDS = 500, 10_000  # in the lists of a filter: they are part of such a tree, but for ids, which are looked up
-# Characters of a text, and of a pattern: a text is compared with it from each of its characters on, while nobody can end it.
-MOST_TEXT, MOST_PATTERN = 500_000, 500
+# Characters of a text, of a pattern, and of all patterns of a filter: a text is compared with a pattern from each of its characters on,
+# while nobody can end it.
+MOST_TEXT, MOST_PATTERN, MOST_PATTERNS = 500_000, 500, 5000
 _ENTITIES = {
     "attributes": "attributes", "attribute": "attributes", "attr": "attributes", "run": "attributes",
     "params": "params", "param": "params", "parameter": "params", "parameters": "params",
@@ -162,7 +163,7 @@ class _Reader:
         self._tokens = tokens(text, subject)
         self._at = 0
         self._count = 0
-        self._values = 0
+        self._values = self._patterns = 0
 
     @property
     def next(self) -> Token:
@@ -378,8 +379,10 @@ class _Reader:
         token = self._take()
         if token.kind != "text":
             raise self._wrong(token, "a pattern is a quoted text", hint="for example like 'gbm%'")
-        if len(token.value) > MOST_PATTERN:
-            raise self._wrong(token, f"a pattern of more than {MOST_PATTERN} characters", hint="write its beginning, and % behind it")
+        self._patterns += len(token.value)
+        if len(token.value) > MOST_PATTERN or self._patterns > MOST_PATTERNS:
+            wrong = f"a pattern of more than {MOST_PATTERN} characters, or more than {MOST_PATTERNS:,} in all"
+            raise self._wrong(token, wrong, hint="write its beginning, and % behind it")
         return token.value
 
     def _literal(self, key: Key) -> Literal:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from stratal.interop.mlflow.service.errors import invalid
-from stratal.tracking.search.grammar import MOST_PATTERN
+from stratal.tracking.search.grammar import MOST_PATTERN, MOST_PATTERNS
 
 T = TypeVar("T")
 Value = str | float | int | None
@@ -68,12 +68,15 @@ def parse(text: str | None, words: Words) -> list[Clause]:
     text = (text or "").strip()
     if len(text) > MOST_FILTER:
         raise invalid(f"A filter has at most {MOST_FILTER:,} characters, and this one has {len(text):,}")
-    at = 0
+    at = patterns = 0
     while at < len(text):
         if len(clauses) == MOST_CLAUSES:
             raise invalid(f"A filter has at most {MOST_CLAUSES} clauses")
         clause, at = _clause(text, at, words)
         clauses.append(clause)
+        patterns += len(str(clause.value)) if clause.operator in ("LIKE", "ILIKE") else 0
+        if patterns > MOST_PATTERNS:
+            raise invalid(f"The patterns of a filter have at most {MOST_PATTERNS:,} characters in all")
         end = _AND.match(text, at)
         if end is None:
             raise invalid(f"Invalid clause(s) in filter string: {text[at:][:200]!r}. Clauses are joined by AND, and by nothing else")
