@@ -420,3 +420,12 @@ def test_what_reads_for_longer_than_anybody_waits_is_given_up_but_for_what_takes
     theirs = http.post("/api/2.0/mlflow/experiments/search", json={"max_results": 10})
     assert (ours.status_code, theirs.status_code) == (422, 400) and "given up" in ours.json()["message"] and "given up" in theirs.text
     assert http.post("/api/v1/tracking/recount", json={}).status_code == 200
+
+
+def test_lists_that_no_database_takes_are_the_clients_mistake_or_none(http):
+    names = [f"e{number}" for number in range(300_000)]
+    for name in ("page", "count"):
+        assert http.post(f"/api/v1/tracking/{name}", json={"experiments": names[:10_000]}).status_code == 200
+        answer = http.post(f"/api/v1/tracking/{name}", json={"experiments": names})
+        assert answer.status_code == 422 and "300,000 experiments are too many" in answer.json()["message"]
+    assert http.post("/api/v1/tracking/alerts", json={"levels": names}).json() == []

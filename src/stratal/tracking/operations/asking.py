@@ -3,11 +3,15 @@
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from stratal.core.errors import Misuse
 from stratal.store.database import Transaction
 from stratal.tracking.search import Condition, OrderKey, parse_filter, parse_order
 from stratal.tracking.search.grammar import Names
 from stratal.tracking.selecting import names_in
 from stratal.tracking.store.search import pick_runs
+
+# Experiments that a question may name: each is a value of its statement, and databases have bounds.
+MOST_EXPERIMENTS = 10_000
 
 
 class Asked(NamedTuple):
@@ -36,6 +40,8 @@ def ask(
     living: Collection[str] = (),
 ) -> Asked:
     """Read a filter and an order, told of the names and goals that the store has. Raises Misuse, with the place."""
+    if experiments is not None and len(experiments) > MOST_EXPERIMENTS:
+        raise Misuse(f"{len(experiments):,} experiments are too many at once", hint=f"name at most {MOST_EXPERIMENTS:,}, or none for all")
     names = names_in(tx, experiments)
     order = parse_order(order_by, names=names)
     return Asked(parse_filter(where, now_ns=tx.now_ns, names=names), order, experiments, living, names)

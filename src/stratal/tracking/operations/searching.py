@@ -9,6 +9,7 @@ from stratal.core.records import Record
 from stratal.store.database import Transaction
 from stratal.store.operations import operation
 from stratal.store.store import Store
+from stratal.tracking.alerting import LEVELS
 from stratal.tracking.operations.asking import Asked, ask
 from stratal.tracking.operations.bounds import Count
 from stratal.tracking.operations.grouping import check_measurable, check_no_stars, directed, first_of_groups, is_apart, spread_over
@@ -145,8 +146,9 @@ class RunSearch:
     @operation(needs=Role.VIEWER, is_scoped=True)
     def alerts(self, *, levels: list[str], experiment: str | None = None, run: RunId | None = None, limit: Count = 100) -> list[ToldAlert]:
         """List alerts of some levels, the newest first; without a run, none of runs that were deleted."""
+        known = [level for level in LEVELS if level in levels]  # there are no others, however many are named
         with self._store.query() as tx:
-            return alerts_of(tx, levels=levels, experiment=experiment, run_id=run, limit=limit)
+            return alerts_of(tx, levels=known, experiment=experiment, run_id=run, limit=limit)
 
 
 def _table(tx: Transaction, asked: Asked, columns: Columns, read: Sequence[Column], following: str | None = None) -> FoundTable:
