@@ -5,7 +5,9 @@ import json
 import pytest
 from mlflow_wire import Wire
 
-from stratal.interop.mlflow.service.errors import BUSY, DOWN
+from stratal.interop.mlflow.service.errors import BUSY, DOWN, MlflowError
+from stratal.interop.mlflow.service.records import LogBatch
+from stratal.server.mlflow import codec
 from stratal.server.mlflow.failures import STATUS
 from stratal.server.mlflow.surface import PREFIXES
 from stratal.server.mlflow.table import ROUTES, find
@@ -82,6 +84,14 @@ def test_what_does_not_fit_is_said_by_name(wire, fields, says):
 def test_what_is_no_object_is_400(wire, body):
     answer = wire.http.post("/api/2.0/mlflow/experiments/create", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400, answer.text
+
+
+@pytest.mark.parametrize("item", ["{}", '{"key": "a"}'])
+def test_a_body_of_a_million_objects_is_400_before_they_are_made(monkeypatch, item):
+    monkeypatch.setattr(codec, "MOST_OBJECTS", 1000)
+    monkeypatch.setattr(codec, "_decoder", lambda _type: pytest.fail("they were made"))
+    with pytest.raises(MlflowError, match="more than 1,000 objects"):
+        codec.read_body(f'{{"metrics": [{",".join([item] * 1000)}]}}'.encode(), "application/json", LogBatch)
 
 
 def test_unknown_fields_are_passed_over(wire):
