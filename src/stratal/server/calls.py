@@ -23,7 +23,7 @@ from stratal.store.quotas.holding import holding_quotas
 from stratal.store.store import Store
 from stratal.store.wire import unpack
 
-# How long a call may read: twice what a client waits for the answer to a query.
+# How long a query may read: twice what a client waits for its answer. A command is not ended: it may have been done.
 MOST_READ_S = 60.0
 
 
@@ -55,7 +55,7 @@ class Call:
         def created(tx: Transaction, on: str) -> None:
             self._guard.created(tx, sender, on)
 
-        most_s = None if self.operation.takes_long else MOST_READ_S
+        most_s = None if self.operation.takes_long or self.operation.is_command else MOST_READ_S
         with working_for(self._guard, sender), called_by(caller), holding_quotas(), admitting(admit, created), reading_within(most_s):
             with self._store.glance():  # before anything is done, and again in each transaction of the operation
                 pass

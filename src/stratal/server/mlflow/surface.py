@@ -241,7 +241,7 @@ class Mlflow(Surface):
         if found.fields:
             asked = msgspec.structs.replace(asked, **found.fields)
         rights = GuardedRights(self._guard, sender)
-        with reading_within(MOST_READ_S):
+        with reading_within(MOST_READ_S if route.function.opens is Opens.READ else None):
             return perform(self._service, route.function, asked, rights=rights, needs=route.needs, on=route.on)
 
     async def _with_files(self, call: Callable[[], T]) -> T:
