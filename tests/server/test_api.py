@@ -7,6 +7,8 @@ import logging
 import pkgutil
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from urllib.parse import urlsplit
 
@@ -222,6 +224,19 @@ def test_no_path_breaks_the_line_of_its_request(http, caplog):
     line = Lines().format(record)
     assert len(line.splitlines()) == 1
     assert json.loads(line)["path"] == '/a\u2028b\x85c\nd"e'
+
+
+def test_what_uvicorn_says_is_a_line_of_json_too(tmp_path):
+    program = f"""
+import logging, stratal as st
+from stratal.server.logs import log_lines
+from stratal.server.serving import serving
+log_lines()
+with serving(st.open_store({str(tmp_path / "team")!r})):
+    logging.getLogger("uvicorn.error").error("not whole")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "not whole" in [json.loads(line)["message"] for line in ended.stderr.splitlines()]
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 65, "é".encode().decode("latin-1"), "a/b"])

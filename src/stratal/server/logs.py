@@ -36,11 +36,12 @@ def _second(at_s: int) -> str:
 
 
 def log_lines() -> None:
-    """Write what the server logs to stderr from now on."""
+    """Write what the server logs to stderr from now on, and what uvicorn warns of."""
     handler = logging.StreamHandler()
     handler.setFormatter(Lines())
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # no line says them
-    ours = logging.getLogger("stratal")
-    ours.addHandler(handler)
-    ours.setLevel(logging.INFO)
-    ours.propagate = False
+    for name, level in (("stratal", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = False

@@ -190,6 +190,7 @@ def _server(app: App, tls: Tls | None = None) -> uvicorn.Server:
         uvicorn.Config(
             app,
             log_level="warning",
+            log_config=None,  # its lines are of no JSON: logs.py writes what it says
             access_log=False,
             server_header=False,
             lifespan="on",
