@@ -114,6 +114,7 @@ REFUSED_AS_IN_A_FOLDER = {
     "rollback": "rollback churn --reason x",
     "report": "report {b}",
     "webhook remove": "webhook remove none",
+    "webhook resend": "webhook resend none",
     "webhook test": "webhook test none",
 }
 ONLY_WHERE_THE_STORE_LIES = {

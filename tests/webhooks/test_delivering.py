@@ -28,7 +28,7 @@ from stratal.tracking.facts import END, START, STATUSES, End, Start
 from stratal.tracking.opening import use_store
 from stratal.tracking.runs import run
 from stratal.tuning.trials import Ended
-from stratal.webhooks import add_webhook, deliveries, remove_webhook, try_webhook, verify, webhooks
+from stratal.webhooks import add_webhook, deliveries, remove_webhook, resend, try_webhook, verify, webhooks
 from stratal.webhooks.delivering import Deliverer, delivering
 from stratal.webhooks.endpoints import DETAILS, OTHERS, RETRIES_S, WORDS
 from stratal.webhooks.signing import sign
@@ -109,6 +109,24 @@ def test_what_fails_is_tried_again_with_the_same_id_and_bytes_until_it_is_dead(n
     assert deliverer.deliver() == 0
     assert len(set(endpoint.ids)) == 1 and len({body for _, body in endpoint.got}) == 1
     assert [(hook.waiting, hook.dead) for hook in webhooks(store=near)] == [(0, 1)]
+
+
+def test_what_is_dead_is_sent_again_with_its_id_when_that_is_asked_for(near, endpoint, clock):
+    add_webhook("ci", endpoint.url, events=["n"], store=near)
+    for number in range(2):
+        emit(near, "n", n=number)
+    endpoint.answers = lambda: 500
+    deliverer = Deliverer(near)
+    while [hook.dead for hook in webhooks(store=near)] != [2]:
+        deliverer.deliver()
+        clock.now += SECOND_NS * RETRIES_S[-1]
+    endpoint.answers = lambda: 204
+    assert (deliverer.deliver(), resend("ci", store=near), resend("ci", store=near)) == (0, 2, 0)
+    before = set(endpoint.ids)
+    endpoint.got.clear()
+    assert deliverer.deliver() == 2
+    assert [told["body"]["n"] for told in endpoint.told] == [0, 1] and set(endpoint.ids) == before
+    assert [(each.state, each.attempts, each.error) for each in deliveries("ci", store=near)] == [("delivered", 1, "")] * 2
 
 
 def test_an_endpoint_that_comes_back_gets_all_that_waited(near, endpoint, clock):
@@ -192,6 +210,7 @@ def test_events_that_were_dropped_before_anybody_could_deliver_them_leave_a_line
     assert [told["body"]["n"] for told in endpoint.told] == [7, 8, 9]
     [missed] = [each for each in deliveries("ci", store=near) if each.state == "dead"]
     assert "were dropped" in missed.error
+    assert resend("ci", store=near) == 0, "there is nothing of them to send"
 
 
 def test_the_log_is_kept_for_a_month(near, endpoint, clock):
@@ -266,7 +285,8 @@ def test_a_name_is_taken_once_and_what_is_removed_is_gone(near, endpoint):
     Deliverer(near).deliver()
     remove_webhook("ci", store=near)
     assert webhooks(store=near) == [] and deliveries(store=near) == []
-    for call in (lambda: remove_webhook("ci", store=near), lambda: deliveries("ci", store=near), lambda: try_webhook("ci", store=near)):
+    for call in (lambda: remove_webhook("ci", store=near), lambda: deliveries("ci", store=near), lambda: try_webhook("ci", store=near),
+                 lambda: resend("ci", store=near)):  # fmt: skip
         with pytest.raises(NotFound):
             call()
 
@@ -301,6 +321,7 @@ def test_the_commands_add_try_list_and_remove(near, endpoint, capsys):
     assert "answered 500" in output("test", "ci", code=1)
     assert [each["state"] for each in json.loads(output("deliveries", "ci", "--json"))] == ["waiting", "delivered"]
     assert json.loads(output("list", "--json"))[0]["events"] == ["alert"]
+    assert "No delivery of ci is dead" in output("resend", "ci") and json.loads(output("resend", "ci", "--json")) == {"resent": 0}
     assert "Removed" in output("remove", "ci")
     assert "No webhooks" in output("list")
 

@@ -8,7 +8,7 @@ from rich.text import Text
 from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import cell, moment, print_json, print_out, table
 from stratal.core.ids import short
-from stratal.webhooks.calls import add_webhook, deliveries, remove_webhook, try_webhook, webhooks
+from stratal.webhooks.calls import add_webhook, deliveries, remove_webhook, resend, try_webhook, webhooks
 from stratal.webhooks.endpoints import Delivery
 
 Name = Annotated[str, typer.Argument(help="The name of the webhook.")]
@@ -17,12 +17,13 @@ _COLOURS = {"delivered": "green", "waiting": "yellow", "dead": "red"}
 
 def register(app: typer.Typer) -> None:
     """Add the command with its parts."""
-    made = typer.Typer(help="Endpoints that are told of events: add, list, remove, test, deliveries.", no_args_is_help=True)
+    made = typer.Typer(help="Endpoints that are told of events: add, list, remove, test, deliveries, resend.", no_args_is_help=True)
     made.command("add")(_add)
     made.command("list")(_list)
     made.command("remove")(_remove)
     made.command("test")(_test)
     made.command("deliveries")(_deliveries)
+    made.command("resend")(_resend)
     app.add_typer(made, name="webhook")
 
 
@@ -108,6 +109,16 @@ def _deliveries(
         for each in found:
             page.add_row(*_row(each))
         print_out(page)
+
+
+def _resend(name: Name, json: Json = False, store: StoreUrl = None) -> None:
+    """Put the dead deliveries of an endpoint on their way again, with their ids."""
+    use(store)
+    count = resend(name)
+    if json:
+        print_json({"resent": count})
+    else:
+        print_out(f"{count:,} dead deliveries of {name} are on their way again." if count else f"No delivery of {name} is dead.")
 
 
 def _row(each: Delivery) -> list[Text]:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stratal.webhooks.calls import add_webhook, deliveries, remove_webhook, try_webhook, webhooks
+    from stratal.webhooks.calls import add_webhook, deliveries, remove_webhook, resend, try_webhook, webhooks
     from stratal.webhooks.delivering import Deliverer, delivering
     from stratal.webhooks.endpoints import AddedWebhook, Delivery, Webhook
     from stratal.webhooks.signing import verify
@@ -25,6 +25,7 @@ _HOMES = {
     "deliveries": "calls",
     "delivering": "delivering",
     "remove_webhook": "calls",
+    "resend": "calls",
     "try_webhook": "calls",
     "verify": "signing",
     "webhooks": "calls",
@@ -40,6 +41,7 @@ __all__ = [
     "deliveries",
     "delivering",
     "remove_webhook",
+    "resend",
     "try_webhook",
     "verify",
     "webhooks",

@@ -30,6 +30,11 @@ def remove_webhook(name: str, *, store: Store | None = None) -> None:
     WebhookStore(store or current_store()).remove(name=name)
 
 
+def resend(name: str, *, store: Store | None = None) -> int:
+    """Put the dead deliveries of an endpoint on their way again, with their ids and bytes, and give how many. Raises NotFound."""
+    return WebhookStore(store or current_store()).resend(name=name)
+
+
 def deliveries(name: str | None = None, *, limit: int = 50, store: Store | None = None) -> list[Delivery]:
     """List what was, or is to be, delivered, the newest first. Raises NotFound."""
     return WebhookStore(store or current_store()).deliveries(name=name, limit=limit)

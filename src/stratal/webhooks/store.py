@@ -77,6 +77,12 @@ _FINISH = (
         done_ns=bindparam("done"),
     )
 )
+# Those that were never tried are lines of the log: events that were dropped.
+_RESEND = (
+    update(d)
+    .where(d.c.webhook == bindparam("named"), d.c.state == DEAD, d.c.attempts > 0)
+    .values(state=WAITING, attempts=0, due_ns=bindparam("due"), done_ns=None)
+)
 _FORGET = delete(d).where(d.c.state != WAITING, d.c.at_ns < bindparam("before"))
 
 
@@ -156,6 +162,14 @@ class WebhookStore:
             event = Told(seq=0, at_ns=tx.now_ns, kind="test", subject=f"webhook:{name}", actor=tx.actor.name, on="", body={"is": "a trial"})
             _put(tx, id := new_id(), name, event, tx.now_ns)
             return _delivery(tx.rows(_ONE, which=id)[0])
+
+    @operation(needs=Role.ADMIN)
+    def resend(self, *, name: str) -> int:
+        """Put the dead deliveries of an endpoint on their way again, with their ids, and give how many. Raises NotFound."""
+        with self._store.command() as tx:
+            if name not in {row[0] for row in tx.rows(_HOOKS)}:
+                raise _unknown(name)
+            return tx.run(_RESEND, named=name, due=tx.now_ns)
 
     @operation(needs=Role.ADMIN)
     def one(self, *, name: str, id: str) -> Delivery:
