@@ -24,7 +24,8 @@ def follow(
     """Give events as they come, without end; over a server, across cuts and restarts, each once.
 
     since: the number of the last event that is known; 0 gives all that is kept, None what comes from now on. on: experiment:NAME or
-    model:NAME. Raises NotFound if events after `since` are not kept any more.
+    model:NAME. Raises NotFound if events after `since` are not kept any more, or none has that number yet; Misuse for what no event can
+    be about.
     """
     if since is not None and since < 0:
         raise Misuse(f"{since} is no number of an event", hint="since=0 gives all that is kept")

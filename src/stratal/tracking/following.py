@@ -22,6 +22,6 @@ def follow(
 
     since: the number (`seq`) of the last event that is known; 0 gives all that is kept, None what comes from now on. on: what events
     belong to, experiment:NAME or model:NAME. Over a server it goes on across cuts and restarts, each event once.
-    Raises NotFound if events after `since` are not kept any more.
+    Raises NotFound if events after `since` are not kept any more, or none has that number yet; Misuse for what no event can be about.
     """
     return follow_store(store or current_store(), since=since, kinds=kinds, subjects=subjects, on=on)
