@@ -139,7 +139,7 @@ def test_no_event_is_missed_or_doubled_when_connections_are_cut_at_random(store,
     writing = threading.Thread(target=lambda: [emit(store, n) for n in range(count)])
 
     def after_bytes() -> int:
-        cuts.append(dice.randrange(1, 6000))
+        cuts.append(dice.randrange(1, 3000))
         return cuts[-1]
 
     with cutting_network(url.removesuffix(PATH), after_bytes) as cut_url:
