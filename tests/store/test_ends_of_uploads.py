@@ -48,3 +48,21 @@ def test_what_a_pass_refuses_is_said_with_what_helps(tmp_path: Path, caplog: pyt
 
     Uploader(Writer(tmp_path / "journal"), make_pass).finish()
     assert "failed: a pooler is in between\n  let it pool sessions" in caplog.text
+
+
+def test_a_program_that_ends_before_all_was_sent_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("stratal.store.uploading.UNKNOWN_S", 0.01)
+    goes_on = threading.Event()
+
+    def make_pass() -> Iterable[str]:
+        assert goes_on.wait(60)
+        return ()
+
+    uploader = Uploader(Writer(tmp_path / "journal"), make_pass)
+    uploader.finish()
+    assert "ends before all of it was sent; the next one sends the rest, or `stratal sync`" in caplog.text
+    monkeypatch.setattr("stratal.store.uploading.UNKNOWN_S", 60)
+    goes_on.set()
+    caplog.clear()
+    uploader.finish()
+    assert not caplog.text

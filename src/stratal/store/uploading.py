@@ -59,13 +59,16 @@ class Uploader:
             self._is_reached, self._has_ended = False, True  # what is logged waits in the spool
 
     def finish(self) -> None:
-        """Make a last pass if the server is there, within seconds; what is left waits in the spool."""
+        """Make a last pass if the server is there, within seconds; what is left waits in the spool, and that is said."""
         self._writer.close()  # so that its segment can be put away
         with self._change:
             self._is_ending = True
             self._change.notify_all()
             if not self._change.wait_for(lambda: self._has_ended, UNKNOWN_S) and self._is_reached:
                 self._change.wait_for(lambda: self._has_ended, FINISH_S - UNKNOWN_S)
+            has_ended = self._has_ended
+        if not has_ended:
+            self._say_once("the program ends before all of it was sent; the next one sends the rest, or `stratal sync`")
 
     def _serve(self) -> None:
         wait_s = PASS_S
