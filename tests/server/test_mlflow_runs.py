@@ -116,9 +116,12 @@ def test_a_repeat_of_a_call_whose_answer_was_lost_counts_once(wire, store):
     assert run.series("one").values.tolist() == [1.0]
 
 
-def test_a_repeat_is_told_after_the_server_was_started_again(wire, stage, store):
+@pytest.mark.parametrize("most", [2, 100])
+def test_a_repeat_is_told_after_the_server_was_started_again(wire, stage, store, monkeypatch, most):
+    """most: points of a series that is remembered whole."""
     from stratal.server.mlflow.surface import Mlflow
 
+    monkeypatch.setattr("stratal.interop.mlflow.service.writing.MOST_POINTS", most)
     id = wire.run()
     for place in ((0, 5), (3, 5), (1, 9)):
         wire.ok("runs/log-metric", run_id=id, key="m", value=1.0, step=place[0], timestamp=place[1])

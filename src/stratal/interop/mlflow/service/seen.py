@@ -15,6 +15,8 @@ Point = tuple[str, int, int, float]
 Identities = set[tuple[int, int, float | None]]
 # The highest (step, time) of a series, and the values there; None where they are not known.
 End = tuple[tuple[int, int], tuple[float | None, ...] | None]
+# Gives what a series holds: all of it, or, of a long one, what it holds at some steps; and whether that is all.
+Read = Callable[[str, set[int]], tuple[Identities, bool]]
 
 
 def identities(points: Iterable[Point], key: str) -> Identities:
@@ -25,7 +27,8 @@ def identities(points: Iterable[Point], key: str) -> Identities:
 class Seen:
     """What one process remembers, of the runs that it wrote to lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_points: int = MOST_POINTS) -> None:
+        self._most_points = most_points
         self._lock = threading.Lock()
         self._runs: OrderedDict[bytes, Ends] = OrderedDict()
         self._points: OrderedDict[tuple[bytes, str], Identities] = OrderedDict()
@@ -43,10 +46,10 @@ class Seen:
             return self._points.get((run, key))
 
     def keep(self, run: bytes, key: str, points: Identities) -> None:
-        """Remember all points of a series."""
+        """Remember all points of a series, as long as there are not too many."""
         with self._lock:
             self._points[run, key] = points
-            while len(self._points) > 1 and sum(map(len, self._points.values())) > MOST_POINTS:
+            while sum(map(len, self._points.values())) > self._most_points:
                 self._points.popitem(last=False)
 
     def trim(self) -> None:
@@ -72,11 +75,12 @@ class Ends:
         self.by_key, self.is_known = ends, True
         self._seen.trim()
 
-    def fresh(self, points: Sequence[Point], read: Callable[[str], Identities]) -> list[Point]:
-        """Give the points that are not there yet, each once. read: gives all points of a series; it is called only where it must be."""
+    def fresh(self, points: Sequence[Point], read: Read) -> list[Point]:
+        """Give the points that are not there yet, each once. read: is called only where it must be."""
         new: list[Point] = []
         ends: dict[str, End] = {}
         added: dict[str, Identities] = {}  # of what is new, for series of which a point lies before the end
+        there: dict[str, Identities] = {}  # of what was there, for the same
         for point in points:  # a thousand at a time: nothing is called for one that lies beyond its series
             key, step, ms, value = point
             place, kept = (step, ms), value if value == value else None
@@ -90,7 +94,8 @@ class Ends:
             else:
                 if key not in added:
                     added[key] = identities(new, key)
-                if (step, ms, kept) in added[key] or (step, ms, kept) in self._all(key, read):
+                    there[key] = self._there(key, {step for name, step, _, _ in points if name == key}, read)
+                if (step, ms, kept) in added[key] or (step, ms, kept) in there[key]:
                     continue
             if key in added:
                 added[key].add((step, ms, kept))
@@ -105,10 +110,12 @@ class Ends:
         for key in {key for key, _, _, _ in new}:
             if (known := self._seen.points(self._run, key)) is not None:
                 known |= identities(new, key)
+                self._seen.keep(self._run, key, known)
 
-    def _all(self, key: str, read: Callable[[str], Identities]) -> Identities:
+    def _there(self, key: str, steps: set[int], read: Read) -> Identities:
         known = self._seen.points(self._run, key)
         if known is None:
-            known = read(key)
-            self._seen.keep(self._run, key, known)
+            known, is_all = read(key, steps)
+            if is_all:
+                self._seen.keep(self._run, key, known)
         return known

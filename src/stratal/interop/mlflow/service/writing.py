@@ -18,7 +18,7 @@ from stratal.interop.mlflow.service.errors import MlflowError, invalid, missing,
 from stratal.interop.mlflow.service.heads import head_of, hear, writable
 from stratal.interop.mlflow.service.names import LAST_MS, LONGEST_PARAM, check_key, check_length, is_key, ns_of
 from stratal.interop.mlflow.service.records import LogBatch, LogModel, LogPair, PointSaid, TagPair
-from stratal.interop.mlflow.service.seen import End, Identities, Point
+from stratal.interop.mlflow.service.seen import MOST_POINTS, End, Identities, Point
 from stratal.interop.mlflow.service.store import runs as rows
 from stratal.interop.mlflow.service.store.runs import MODEL_METRICS, Head
 from stratal.interop.mlflow.service.tags import drop_tag, set_tags, tell
@@ -211,8 +211,12 @@ def _ends(store: Store, head: Head) -> dict[str, End]:
         }
 
 
-def _identities(store: Store, head: Head, key: str) -> Identities:
+def _identities(store: Store, head: Head, key: str, steps: set[int]) -> tuple[Identities, bool]:
+    """Give the points of a series, of a long one only those of some steps; and whether they are all."""
     with store.snapshot() as snapshot:
         points = snapshot.series(head.bytes, key)
+    is_all = points.n <= MOST_POINTS
+    if not is_all:
+        points = points.take(np.isin(points.steps, np.fromiter(steps, np.int64)))
     values = np.where(np.isnan(points.values), None, points.values)  # type: ignore[call-overload]  # an array of objects
-    return set(zip(points.steps.tolist(), (points.times // _MS).tolist(), values.tolist(), strict=True))
+    return set(zip(points.steps.tolist(), (points.times // _MS).tolist(), values.tolist(), strict=True)), is_all
