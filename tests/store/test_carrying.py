@@ -12,10 +12,12 @@ from stratal.cli.app import main
 from stratal.core.errors import Conflict, Damaged, Misuse, OutcomeUnknown, StoreDown
 from stratal.store import migrating
 from stratal.store.access.accounts import AccessStore
+from stratal.store.access.noticing import note_refusals, refusals
 from stratal.store.backups import DATABASE, MANIFEST, back_up
 from stratal.store.blobs import digest_of_file
 from stratal.store.carrying import restore_into
 from stratal.store.migrating import open_database
+from stratal.store.settling import SYSTEM
 from stratal.store.store import Store
 from stratal.tracking.doctor import doctor
 from stratal.tracking.finding import find_runs
@@ -92,6 +94,15 @@ def test_nothing_is_written_over(backup, there):
     with pytest.raises(Conflict, match="holds something already"):
         restore_into(backup[0], there)
     assert [found.experiment for found in find_runs(store=there)] == ["mine"]
+
+
+def test_a_server_that_turned_somebody_away_before_does_not_stand_in_the_way(backup, there):
+    with there.database.write(SYSTEM) as tx:
+        note_refusals(tx, {("", "sign in", ""): 3})
+    restore_into(backup[0], there)
+    assert {found.id for found in find_runs(store=there)} == set(backup[1])
+    with there.database.read(SYSTEM) as tx:
+        assert refusals(tx, 10) == []  # nobody was turned away from the store of the snapshot
 
 
 def test_all_rows_come_or_none(backup, there):

@@ -33,6 +33,8 @@ logging.getLogger("psycopg").addHandler(logging.NullHandler())
 _ITS_OWN = ("about", "alembic_version")
 # What each new database holds one row of: the head of an empty log, and MLflow's experiment 0. The snapshot's take their place.
 _FIRST = ("registry_audit_head", "mlflow_experiment")
+# What strangers make a server write that began there too soon: how often they were turned away. The snapshot's takes its place, too.
+_OF_STRANGERS = ("access_refusal",)
 
 
 class _Table(NamedTuple):
@@ -92,7 +94,7 @@ def _check_is_new(began: Any, tables: Sequence[_Table], url: str) -> None:
     if missing := {table.name for table in tables} - there:
         raise Bug(f"the database lacks tables: {', '.join(sorted(missing))}")
     for table in tables:
-        if _count(began, table) > (table.name in _FIRST):
+        if table.name not in _OF_STRANGERS and _count(began, table) > (table.name in _FIRST):
             raise Conflict(f"{url} holds something already ({table.name})", hint="make a new database: createdb; nothing is written over")
 
 
@@ -116,7 +118,7 @@ def _opened(snapshot: Snapshot, source: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _carry(rows: sqlite3.Connection, began: Any, tables: Sequence[_Table]) -> None:
-    for name in _FIRST:
+    for name in (*_FIRST, *_OF_STRANGERS):
         began.exec_driver_sql(f"delete from {name}")
     for table in tables:
         columns = ", ".join(f'"{column}"' for column in table.columns)
