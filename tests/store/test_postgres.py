@@ -354,7 +354,7 @@ def test_its_own_tools_back_it_up_and_the_doctor_looks_at_what_is_here(served: S
         back_up(served, tmp_path / "backup")
     found = {check.name: check.state for check in examine(served, deep=True)}
     assert found["database"] == "good"
-    assert set(found.values()) == {"good"}
+    assert {name for name, state in found.items() if state != "good"} <= {"disk"}  # how full this machine is is no matter here
 
 
 def test_whoever_waits_for_events_goes_on_when_its_connection_was_cut(served: Store, postgres_server: PostgresServer):
