@@ -18,8 +18,12 @@ class Shares:
         return self._of[name]
 
     def has_room(self, name: str, count: int, most: float) -> bool:
-        """Tell whether one may have more of at most so many in all; half of an odd number is rounded up."""
-        return self.total + count <= most and not (name and 2 * (self.of(name) + count) > most + 1)
+        """Tell whether one may have more of at most so many in all, and of half of them."""
+        return self.total + count <= most and self.is_within_half(name, count, most)
+
+    def is_within_half(self, name: str, count: int, most: float) -> bool:
+        """Tell whether one who gets more has at most half of so many; half of an odd number is rounded up."""
+        return not name or 2 * (self.of(name) + count) <= most + 1
 
     def take(self, name: str, count: int) -> None:
         """Let one have more, until `give_back`."""

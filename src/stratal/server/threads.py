@@ -48,10 +48,10 @@ class Threads:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         asked = _Call(loop, future, copy_context(), call, name)  # type: ignore[arg-type]  # a future of any value
-        if name and 2 * (self._shares.of(name) + 1) > self.count + 1:
-            self._held[name].append(asked)
-        else:
+        if self._shares.is_within_half(name, 1, self.count):
             self._begin(asked)
+        else:
+            self._held[name].append(asked)
         return future
 
     def _begin(self, asked: _Call) -> None:
