@@ -44,8 +44,9 @@ def follow(
 
 def _of_folder(store: Store, since: int | None, wanted: list[tuple[str, str]]) -> Iterator[Told]:
     with store.query() as tx:
-        at = latest_seq(tx) if since is None else since
-        if at > (newest := latest_seq(tx)):
+        newest = latest_seq(tx)
+        at = newest if since is None else since
+        if at > newest:
             raise _gone(f"this store has no event {at}; its newest is {newest}: it is another store, or was restored from a backup")
         if since and oldest_seq(tx) > since + 1:
             raise _gone(f"the events after {since} are not kept any more; the oldest is {oldest_seq(tx)}")
