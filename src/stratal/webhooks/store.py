@@ -149,16 +149,14 @@ class WebhookStore:
         with self._store.query() as tx:
             if name is None:
                 return [_delivery(row) for row in tx.rows(_LOG, most=limit)]
-            if name not in {row[0] for row in tx.rows(_HOOKS)}:
-                raise _unknown(name)
+            _check_known(tx, name)
             return [_delivery(row) for row in tx.rows(_LOG_OF, named=name, most=limit)]
 
     @operation(needs=Role.ADMIN)
     def ask_trial(self, *, name: str) -> Delivery:
         """Put a trial on its way, due now: an event of the kind `test`. Raises NotFound."""
         with self._store.command() as tx:
-            if name not in {row[0] for row in tx.rows(_HOOKS)}:
-                raise _unknown(name)
+            _check_known(tx, name)
             event = Told(seq=0, at_ns=tx.now_ns, kind="test", subject=f"webhook:{name}", actor=tx.actor.name, on="", body={"is": "a trial"})
             _put(tx, id := new_id(), name, event, tx.now_ns)
             return _delivery(tx.rows(_ONE, which=id)[0])
@@ -167,8 +165,7 @@ class WebhookStore:
     def resend(self, *, name: str) -> int:
         """Put the dead deliveries of an endpoint on their way again, with their ids, and give how many. Raises NotFound."""
         with self._store.command() as tx:
-            if name not in {row[0] for row in tx.rows(_HOOKS)}:
-                raise _unknown(name)
+            _check_known(tx, name)
             return tx.run(_RESEND, named=name, due=tx.now_ns)
 
     @operation(needs=Role.ADMIN)
@@ -268,6 +265,12 @@ def _say_missed(tx: Transaction, name: str, first: int, last: int, at_ns: int) -
 
 def _delivery(row: Sequence[object]) -> Delivery:
     return Delivery(**dict(zip(Delivery.__struct_fields__, row, strict=True)))  # type: ignore[arg-type]  # columns by their names
+
+
+def _check_known(tx: Transaction, name: str) -> None:
+    """Raise NotFound for the name of no endpoint."""
+    if name not in {row[0] for row in tx.rows(_HOOKS)}:
+        raise _unknown(name)
 
 
 def _unknown(name: str) -> NotFound:
