@@ -22,7 +22,7 @@ os.environ["STRATAL_ON_ERROR"] = "raise"  # a test must not lose what it says; t
 from postgres import databases, lent, over, postgres_server  # noqa: F401  # fixtures
 from stratal.store import database
 from stratal.store.store import Store
-from stratal.testing.buckets import VARIABLES, make_bucket, s3_server
+from stratal.testing.buckets import AZURE_VARIABLES, VARIABLES, azure_server, make_bucket, make_container, s3_server
 from stratal.testing.victims import Victims
 from stratal.tracking import active, opening, refs
 from stratal.tracking.capture import inputs
@@ -125,6 +125,25 @@ def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     name = f"bucket-{secrets.token_hex(8)}"  # of its own: the server looks through all of a bucket to list a folder of it
     make_bucket(s3_endpoint, name)
     return f"s3://{name}/team"
+
+
+@pytest.fixture(scope="session")
+def azure_endpoint():
+    program = Path(__file__).parents[1] / ".azurite/node_modules/.bin/azurite-blob"
+    if not program.exists():
+        pytest.skip("Azurite is not here: `make test` installs it where there is npm")
+    with azure_server(str(program)) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def container(azure_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a place in an empty container, which this process and its children may use."""
+    for name, value in {**AZURE_VARIABLES, "AZURE_STORAGE_ENDPOINT": azure_endpoint}.items():
+        monkeypatch.setenv(name, value)
+    name = f"container-{secrets.token_hex(8)}"
+    make_container(azure_endpoint, name)
+    return f"az://{name}/team"
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ FAR_NS = 2**62
 HOUR_NS = 3600 * 10**9
 
 
-@pytest.fixture(params=["disk", "memory", "files", "s3", "s3 in parts"])
+@pytest.fixture(params=["disk", "memory", "files", "s3", "s3 in parts", "azure", "azure in parts"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Blobs]:
     """Open the same place, each time as another process would."""
     if request.param == "disk":
@@ -33,8 +33,8 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Blobs
     if request.param == "files":
         (tmp_path / "place").mkdir()
         return lambda: BucketBlobs(Objects(LocalStore(tmp_path / "place"), "files"), cache=cache, part_bytes=7_000)
-    url = request.getfixturevalue("bucket")
-    return lambda: BucketBlobs(open_objects(url), cache=cache, part_bytes=PART if request.param == "s3" else 3_000)
+    url = request.getfixturevalue("bucket" if request.param.startswith("s3") else "container")
+    return lambda: BucketBlobs(open_objects(url), cache=cache, part_bytes=3_000 if request.param.endswith("parts") else PART)
 
 
 @pytest.fixture

@@ -127,6 +127,11 @@ class Objects:
             return None
         return self._ask("signed", lambda: list(obstore.sign(store, method, names, timedelta(seconds=seconds))))
 
+    @property
+    def put_headers(self) -> dict[str, str]:
+        """What is to be sent along with a PUT to a signed URL, besides the bytes."""
+        return {"x-ms-blob-type": "BlockBlob"} if isinstance(self._store, AzureStore) else {}
+
     def _ask(self, done: str, call: Callable[[], T]) -> T:
         """Call until it is answered, or until the object store has been away for as long as the patience lasts. Errors are told without
         their text: it may hold what the server sent, such as ids of keys and strings that were signed."""

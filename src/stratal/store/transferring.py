@@ -46,10 +46,11 @@ class Missing(Record, frozen=True, kw_only=True):
 
 
 class Transfer(Record, frozen=True, kw_only=True):
-    """Where a transfer is. missing: the first parts of those that are not there yet; none: finish it."""
+    """Where a transfer is. missing: the first parts of those that are not there yet; none: finish it. headers: of each PUT."""
 
     id: str
     missing: tuple[Missing, ...]
+    headers: dict[str, str]
     good_s: float
 
 
@@ -131,7 +132,7 @@ def _transfer(place: BucketBlobs, id: str, plan: Plan) -> Transfer:
     if urls is None:
         raise _not_so()
     found = tuple(Missing(offset=at, size_bytes=size, url=url) for (at, size), url in zip(missing, urls, strict=False))
-    return Transfer(id=id, missing=found, good_s=GOOD_S)
+    return Transfer(id=id, missing=found, headers=place.objects.put_headers, good_s=GOOD_S)
 
 
 def _plan(place: BucketBlobs, id: str, sender: str) -> Plan:
