@@ -296,3 +296,22 @@ def test_a_read_ends_when_nobody_waits_any_more_and_the_next_one_is_answered(sto
             tx.rows(asked)
         with reading_within(60), store.database.read(settling.SYSTEM) as tx:
             assert tx.rows(select(tables.key.c.name)) == []
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**40])
+def test_a_whole_number_of_more_than_64_bits_is_refused_alike_everywhere_and_changes_nothing(store: Store, number: int):
+    rows = insert(tables.damage)
+    found = select(tables.damage.c.segment).where(tables.damage.c.start == bindparam("from_start"))
+    many = [{"segment": "s", "start": start, "stop": 7} for start in (1, number)]
+    for ask in (
+        lambda tx: tx.run(rows, segment="s", start=number, stop=7),
+        lambda tx: tx.many(rows, many),
+        lambda tx: tx.rows(found, from_start=number),
+        lambda tx: tx.together((found, {"from_start": number})),
+    ):
+        with pytest.raises(OverflowError), store.command() as tx:
+            ask(tx)
+    with store.database.read(store.actor()) as tx, pytest.raises(OverflowError):
+        tx.rows(found, from_start=number)
+    with store.database.read(store.actor()) as tx:
+        assert tx.value(select(func.count()).select_from(tables.damage)) == 0

@@ -9,10 +9,10 @@ import contextlib
 import os
 import re
 import select
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from struct import Struct
 from typing import Any, LiteralString, NamedTuple, TypeVar
 
 import psycopg
@@ -70,7 +70,7 @@ _OLD_VERSION: LiteralString = "select coalesce(max(version_num), '0') from alemb
 _VALUES = re.compile(r"\) VALUES \((?P<values>[^()]*)\)(?P<rest>.*)\Z", re.DOTALL)
 _PARAMETER = re.compile(r"\$[0-9]+(::[A-Z]+)?")
 _TARGET = re.compile(r"ON CONFLICT \(([a-z_, ]+)\) DO UPDATE")
-_LONG, _INT, _DOUBLE, _SIZE, _ARRAY = Struct(">iq"), Struct(">ii"), Struct(">id"), Struct(">i"), Struct(">iiIii")
+_LONG, _INT, _DOUBLE, _SIZE, _ARRAY = map(struct.Struct, (">iq", ">ii", ">id", ">i", ">iiIii"))
 _NULL = _SIZE.pack(-1)
 # Per type of column: the server's numbers of an array and of its elements, and how an element is sent, its size in front.
 _ARRAYS: tuple[tuple[type, str, int, int, Callable[[Any], bytes]], ...] = (
@@ -95,6 +95,8 @@ _HINTS = (
 T = TypeVar("T")
 
 Connection = psycopg.Connection[Row]
+# What a statement raises: what the driver and the server say, and a whole number of more than 64 bits, which is never sent.
+_REFUSED = (psycopg.Error, struct.error)
 
 
 class _Driver:
@@ -116,13 +118,13 @@ class _Driver:
             if (clean := _without_nul(values)) == values:
                 raise _ours(error) from error
             return self.run(compiled, clean)  # refused here, before anything was sent
-        except psycopg.Error as error:
+        except _REFUSED as error:
             raise _ours(error) from error
 
     def run_together(self, asked: Sequence[tuple[Compiled, Row]]) -> list[list[Row]]:
         try:
             return self._first(lambda: self._run_together(asked)) if self._again is not None else self._run_together(asked)
-        except psycopg.Error as error:
+        except _REFUSED as error:
             raise _ours(error) from error
 
     def _first(self, ask: Callable[[], T]) -> T:
@@ -162,13 +164,13 @@ class _Driver:
 
     def run_many(self, compiled: Compiled, rows: Sequence[Row]) -> None:
         rows = [_without_nul(row) for row in rows]
-        bulk = _bulk(compiled, rows)
         try:
+            bulk = _bulk(compiled, rows)
             if bulk is None:
                 self._cursor.executemany(compiled.sql, rows)
             else:
                 self._cursor.execute(bulk[0], bulk[1])
-        except psycopg.Error as error:
+        except _REFUSED as error:
             raise _ours(error) from error
 
 
@@ -542,7 +544,9 @@ def _errors() -> Iterator[None]:
         raise _ours(error) from error
 
 
-def _ours(error: psycopg.Error, what: str = "the database cannot be used") -> StratalError:
+def _ours(error: psycopg.Error | struct.error, what: str = "the database cannot be used") -> StratalError | OverflowError:
+    if isinstance(error, struct.error):
+        return OverflowError(str(error))
     said = _first_line(error)
     for sign, hint in _HINTS:
         if isinstance(error, psycopg.OperationalError) and sign in str(error):

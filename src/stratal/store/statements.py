@@ -84,7 +84,8 @@ class Cursor(Protocol):
 
 
 class Driver(Protocol):
-    """One connection to a database, with a transaction open on it. Laws: it raises errors of ours only."""
+    """One connection to a database, with a transaction open on it. Laws: it raises errors of ours only, and
+    OverflowError for a whole number of more than 64 bits, which is never sent."""
 
     dialect: Dialect
 
