@@ -15,6 +15,7 @@ from stratal.testing.postgres import PostgresServer
 # Each room's conformance, and what settles, runs over both databases; but for tests that look into a file, or take long.
 ON_BOTH = {
     "test_settling",
+    "test_large_facts",
     "test_waiting_for_events",
     "test_mlflow_experiments",
     "test_store",
@@ -54,6 +55,7 @@ ON_BOTH = {
     "test_exporting_over_http",
 }
 SQLITE_ONLY = {
+    "test_a_settling_that_dies_between_any_two_steps_is_finished_by_the_next",  # a store for each step
     "test_any_calls_through_any_relays_in_any_order_give_a_set",  # makes a folder per example
     "test_without_the_gate_a_file_is_had_by_its_digest_when",
     "test_every_surface_that_acts_for_a_sender_says_so_to_the_gate",

@@ -22,9 +22,10 @@ import msgspec
 from sqlalchemy import bindparam, delete, func, select, update
 
 from stratal.core.clock import SECOND_NS
-from stratal.core.errors import Misuse, NotFound
+from stratal.core.errors import Misuse, NotFound, StratalError
 from stratal.core.people import Identity
 from stratal.store.admitting import admitted
+from stratal.store.bounding import bounded, first_frames, rest_of
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.frames import FACT, NAMED, POINTS, SIZE, Frame, Scan, check_metric_names, read_fact, read_names, salt_of, scan
 from stratal.store.journal import Tail, segments
@@ -96,7 +97,20 @@ class Arrivals:
         damage: ranges of `data` that the sender's disk has spoilt. Raises Misuse for bytes that are not whole frames of this
         segment, OtherOffset, OtherBytes, Forbidden, OverQuota if the first frame has no room; then nothing has changed.
         """
-        tail = _tail_of(name, offset, data, damage)
+        left: Tail | None = _tail_of(name, offset, data, damage)
+        reached = offset
+        while left is not None:
+            taken = bounded(left)
+            try:
+                reached = self._take_what_fits(taken, sender)
+            except StratalError:
+                if reached == offset:
+                    raise
+                return reached  # who sends the rest again is told why
+            left = rest_of(left, taken) if reached == taken.offset + taken.read.end else None
+        return reached
+
+    def _take_what_fits(self, tail: Tail, sender: Identity) -> int:
         while True:
             crowded: list[int] = []
             try:
@@ -104,16 +118,21 @@ class Arrivals:
             except OverQuota:
                 if not (frames := [frame for frame in tail.read.frames if frame.sequence < min(crowded, default=0)]):
                     raise
-                tail = _cut(tail, frames)
+                tail = first_frames(tail, frames)
 
     def _take(self, tail: Tail, sender: Identity, crowded: list[int]) -> int:
-        """Apply a tail in one transaction. crowded: is told of the facts that had no room, if it raises OverQuota."""
+        """Apply a tail in one transaction, but for a large fact. crowded: is told of the facts that had no room, if it raises OverQuota."""
         name, offset, data = tail.name, tail.offset, tail.data
-        with self._settler.transaction(sender) as opened:
-            tx = admitted(opened)
-            self._open(tx, tail.writer, sender)
-            runs = {frame.run for frame in tail.read.frames}
+        runs = {frame.run for frame in tail.read.frames}
+        author = sender.name if sender.is_authenticated else ""
+
+        def check(tx: Transaction) -> None:
+            self._open(admitted(tx), tail.writer, sender)
             self._may_write(tx, sender, runs)
+
+        lasts = self._settler.begin_large([tail], actor=sender, sender=author, check=check)
+        with self._settler.transaction(sender) as tx:
+            check(tx)
             known, state = _state(tx, name)
             if offset < known:
                 return _compare(tx, tail, known)
@@ -126,7 +145,7 @@ class Arrivals:
             before = _experiments(tx, runs)
             made: list[str] = []
             tx.made, tx.crowded = made, crowded
-            touched = self._settler.apply(tx, [tail], sender=sender.name if sender.is_authenticated else "")
+            touched = self._settler.apply(tx, [tail], sender=author, lasts=lasts)
             after = _experiments(tx, runs)
             if after != before:  # what the frames themselves say of a run must not lead to where its sender may not write
                 named = {experiment for _, experiment in after - before if experiment}
@@ -274,13 +293,6 @@ def _tail_of(name: str, offset: int, data: bytes, damage: Sequence[tuple[int, in
             raise Misuse("the frames are not in the order in which they were written")
         reached = frame.sequence + frame.stretch - 1
     return Tail(name, -1, offset, offset + len(data), data, Scan(frames, len(data), list(damage)))
-
-
-def _cut(tail: Tail, frames: list[Frame]) -> Tail:
-    """Give what these first frames of a tail hold."""
-    end = frames[-1].end
-    damage = [each for each in tail.read.damage if each[1] <= end]
-    return tail._replace(size=tail.offset + end, data=tail.data[:end], read=Scan(frames, end, damage))
 
 
 def check_body(data: bytes, frame: Frame) -> None:

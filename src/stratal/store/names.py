@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 
 from stratal.core.errors import Conflict, NotFound
 from stratal.core.ids import short
@@ -22,6 +22,7 @@ _U64 = struct.Struct("<Q")
 _ADD_KEY = insert(key).on_conflict_do_nothing()
 _KEY = select(key.c.id).where(key.c.name == bindparam("name"))
 _KEYS = select(key.c.name, key.c.id)
+_LAST_KEY = select(func.max(key.c.id))
 _ADD_SHAPE = insert(shape).on_conflict_do_nothing()
 _SHAPE = select(shape.c.names).where(shape.c.digest == bindparam("digest"))
 _ADD_RUN = insert(run).on_conflict_do_nothing().returning(run.c.no)
@@ -33,8 +34,8 @@ _TAKEOVERS = select(epoch.c.epoch, epoch.c.from_step, epoch.c.at_ns).where(epoch
 _ADD_PARTICIPANT = insert(participant).on_conflict_do_nothing()
 _PARTICIPANT_COLUMNS = ("run", "writer")
 OFFSET = select(segment.c.offset).where(segment.c.name == bindparam("segment_name"))
-# Above this, one read of the whole table is quicker than a look-up per name.
-_MANY = 300
+# Above this, one read of the whole table is quicker than a look-up per name, unless the table has so many times as many names.
+_MANY, _TIMES = 300, 20
 
 
 class RunRow(NamedTuple):
@@ -69,11 +70,13 @@ class Names:
         missing = [name for name in names if name not in self._keys]
         if missing:
             tx.many_tuples(_ADD_KEY, ("name",), [(name,) for name in missing])
-            if len(missing) > _MANY:
+            if len(missing) > _MANY and len(missing) * _TIMES > tx.value(_LAST_KEY):
                 self._keys.update(tx.rows(_KEYS))
             else:
-                for name in missing:
-                    self._keys[name] = tx.value(_KEY, name=name)
+                for at in range(0, len(missing), _MANY):
+                    some = missing[at : at + _MANY]
+                    found = tx.together(*((_KEY, {"name": name}) for name in some))
+                    self._keys.update({name: rows[0][0] for name, rows in zip(some, found, strict=True)})
         return [self._keys[name] for name in names]
 
     def names_of(self, tx: Transaction, ids: Sequence[int]) -> list[str]:

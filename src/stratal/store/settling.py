@@ -4,6 +4,9 @@ A tick: 1 open the segments and read what lies past their offsets, without a tra
 offset from what was read to the new one, and leave the segment out if somebody else was faster; 4 apply facts, points,
 last values; 5 commit. A command drains the journals that it depends on inside its own transaction, steps 2 to 4.
 
+A large fact is applied piece by piece, each in a transaction of its own, and the last one in that of its frame: each piece may be applied
+any number of times, so whoever dies in between leaves nothing that the next one does not finish.
+
 Laws (tested, with kills at every named point): 1 a frame is applied once, in the transaction that moves its offset. 2 the
 order in which journals arrive does not change series. 3 a segment is unlinked only when nobody writes it, all of it is
 applied, the database file itself holds the outcome, and the server that the store is shipped to, if any, has it.
@@ -11,6 +14,7 @@ applied, the database file itself holds the outcome, and the server that the sto
 
 import contextlib
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +25,7 @@ from sqlalchemy import bindparam, select, update
 
 from stratal.core.errors import Conflict
 from stratal.core.people import Identity
+from stratal.store.bounding import bounded, is_large
 from stratal.store.columns import Rows, gather, hidden_from, keep, number_steps, sort_series, starts_at, superseded_at
 from stratal.store.database import Database, Transaction, insert
 from stratal.store.frames import FACT, NAMED, NO_STEP, POINTS, Fact, Frame, encode_fact, read_fact, read_names
@@ -38,6 +43,10 @@ SYSTEM = Identity(name="stratal")
 MANY_DEAD, MANY_DEAD_BYTES = 16, 16 << 20
 # Bytes of journals that a process settles by itself though another one settles for it: no more than to ask the other takes.
 LITTLE_BYTES = 4 << 10
+# Seconds between two pieces of a fact: the gate is not handed over, and who gave it back would have it again before who waits is awake.
+GIVE_WAY_S = 0.001
+# Bytes of journals that a command settles in its own transaction; of more it has ticks settle what is there first. A guess: half a second.
+MOST_DRAINED_BYTES = 1 << 20
 
 _ADD_SEGMENT = insert(segment).on_conflict_do_nothing()
 _MOVE_OFFSET = (
@@ -62,13 +71,16 @@ class PlacedFact(NamedTuple):
 class FactApplier(Protocol):
     """What gives facts their meaning: the trunk above.
 
-    Laws: 1 each fact is given once. 2 what cannot be read is given back before anything of it is written, and kept raw.
+    Laws: 1 each fact is given once. 2 what cannot be read is given back before anything of it is written, and kept raw. 3 the pieces of a
+    fact, applied one after the other, and each any number of times, make what the fact makes.
     """
 
     @property
     def kinds(self) -> Collection[str]: ...
 
     def apply(self, tx: Transaction, facts: Sequence[PlacedFact], names: Names) -> Sequence[Fact]: ...
+
+    def pieces(self, fact: Fact) -> Sequence[Fact]: ...
 
 
 class Settler:
@@ -104,8 +116,9 @@ class Settler:
             tails = [tail for tail in self._read_tails(opened, whole=False, sizes=sizes) if tail.read.frames]
             if not tails:
                 return 0
+            lasts = self.begin_large(tails)
             with self.transaction() as tx:
-                touched = self.apply(tx, tails)
+                touched = self.apply(tx, tails, lasts=lasts)
         for run in touched:
             self.fold(run)
         return sum(frame.stretch for tail in tails for frame in tail.read.frames)
@@ -119,15 +132,17 @@ class Settler:
         """Give how many bytes of journals are not applied yet."""
         return self._waiting(self._sizes())[0]
 
-    def drain(self, tx: Transaction, writers: Iterable[str]) -> None:
-        """Inside a command's transaction: apply everything that these writers have written up to now."""
+    def drain(self, tx: Transaction, writers: Iterable[str], *, most_bytes: int | None = None) -> bool:
+        """Inside a command's transaction: apply everything that these writers have written up to now. False, and nothing is done, if it is
+        more than most_bytes."""
         with open_segments(self.folder, segments(self.folder, writers)) as opened:
-            tails = []
-            for name, fd in opened.items():
-                offset = offset_of(tx, name)
-                if os.fstat(fd).st_size > offset:
-                    tails.append(read_tail(name, fd, offset, whole=True))
+            offsets = {name: offset_of(tx, name) for name in opened}
+            waiting = {name: fd for name, fd in opened.items() if os.fstat(fd).st_size > offsets[name]}
+            if most_bytes is not None and sum(os.fstat(fd).st_size - offsets[name] for name, fd in waiting.items()) > most_bytes:
+                return False
+            tails = [read_tail(name, fd, offsets[name], whole=True) for name, fd in waiting.items()]
             self.apply(tx, [tail for tail in tails if tail.read.frames])
+        return True
 
     def participants(self, tx: Transaction, runs: Iterable[bytes]) -> set[str]:
         """Give the writers that are known to have written to these runs."""
@@ -157,10 +172,26 @@ class Settler:
         except Conflict:
             return
 
-    def apply(self, tx: Transaction, tails: Sequence[Tail], *, sender: str = "") -> set[bytes]:
+    def begin_large(
+        self, tails: Sequence[Tail], *, actor: Identity = SYSTEM, sender: str = "", check: Callable[[Transaction], object] | None = None
+    ) -> dict[tuple[str, int], Fact]:
+        """Apply large facts that tails begin with, but for their last pieces; give these by writer and sequence, for `apply`.
+
+        sender: as for `apply`. check: is asked in each transaction whether it may be."""
+        lasts = {}
+        for tail in tails:
+            frame = tail.read.frames[0]
+            if is_large(frame) and (last := self._begin(tail, frame, actor, sender, check)) is not None:
+                lasts[tail.writer, frame.sequence] = last
+        return lasts
+
+    def apply(
+        self, tx: Transaction, tails: Sequence[Tail], *, sender: str = "", lasts: Mapping[tuple[str, int], Fact] | None = None
+    ) -> set[bytes]:
         """Apply tails whose offset is still what was read; give the ids of the runs that have new points.
 
-        sender: the author of all that is in them, whatever they say, as a server has checked; '' where authors are only asserted."""
+        sender: the author of all that is in them, whatever they say, as a server has checked; '' where authors are only asserted.
+        lasts: last pieces of facts of which all others are applied."""
         claimed = [tail for tail in tails if self._claim(tx, tail)]
         self._define_names(tx, claimed)
         facts = [fact for tail in claimed for fact in self._facts(tx, tail)]
@@ -168,7 +199,7 @@ class Settler:
         runs = ensure_runs(tx, {fact.run for fact in facts} | {run for run, _, _ in points})
         # what is left over is of runs that were purged
         points, facts = {place: rows for place, rows in points.items() if place[0] in runs}, [fact for fact in facts if fact.run in runs]
-        self._apply_facts(tx, facts, runs, sender)
+        self._apply_facts(tx, facts, runs, sender, lasts or {})
         self._database.fault("before points")
         for (id, epoch, writer), rows in points.items():
             row = find_run(tx, id)  # again: facts and points before may have changed it, and forks of it
@@ -250,6 +281,7 @@ class Settler:
             size = os.fstat(fd).st_size if sizes is None else sizes[name]
             if whole or (size > offsets[name] and name[:16] not in behind):
                 tail = read_tail(name, fd, offsets[name], whole=whole)
+                tail = tail if whole else bounded(tail)
                 tails.append(tail)
                 if tail.offset + len(tail.data) < size:
                     behind.add(tail.writer)
@@ -298,7 +330,29 @@ class Settler:
                 points.setdefault((run, epoch, tail.writer), []).extend(rows)
         return points
 
-    def _apply_facts(self, tx: Transaction, facts: Sequence[Fact], runs: dict[bytes, RunRow], sender: str) -> None:
+    def _begin(self, tail: Tail, frame: Frame, actor: Identity, sender: str, check: Callable[[Transaction], object] | None) -> Fact | None:
+        """Apply a large fact but for its last piece, and give that one; None if it has to be applied whole."""
+        try:
+            fact = read_fact(tail.data, frame, tail.writer)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        *before, last = self._applier.pieces(fact)
+        for piece in before:
+            with self.transaction(actor) as tx:
+                if check is not None:
+                    check(tx)
+                if offset_of(tx, tail.name) != tail.offset:
+                    return None  # somebody was faster
+                run = ensure_runs(tx, [fact.run]).get(fact.run)
+                if run is None or ((limit := superseded_at(fact.epoch, run.takeovers)) is not None and fact.at_ns >= limit):
+                    return None  # it was purged, or the fact counts for nothing
+                self._applier.apply(tx, [PlacedFact(piece, run, sender)], self.names)
+            time.sleep(GIVE_WAY_S)
+        return last
+
+    def _apply_facts(
+        self, tx: Transaction, facts: Sequence[Fact], runs: dict[bytes, RunRow], sender: str, lasts: Mapping[tuple[str, int], Fact]
+    ) -> None:
         counted = []
         for fact in facts:
             run = runs[fact.run]
@@ -308,7 +362,7 @@ class Settler:
             elif limit is not None and fact.at_ns >= limit:
                 self._keep(tx, fact, encode_fact(fact.what, fact.at_ns, fact.value), "superseded")
             else:
-                counted.append(PlacedFact(fact, run, sender))
+                counted.append(PlacedFact(lasts.get((fact.writer, fact.sequence), fact), run, sender))
         self._database.fault("before facts")
         for fact in self._applier.apply(tx, counted, self.names):
             self._keep(tx, fact, encode_fact(fact.what, fact.at_ns, fact.value), "unreadable")
@@ -354,3 +408,7 @@ class Meaningless:
     def apply(self, tx: Transaction, facts: Sequence[PlacedFact], names: Names) -> Sequence[Fact]:
         """Is never given one."""
         return [placed.fact for placed in facts]
+
+    def pieces(self, fact: Fact) -> Sequence[Fact]:
+        """Give it whole."""
+        return [fact]

@@ -11,8 +11,8 @@ media     {step, entries: [{name, kind, mime, caption, files: [{path, digest, si
 """
 
 import math
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -24,12 +24,16 @@ START, PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, CAPTURE, MEDIA, DEFINE, ALERT,
     "start", "params", "tags", "note", "artifact", "edge", "state", "capture", "media", "define", "alert", "end",
 )  # fmt: skip
 
+V = TypeVar("V")
+
 # Names of metrics that we measure unasked begin with it: they say how a run was carried out, not what came out.
 SYSTEM = "system/"
 
 Scalar = None | bool | int | float | str
 Status = Literal["finished", "failed", "stopped"]
 KINDS = ("train", "trial", "study", "pipeline", "step", "evaluation", "job")
+# Names, and characters of them and their values, that one fact says; who has more says several facts. A run of some hundred has one.
+MOST_NAMES, MOST_PIECE_CHARACTERS = 20_000, 500_000
 STATUSES = ("running", "finished", "failed", "stopped", "lost")
 
 
@@ -168,6 +172,29 @@ BODIES: dict[str, object] = {
     DEFINE: MetricDefinition, ALERT: Alert, END: End,
 }  # fmt: skip
 _decoders: dict[str, msgspec.msgpack.Decoder[object]] = {what: msgspec.msgpack.Decoder(body) for what, body in BODIES.items()}
+
+
+def in_pieces(values: Mapping[str, V]) -> Iterator[dict[str, V]]:
+    """Give params or tags in pieces of which each is settled in one transaction that others can wait for."""
+    piece: dict[str, V] = {}
+    size = 0
+    for name, value in values.items():
+        size += len(name) + (len(value) if isinstance(value, str) else 8)
+        if piece and (len(piece) >= MOST_NAMES or size > MOST_PIECE_CHARACTERS):
+            yield piece
+            piece, size = {}, len(name)
+        piece[name] = value
+    if piece:
+        yield piece
+
+
+def shortened(start: Start) -> tuple[Start, list[tuple[str, Mapping[str, object]]]]:
+    """Give a start with the first pieces of its params and tags, and the facts that say the others."""
+    params, tags = list(in_pieces(start.params)), list(in_pieces(start.tags))
+    if len(params) < 2 and len(tags) < 2:
+        return start, []
+    rest: list[tuple[str, Mapping[str, object]]] = [*((PARAMS, piece) for piece in params[1:]), *((TAGS, piece) for piece in tags[1:])]
+    return msgspec.structs.replace(start, params=params[0] if params else {}, tags=tags[0] if tags else {}), rest
 
 
 def check_body(what: str, value: object) -> None:

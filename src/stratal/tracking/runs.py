@@ -47,6 +47,8 @@ from stratal.tracking.facts import (
     check_name,
     check_text,
     flatten,
+    in_pieces,
+    shortened,
     to_params,
     to_tags,
 )  # fmt: skip
@@ -144,11 +146,13 @@ class Run:
 
         params: a mapping, or an object that holds settings: a dataclass, a pydantic model, an attrs or msgspec class, an OmegaConf
         configuration, an argparse.Namespace. Raises Misuse for others."""
-        self._tell(PARAMS, to_params(params))
+        for piece in in_pieces(to_params(params)):
+            self._tell(PARAMS, piece)
 
     def set_tags(self, tags: Mapping[str, str | None]) -> None:
         """Set tags; None takes one away."""
-        self._tell(TAGS, to_tags(tags))
+        for piece in in_pieces(to_tags(tags)):
+            self._tell(TAGS, piece)
 
     def note(self, text: str) -> None:
         """Add a note, with author and time."""
@@ -438,25 +442,26 @@ def run(
     if kind not in KINDS:
         raise Misuse(f"{kind!r} is no kind of run", hint=f"choose one of: {', '.join(KINDS)}")
     user = store.actor().name
-    remark = Note(text=note, author=user)
     captured = quick_capture(store) if store.settings.capture else None
-    start = Start(
+    start, rest = shortened(Start(
         experiment=experiment, name=name, kind=kind, group=group, job_type=job_type, user=user,
         parent=parent.id if parent is not None and parent.store.folder == store.folder else None,
         params=to_params({} if params is None else params), capture=captured[1] if captured else {},
         tags={key: value for key, value in to_tags(tags or {}).items() if value is not None},
-    )  # fmt: skip
+    ))  # fmt: skip
     id = new_id(store.clock) if origin is None else _forked(store, origin, start)
     made = Run(store, id, experiment, kind=kind, on_error=on_error)
     if origin is None:
         made._begin(start)
+    for what, more in rest:
+        made._tell(what, more)
     active.push(made)
     watch(made, begin=captured is None)  # else the capturing thread begins it, if the run is still there
     if captured:
         made.captured = captured[0]
         request_capture(made, captured[0])
     if note:
-        made._tell(NOTE, remark)
+        made._tell(NOTE, Note(text=note, author=user))
     return made
 
 

@@ -9,7 +9,7 @@ from stratal.store.names import find_run
 from stratal.store.operations import operation
 from stratal.store.settling import PlacedFact
 from stratal.store.store import Store
-from stratal.tracking.facts import NOTE, TAGS, check_text, to_tags
+from stratal.tracking.facts import MOST_NAMES, NOTE, TAGS, check_text, to_tags
 from stratal.tracking.operations.forking import check_there
 from stratal.tracking.store import runs as rows
 from stratal.tracking.store.settling import TrunkFacts
@@ -23,8 +23,14 @@ class RunRemarks:
 
     @operation(needs=Role.CONTRIBUTOR, on="run", is_repeatable=True)
     def tag(self, *, run: RunId, tags: dict[str, str | None]) -> None:
-        """Set tags of a run; None takes one away. Raises NotFound, or Misuse for a name that cannot be one and for a deleted run."""
+        """Set tags of a run; None takes one away. Raises NotFound, or Misuse for a name that cannot be one, for more than 20,000 and for a
+        deleted run."""
         said = to_tags(tags)
+        if len(said) > MOST_NAMES:
+            raise Misuse(
+                f"{len(said):,} tags are more than one call may set: others could not write meanwhile",
+                hint=f"set at most {MOST_NAMES:,} by each call, or let the run set them: run.set_tags",
+            )
         with self._store.command(runs=[run]) as tx:
             self._say(tx, run, TAGS, said)
 

@@ -5,10 +5,10 @@ follows the highest (epoch, time); the rest is only ever added.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
-from sqlalchemy import and_, bindparam, or_, select, update
+from sqlalchemy import Select, and_, bindparam, or_, select, update
 
 from stratal.core.errors import Damaged
 from stratal.core.ids import is_id, to_bytes
@@ -24,6 +24,7 @@ from stratal.store.uses import use_or_claim
 from stratal.tracking.facts import (
     ALERT,
     ARTIFACT,
+    BODIES,
     CAPTURE,
     DEFINE,
     EDGE,
@@ -46,6 +47,7 @@ from stratal.tracking.facts import (
     Scalar,
     Start,
     StateFact,
+    in_pieces,
     params_to_json,
 )  # fmt: skip
 from stratal.tracking.search.evaluation import param_number, param_text
@@ -102,6 +104,9 @@ _STATEMENT = insert(statement)
 _PARAM_TIMES = select(key.c.name, param.c.epoch, param.c.at_ns).join_from(param, key, key.c.id == param.c.key).where(
     param.c.run == bindparam("run_no"), among(param.c.key, bindparam("keys"))
 )  # fmt: skip
+_TAG_TIMES = select(key.c.name, tag.c.epoch, tag.c.at_ns).join_from(tag, key, key.c.id == tag.c.key).where(
+    tag.c.run == bindparam("run_no"), among(tag.c.key, bindparam("keys"))
+)  # fmt: skip
 _TAGS = select(key.c.name, tag.c.value).join_from(tag, key, key.c.id == tag.c.key).where(tag.c.run == bindparam("run_no"))
 
 _PARAM_COLUMNS = tuple(c.name for c in param.columns)
@@ -114,7 +119,6 @@ class _Docs:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
         self._held: dict[int, dict[str, Any]] = {}
-        self._tagged: set[int] = set()
 
     def of(self, no: int) -> dict[str, Any]:
         """Give a document as it will be."""
@@ -130,19 +134,18 @@ class _Docs:
         """Put values over those of a document."""
         self.of(no).update(values)
 
-    def retag(self, no: int) -> None:
-        """Let a document hold the run's tags."""
-        self.of(no)
-        self._tagged.add(no)
+    def retag(self, no: int, tags: Mapping[str, str | None]) -> None:
+        """Put tags over those that a document holds; None takes one away."""
+        held = self.of(no).setdefault("tags", {})
+        held.update(tags)
+        for name in [name for name, text in tags.items() if text is None]:
+            del held[name]
 
     def write(self, no: int | None = None) -> None:
         """Write what was changed, of one run or of all."""
         for each in list(self._held) if no is None else [no]:
             if (doc := self._held.pop(each, None)) is None:
                 continue
-            if each in self._tagged:
-                self._tagged.discard(each)
-                doc["tags"] = _tags_of(self._tx, each)
             self._tx.run(_SET_DOC, run_no=each, new_doc=_json(doc))
 
 
@@ -176,6 +179,16 @@ class TrunkFacts:
                 unreadable.append(placed.fact)
         batch.docs.write()
         return unreadable
+
+    def pieces(self, fact: Fact) -> list[Fact]:
+        """Give params or tags in pieces of a bounded size; what else there is, whole."""
+        if fact.what not in (PARAMS, TAGS):
+            return [fact]
+        try:
+            read = msgspec.convert(fact.value, BODIES[fact.what])
+        except msgspec.ValidationError:
+            return [fact]
+        return [fact._replace(value=piece) for piece in in_pieces(cast("dict[str, object]", read))] or [fact]
 
     def start(self, tx: Transaction, row: RunRow, start: Start, *, at_ns: int, epoch: int, names: Names) -> None:
         """Begin a run by a command. Raises OverQuota where its experiment has no room for it."""
@@ -238,16 +251,16 @@ class TrunkFacts:
     def _params(self, tx: Transaction, placed: PlacedFact, batch: _Batch) -> None:
         fact, row, _ = placed
         params = msgspec.convert(fact.value, dict[str, Scalar])
-        keys = to_json(batch.names.key_ids(tx, list(params)))
-        newer = {name: (epoch, at_ns) for name, epoch, at_ns in tx.rows(_PARAM_TIMES, run_no=row.no, keys=keys)}
+        newer = _newer(tx, _PARAM_TIMES, placed, params, batch.names)
         _write_params(tx, row, str(tx.value(_EXPERIMENT, run_no=row.no)), params, _Said(fact.epoch, fact.at_ns, batch.names))
-        counting = {name: value for name, value in params.items() if newer.get(name, (-1, 0)) <= (fact.epoch, fact.at_ns)}
-        batch.docs.merge(row.no, "params", params_to_json(counting))
+        batch.docs.merge(row.no, "params", params_to_json({name: value for name, value in params.items() if name not in newer}))
 
     def _tags(self, tx: Transaction, placed: PlacedFact, batch: _Batch) -> None:
         fact, row, _ = placed
-        _write_tags(tx, row, msgspec.convert(fact.value, dict[str, str | None]), _Said(fact.epoch, fact.at_ns, batch.names))
-        batch.docs.retag(row.no)
+        tags = msgspec.convert(fact.value, dict[str, str | None])
+        newer = _newer(tx, _TAG_TIMES, placed, tags, batch.names)
+        _write_tags(tx, row, tags, _Said(fact.epoch, fact.at_ns, batch.names))
+        batch.docs.retag(row.no, {name: value for name, value in tags.items() if name not in newer})
 
     def _note(self, tx: Transaction, placed: PlacedFact, _batch: _Batch) -> None:
         body = _body(placed.fact.value, Note)
@@ -338,6 +351,13 @@ class _Said(NamedTuple):
     epoch: int
     at_ns: int
     names: Names
+
+
+def _newer(tx: Transaction, times: Select[Any], placed: PlacedFact, said: Mapping[str, object], names: Names) -> set[str]:
+    """Give the names of which something was said later than by this fact."""
+    fact, keys = placed.fact, to_json(names.key_ids(tx, list(said)))
+    found = tx.rows(times, run_no=placed.run.no, keys=keys)
+    return {name for name, epoch, at_ns in found if (epoch, at_ns) > (fact.epoch, fact.at_ns)}
 
 
 def _write_params(tx: Transaction, row: RunRow, experiment: str, params: Mapping[str, Scalar], said: _Said) -> None:
