@@ -113,8 +113,10 @@ REFUSED_AS_IN_A_FOLDER = {
     "approve": "approve model:churn@1 production",
     "rollback": "rollback churn --reason x",
     "report": "report {b}",
+    "webhook pause": "webhook pause none",
     "webhook remove": "webhook remove none",
     "webhook resend": "webhook resend none",
+    "webhook resume": "webhook resume none",
     "webhook test": "webhook test none",
 }
 ONLY_WHERE_THE_STORE_LIES = {

@@ -47,7 +47,7 @@ _ROWS: dict[str, dict[str, str]] = {
         "tokens",
     },
     "interop": {LISTS: "check_room look points said", C: "apply describe keep_experiment register_imported"},
-    "webhooks": {ALL: "add ask_trial deliveries listed one remove resend"},
+    "webhooks": {ALL: "add ask_trial deliveries listed one pause remove resend resume"},
 }
 ROWS = {f"{room}/{name}": who for room, rows in _ROWS.items() for who, names in rows.items() for name in names.split()}
 

@@ -16,9 +16,12 @@ from stratal.core.errors import Conflict, Misuse, NotFound, Refused
 from stratal.core.ids import new_id, to_bytes
 from stratal.data.versions import Status
 from stratal.registry.stages import Stage
+from stratal.store import events as log
 from stratal.store.collecting import collect
 from stratal.store.events import events_since
 from stratal.store.journal import Writer
+from stratal.store.sqlite import SQLITE
+from stratal.store.statements import compile_statement
 from stratal.store.store import Store
 from stratal.testing.stages import behind_server
 from stratal.testing.victims import Victims
@@ -28,10 +31,22 @@ from stratal.tracking.facts import END, START, STATUSES, End, Start
 from stratal.tracking.opening import use_store
 from stratal.tracking.runs import run
 from stratal.tuning.trials import Ended
-from stratal.webhooks import add_webhook, deliveries, remove_webhook, resend, try_webhook, verify, webhooks
+from stratal.webhooks import (
+    WebhookStore,
+    add_webhook,
+    deliveries,
+    pause_webhook,
+    remove_webhook,
+    resend,
+    resume_webhook,
+    try_webhook,
+    verify,
+    webhooks,
+)
 from stratal.webhooks.delivering import Deliverer, delivering
 from stratal.webhooks.endpoints import DETAILS, OTHERS, RETRIES_S, WORDS
 from stratal.webhooks.signing import sign
+from stratal.webhooks.store import _DUE, _NEXT
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +142,63 @@ def test_what_is_dead_is_sent_again_with_its_id_when_that_is_asked_for(near, end
     assert deliverer.deliver() == 2
     assert [told["body"]["n"] for told in endpoint.told] == [0, 1] and set(endpoint.ids) == before
     assert [(each.state, each.attempts, each.error) for each in deliveries("ci", store=near)] == [("delivered", 1, "")] * 2
+
+
+def test_a_paused_endpoint_is_sent_nothing_and_gets_all_of_it_afterwards(near, endpoint, clock):
+    for name in ("ci", "other"):
+        add_webhook(name, endpoint.url, events=["n"], store=near)
+    emit(near, "n", n=0)
+    endpoint.answers = lambda: 500
+    deliverer = Deliverer(near)
+    assert deliverer.deliver() == 2
+    assert (pause_webhook("ci", store=near), pause_webhook("ci", store=near)) == (True, False)
+    endpoint.answers = lambda: 204
+    endpoint.got.clear()
+    for number in range(1, 4):
+        emit(near, "n", n=number)
+        clock.now += SECOND_NS * RETRIES_S[-1]
+    assert deliverer.deliver() == 4
+    assert [(hook.waiting, hook.dead, hook.paused_ns is None) for hook in webhooks(store=near)] == [(4, 0, False), (0, 0, True)]
+    collect(near, grace_s=0, events_s=1e9, events_kept=0, dry_run=False)
+    clock.now += SECOND_NS * 86_400 * 40
+    deliverer.tidy()
+    endpoint.got.clear()
+    assert deliverer.deliver() == 0
+    assert (resume_webhook("ci", store=near), resume_webhook("ci", store=near)) == (True, False)
+    assert deliverer.deliver() == 4
+    assert [told["body"]["n"] for told in endpoint.told] == [0, 1, 2, 3]
+    assert {each.state for each in deliveries("ci", store=near)} == {"delivered"}
+
+
+def test_a_paused_endpoint_takes_no_trial_and_one_that_waits_goes_out_later(near, endpoint):
+    add_webhook("ci", endpoint.url, events=["n"], store=near)
+    asked = WebhookStore(near).ask_trial(name="ci")
+    pause_webhook("ci", store=near)
+    Deliverer(near).try_this(asked.id)
+    assert not endpoint.got
+    with pytest.raises(Conflict, match="ci is paused") as refused:
+        try_webhook("ci", store=near)
+    assert refused.value.hint == "stratal webhook resume ci"
+    resume_webhook("ci", store=near)
+    Deliverer(near).try_this(asked.id)
+    assert [told["kind"] for told in endpoint.told] == ["test"]
+    for verb in (pause_webhook, resume_webhook):
+        with pytest.raises(NotFound):
+            verb("none", store=near)
+    with near.query() as tx:
+        assert [event.body["is"] for event in log.told(tx, events_since(tx, 0)) if event.kind == "webhook"] == [
+            "added",
+            "paused",
+            "resumed",
+        ]
+
+
+def test_what_waits_for_others_is_looked_up_by_index(near):
+    with near.query() as tx:
+        for statement, values in ((_DUE, {"now": 1}), (_NEXT, {"now": 1, "named": "ci"})):
+            compiled = compile_statement(statement, SQLITE, tuple(values))
+            plan = tx._driver._connection.execute(f"explain query plan {compiled.sql}", compiled.bind(values)).fetchall()
+            assert "webhook_waiting (webhook=? AND due_ns<?)" in str(plan)
 
 
 def test_an_endpoint_that_comes_back_gets_all_that_waited(near, endpoint, clock):
@@ -321,6 +393,10 @@ def test_the_commands_add_try_list_and_remove(near, endpoint, capsys):
     assert "answered 500" in output("test", "ci", code=1)
     assert [each["state"] for each in json.loads(output("deliveries", "ci", "--json"))] == ["waiting", "delivered"]
     assert json.loads(output("list", "--json"))[0]["events"] == ["alert"]
+    assert "Paused the webhook ci" in output("pause", "ci") and "is paused already" in output("pause", "ci")
+    assert json.loads(output("list", "--json"))[0]["paused_ns"] and "paused" in output("list")
+    assert json.loads(output("resume", "ci", "--json")) == {"resumed": "ci", "changed": True}
+    assert "is not paused" in output("resume", "ci")
     assert "No delivery of ci is dead" in output("resend", "ci") and json.loads(output("resend", "ci", "--json")) == {"resent": 0}
     assert "Removed" in output("remove", "ci")
     assert "No webhooks" in output("list")

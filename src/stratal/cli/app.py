@@ -81,7 +81,7 @@ COMMANDS = {
     "sync": Command(
         "syncing", "Ship what was logged here to a server. Goes on where it was broken off; exits with 1 if something was refused."
     ),
-    "webhook": Command("webhooks", "Endpoints that are told of events: add, list, remove, test, deliveries, resend."),
+    "webhook": Command("webhooks", "Endpoints that are told of events: add, list, pause, resume, remove, test, deliveries, resend."),
     "quota": Command("quotas", "How many runs, and bytes of files, experiments may hold at a server: set, list, remove."),
     "backup": Command("backups", "Back a store up while it is used: make, list, verify, restore."),
     "doctor": Command(

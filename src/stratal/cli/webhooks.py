@@ -8,7 +8,7 @@ from rich.text import Text
 from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import cell, moment, print_json, print_out, table
 from stratal.core.ids import short
-from stratal.webhooks.calls import add_webhook, deliveries, remove_webhook, resend, try_webhook, webhooks
+from stratal.webhooks.calls import add_webhook, deliveries, pause_webhook, remove_webhook, resend, resume_webhook, try_webhook, webhooks
 from stratal.webhooks.endpoints import Delivery
 
 Name = Annotated[str, typer.Argument(help="The name of the webhook.")]
@@ -17,9 +17,13 @@ _COLOURS = {"delivered": "green", "waiting": "yellow", "dead": "red"}
 
 def register(app: typer.Typer) -> None:
     """Add the command with its parts."""
-    made = typer.Typer(help="Endpoints that are told of events: add, list, remove, test, deliveries, resend.", no_args_is_help=True)
+    made = typer.Typer(
+        help="Endpoints that are told of events: add, list, pause, resume, remove, test, deliveries, resend.", no_args_is_help=True
+    )
     made.command("add")(_add)
     made.command("list")(_list)
+    made.command("pause")(_pause)
+    made.command("resume")(_resume)
     made.command("remove")(_remove)
     made.command("test")(_test)
     made.command("deliveries")(_deliveries)
@@ -58,13 +62,34 @@ def _list(json: Json = False, store: StoreUrl = None) -> None:
     elif not found:
         print_out("No webhooks. Add one: stratal webhook add NAME https://HOST/PATH --event version=Production")
     else:
-        page = table("webhook", "url", "events", "of", "waiting", "dead", "by", "added (UTC)", numbers=["waiting", "dead"])
+        page = table("webhook", "url", "events", "of", "state", "waiting", "dead", "by", "added (UTC)", numbers=["waiting", "dead"])
         for hook in found:
+            state = cell("on") if hook.paused_ns is None else cell(f"paused since {moment(hook.paused_ns)[:16]}", "yellow")
             page.add_row(
-                cell(hook.name, "bold"), cell(hook.url), cell(", ".join(hook.events) or "all"), cell(", ".join(hook.on) or "all"),
+                cell(hook.name, "bold"), cell(hook.url), cell(", ".join(hook.events) or "all"), cell(", ".join(hook.on) or "all"), state,
                 cell(hook.waiting), cell(hook.dead, "red" if hook.dead else ""), cell(hook.author), cell(moment(hook.at_ns)[:16]),
             )  # fmt: skip
         print_out(page)
+
+
+def _pause(name: Name, json: Json = False, store: StoreUrl = None) -> None:
+    """Send nothing to an endpoint until it is resumed; what happens meanwhile waits for it."""
+    use(store)
+    was_on = pause_webhook(name)
+    if json:
+        print_json({"paused": name, "changed": was_on})
+    else:
+        print_out(f"Paused the webhook {name}: what happens waits for it." if was_on else f"The webhook {name} is paused already.")
+
+
+def _resume(name: Name, json: Json = False, store: StoreUrl = None) -> None:
+    """Send to an endpoint again, first what has waited for it."""
+    use(store)
+    was_paused = resume_webhook(name)
+    if json:
+        print_json({"resumed": name, "changed": was_paused})
+    else:
+        print_out(f"Resumed the webhook {name}: what waits for it goes out." if was_paused else f"The webhook {name} is not paused.")
 
 
 def _remove(name: Name, json: Json = False, store: StoreUrl = None) -> None:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stratal.webhooks.calls import add_webhook, deliveries, remove_webhook, resend, try_webhook, webhooks
+    from stratal.webhooks.calls import add_webhook, deliveries, pause_webhook, remove_webhook, resend, resume_webhook, try_webhook, webhooks
     from stratal.webhooks.delivering import Deliverer, delivering
     from stratal.webhooks.endpoints import AddedWebhook, Delivery, Webhook
     from stratal.webhooks.signing import verify
@@ -24,8 +24,10 @@ _HOMES = {
     "add_webhook": "calls",
     "deliveries": "calls",
     "delivering": "delivering",
+    "pause_webhook": "calls",
     "remove_webhook": "calls",
     "resend": "calls",
+    "resume_webhook": "calls",
     "try_webhook": "calls",
     "verify": "signing",
     "webhooks": "calls",
@@ -40,8 +42,10 @@ __all__ = [
     "add_webhook",
     "deliveries",
     "delivering",
+    "pause_webhook",
     "remove_webhook",
     "resend",
+    "resume_webhook",
     "try_webhook",
     "verify",
     "webhooks",

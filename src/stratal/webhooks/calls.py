@@ -30,6 +30,16 @@ def remove_webhook(name: str, *, store: Store | None = None) -> None:
     WebhookStore(store or current_store()).remove(name=name)
 
 
+def pause_webhook(name: str, *, store: Store | None = None) -> bool:
+    """Send nothing to an endpoint from now on; what happens waits for it. False if it was paused before. Raises NotFound."""
+    return WebhookStore(store or current_store()).pause(name=name)
+
+
+def resume_webhook(name: str, *, store: Store | None = None) -> bool:
+    """Send to an endpoint again, first what has waited for it. False if it was not paused. Raises NotFound."""
+    return WebhookStore(store or current_store()).resume(name=name)
+
+
 def resend(name: str, *, store: Store | None = None) -> int:
     """Put the dead deliveries of an endpoint on their way again, with their ids and bytes, and give how many. Raises NotFound."""
     return WebhookStore(store or current_store()).resend(name=name)
@@ -41,7 +51,7 @@ def deliveries(name: str | None = None, *, limit: int = 50, store: Store | None 
 
 
 def try_webhook(name: str, *, store: Store | None = None) -> Delivery:
-    """Send an event of the kind `test` to an endpoint now, and give what came of it. Raises NotFound."""
+    """Send an event of the kind `test` to an endpoint now, and give what came of it. Raises NotFound, or Conflict if it is paused."""
     opened = store or current_store()
     rows = WebhookStore(opened)
     asked = rows.ask_trial(name=name)

@@ -48,7 +48,9 @@ _KIND = re.compile(r"[a-z][a-z ]{0,49}")
 
 
 class Webhook(Record, frozen=True, kw_only=True):
-    """An endpoint. events: kinds, or kind=word; on: experiments and models; each empty for all. Its secret is shown nowhere."""
+    """An endpoint. events: kinds, or kind=word; on: experiments and models; each empty for all. Its secret is shown nowhere.
+
+    paused_ns: since when nothing is sent to it, None while it is."""
 
     name: str
     url: str
@@ -58,6 +60,7 @@ class Webhook(Record, frozen=True, kw_only=True):
     at_ns: int
     waiting: int = 0
     dead: int = 0
+    paused_ns: int | None = None
 
 
 class AddedWebhook(Record, frozen=True, kw_only=True):

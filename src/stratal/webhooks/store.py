@@ -7,7 +7,7 @@ writes its deliveries in one transaction, so each event becomes one delivery, wh
 from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import bindparam, delete, func, select, update
+from sqlalchemy import bindparam, delete, exists, func, literal_column, select, update
 
 from stratal.core.clock import SECOND_NS, to_utc
 from stratal.core.errors import Conflict, Misuse, NotFound
@@ -41,10 +41,12 @@ KEPT_DAYS = 30
 _PAGE = 500
 
 _ADD = insert(w).on_conflict_do_nothing()
-_HOOKS = select(w.c.name, w.c.url, w.c.events, w.c.belongs, w.c.author, w.c.at_ns, w.c.seq).order_by(w.c.name)
+_HOOKS = select(w.c.name, w.c.url, w.c.events, w.c.belongs, w.c.author, w.c.at_ns, w.c.seq, w.c.paused_ns).order_by(w.c.name)
 _COUNTS = select(d.c.webhook, d.c.state, func.count()).where(d.c.state != DELIVERED).group_by(d.c.webhook, d.c.state)
 _REMOVE = delete(w).where(w.c.name == bindparam("named"))
 _REMOVE_DELIVERIES = delete(d).where(d.c.webhook == bindparam("named"))
+_PAUSED = select(w.c.paused_ns).where(w.c.name == bindparam("named"))
+_PAUSE = update(w).where(w.c.name == bindparam("named")).values(paused_ns=bindparam("since"))
 _MOVE = update(w).where(w.c.name == bindparam("named"), w.c.seq == bindparam("old")).values(seq=bindparam("new"))
 _BEHIND = select(func.min(w.c.seq))
 _ADD_DELIVERY = insert(d)
@@ -52,11 +54,15 @@ _LOG_COLUMNS = tuple(d.c[name] for name in Delivery.__struct_fields__)
 _LOG = select(*_LOG_COLUMNS).order_by(d.c.id.desc()).limit(bindparam("most"))
 _LOG_OF = _LOG.where(d.c.webhook == bindparam("named"))
 _ONE = select(*_LOG_COLUMNS).where(d.c.id == bindparam("which"))
-_DUE = select(d.c.webhook).where(d.c.state == WAITING, d.c.due_ns <= bindparam("now")).distinct()
+# What waits for one that is paused is passed over by these two, however much it is: hence the index, and the state as it stands in it.
+_IS_WAITING = d.c.state == literal_column(f"'{WAITING}'")
+_DUE = select(w.c.name).where(
+    w.c.paused_ns.is_(None), exists().where(d.c.webhook == w.c.name, _IS_WAITING, d.c.due_ns <= bindparam("now"))
+)  # fmt: skip
 _TO_TRY = (
     select(d.c.id, d.c.attempts, d.c.due_ns, d.c.body, w.c.url, w.c.secret)
     .join_from(d, w, w.c.name == d.c.webhook)
-    .where(d.c.state == WAITING, d.c.due_ns <= bindparam("now"))
+    .where(_IS_WAITING, d.c.due_ns <= bindparam("now"), w.c.paused_ns.is_(None))
     .order_by(d.c.due_ns, d.c.event, d.c.id)
     .limit(1)
 )
@@ -127,9 +133,9 @@ class WebhookStore:
             return [
                 Webhook(
                     name=name, url=url, events=from_json(events, tuple[str, ...]), on=from_json(on, tuple[str, ...]), author=author,
-                    at_ns=at, waiting=counts.get((name, WAITING), 0), dead=counts.get((name, DEAD), 0),
+                    at_ns=at, waiting=counts.get((name, WAITING), 0), dead=counts.get((name, DEAD), 0), paused_ns=paused,
                 )
-                for name, url, events, on, author, at, _ in tx.rows(_HOOKS)
+                for name, url, events, on, author, at, _, paused in tx.rows(_HOOKS)
             ]  # fmt: skip
 
     @operation(needs=Role.ADMIN)
@@ -140,6 +146,16 @@ class WebhookStore:
             if not tx.run(_REMOVE, named=name):
                 raise _unknown(name)
             tx.emit("webhook", f"webhook:{name}", to_json({"is": "removed"}))
+
+    @operation(needs=Role.ADMIN, is_repeatable=True)
+    def pause(self, *, name: str) -> bool:
+        """Send nothing to an endpoint from now on; what happens waits for it. False if it was paused before. Raises NotFound."""
+        return self._set_paused(name, is_paused=True)
+
+    @operation(needs=Role.ADMIN, is_repeatable=True)
+    def resume(self, *, name: str) -> bool:
+        """Send to an endpoint again, first what has waited. False if it was not paused. Raises NotFound."""
+        return self._set_paused(name, is_paused=False)
 
     @operation(needs=Role.ADMIN)
     def deliveries(self, *, name: str | None, limit: int) -> list[Delivery]:
@@ -157,6 +173,8 @@ class WebhookStore:
         """Put a trial on its way, due now: an event of the kind `test`. Raises NotFound."""
         with self._store.command() as tx:
             _check_known(tx, name)
+            if tx.value(_PAUSED, named=name) is not None:
+                raise Conflict(f"the webhook {name} is paused: nothing is sent to it", hint=f"stratal webhook resume {name}")
             event = Told(seq=0, at_ns=tx.now_ns, kind="test", subject=f"webhook:{name}", actor=tx.actor.name, on="", body={"is": "a trial"})
             _put(tx, id := new_id(), name, event, tx.now_ns)
             return _delivery(tx.rows(_ONE, which=id)[0])
@@ -176,6 +194,15 @@ class WebhookStore:
                 raise NotFound(f"there is no delivery {id[:40]} of {name[:100]}", hint="stratal webhook deliveries lists them")
             return found
 
+    def _set_paused(self, name: str, *, is_paused: bool) -> bool:
+        with self._store.command() as tx:
+            _check_known(tx, name)
+            if (tx.value(_PAUSED, named=name) is not None) == is_paused:
+                return False
+            tx.run(_PAUSE, named=name, since=tx.now_ns if is_paused else None)
+            tx.emit("webhook", f"webhook:{name}", to_json({"is": "paused" if is_paused else "resumed"}))
+            return True
+
 
 def has_endpoints(tx: Transaction) -> bool:
     """Tell whether there is anybody to tell."""
@@ -191,7 +218,7 @@ def is_behind(tx: Transaction) -> bool:
 def fill(tx: Transaction) -> int:
     """Write the deliveries of the next events of each endpoint, and move its place. Gives how many events were looked at."""
     seen, oldest = 0, oldest_seq(tx)
-    for name, _, events, on, _, at_ns, seq in tx.rows(_HOOKS):
+    for name, _, events, on, _, at_ns, seq, _ in tx.rows(_HOOKS):
         coming = told(tx, events_since(tx, seq, limit=_PAGE))
         if not coming:
             continue

@@ -15,6 +15,7 @@ webhook = Table(
     Column("seq", BigInteger, nullable=False),  # the last event that was looked at for it
     Column("author", Text, nullable=False),
     Column("at_ns", BigInteger, nullable=False),
+    Column("paused_ns", BigInteger),  # since when nothing is sent, None while it is
     sqlite_with_rowid=False,
 )
 
@@ -35,6 +36,6 @@ delivery = Table(
     Column("at_ns", BigInteger, nullable=False),
     Column("done_ns", BigInteger),
     Index(None, "webhook", "id"),
-    Index("webhook_waiting", "due_ns", sqlite_where=text("state = 'waiting'"), postgresql_where=text("state = 'waiting'")),
+    Index("webhook_waiting", "webhook", "due_ns", sqlite_where=text("state = 'waiting'"), postgresql_where=text("state = 'waiting'")),
     sqlite_with_rowid=False,
 )
