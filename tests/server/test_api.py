@@ -175,6 +175,12 @@ def test_other_hosts_and_origins_are_refused_everywhere(http, headers: dict):
         assert "access-control-allow-origin" not in answer.headers
 
 
+def test_who_leaves_out_the_port_on_the_way_is_told_so(http, served_url: str):
+    answer = http.post(MODELS, json={}, headers={"origin": served_url, "host": "127.0.0.1"})
+    assert answer.json()["error"] == "origin" and "asked as '127.0.0.1'" in answer.json()["message"]
+    assert "let it pass on Host as it came" in answer.json()["hint"]
+
+
 def test_pages_of_the_server_itself_may_call_it_and_no_other_gets_leave_by_cors(http, served_url: str):
     assert call(http, MODELS).status_code == 200
     same = http.post(MODELS, json={}, headers={"origin": served_url})

@@ -83,7 +83,10 @@ class Edge:
             raise refusal(403, "host", f"{name[:80]!r} is no name of this server", "use http://127.0.0.1:PORT, or the name that it serves")
         origin = headers.get("origin", "").lower()
         if origin and origin not in self._origins and urlsplit_host(origin) != host:
-            raise refusal(403, "origin", f"pages of {origin[:80]!r} may not call this server")
+            raise refusal(
+                403, "origin", f"pages of {origin[:80]!r} may not call this server, which was asked as {host[:80]!r}",
+                "if both are its name, a proxy before it leaves out the port: let it pass on Host as it came",
+            )  # fmt: skip
         if holds_secret(address):
             self._turned_away("secret in a URL")
             raise refusal(

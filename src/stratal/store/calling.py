@@ -11,6 +11,7 @@ import msgspec
 import zstandard
 
 from stratal.core.errors import Damaged, Forbidden, Misuse, NotFound, StoreDown, StratalError
+from stratal.store.between import strange
 from stratal.store.hypertext import httpx
 from stratal.store.marks import is_loopback
 from stratal.store.quotas.rules import OverQuota
@@ -193,7 +194,8 @@ class Server:
         try:
             said = msgspec.json.decode(said_in(answer), type=Complaint)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            said = Complaint(error="", message=f"{self.url} answered {answer.status_code}", hint="is it a Stratal server?")
+            message, hint = strange(self.url, answer)
+            said = Complaint(error="", message=message, hint=hint)
         match answer.status_code, said.error:
             case 409, "offset" if said.offset is not None:
                 return OtherOffset(said.message, said.offset)

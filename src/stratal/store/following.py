@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from stratal.core.errors import Forbidden, Misuse, NotFound, StoreDown
+from stratal.store.between import strange
 from stratal.store.events import Told, checked_on, checked_subject, events_since, latest_seq, oldest_seq, told, wait
 from stratal.store.hypertext import httpx
 from stratal.store.shipments import USER, Complaint
@@ -71,7 +72,7 @@ def _of_server(url: str, headers: dict[str, str], since: int | None, wanted: lis
             try:
                 with http.stream("GET", f"{url}/api/v1/events?{query}") as answer:
                     if answer.status_code != 200:
-                        _refuse(answer)
+                        _refuse(url, answer)
                     for id, data in _blocks(answer):
                         if data:
                             yield msgspec.json.decode(data, type=Told)
@@ -93,18 +94,19 @@ def _blocks(answer: httpx.Response) -> Iterator[tuple[int, bytes]]:
                 yield int(fields[b"id"]), fields.get(b"data", b"")
 
 
-def _refuse(answer: httpx.Response) -> None:
+def _refuse(url: str, answer: httpx.Response) -> None:
     """Raise what a server says. StoreDown: it may say otherwise in a moment."""
     try:
         said = msgspec.json.decode(answer.read(), type=Complaint)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        said = Complaint(error="", message=f"the server answered {answer.status_code}", hint="is it a Stratal server?")
+        message, hint = strange(url, answer)
+        said = Complaint(error="", message=message, hint=hint)
     match answer.status_code:
         case 410:
             raise _gone(said.message)
         case 401 | 403:
             raise Forbidden(said.message, hint=said.hint)
-        case 400 | 404 | 405 | 422:
+        case status if status in (400, 404, 405, 422) or answer.has_redirect_location:
             raise Misuse(said.message, hint=said.hint)
         case _:
             raise StoreDown(said.message, hint=said.hint)

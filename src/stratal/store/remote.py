@@ -18,6 +18,7 @@ import msgspec
 from stratal.core.errors import Misuse, OutcomeUnknown, Refused, StoreDown, StratalError
 from stratal.core.people import Identity
 from stratal.core.settings import Settings
+from stratal.store.between import UNREACHED, strange
 from stratal.store.calling import Busy, open_client, said_in, silence, work_timeout
 from stratal.store.hypertext import httpx
 from stratal.store.journal import segments
@@ -164,7 +165,10 @@ class Remote:
                     raise self._lost(operation, error) from error
                 if tries >= TRIES or isinstance(error, httpx.TimeoutException):
                     raise self._away(error, timeout.read) from error
-                time.sleep(PAUSE_S * 2**tries * random.uniform(0.5, 1))  # not all clients of a server at once
+                _pause(tries)
+                continue
+            if answer.status_code in UNREACHED and not operation.is_command and tries < TRIES and not self._failure(answer).error:
+                _pause(tries)
                 continue
             if answer.status_code != 429 or time.monotonic() > ends_s:
                 return answer
@@ -183,19 +187,18 @@ class Remote:
         return open_client(self._url, settings.user, settings.token, settings.answer_s)
 
     def _read(self, answer: httpx.Response, operation: Operation) -> object:
-        encoding = answer.headers.get("content-type", "").partition(";")[0].strip()
         if answer.status_code != 200:
-            raise self._error(answer, encoding, operation)
+            raise self._error(answer, operation)
         try:
-            return unpack(answer.content, encoding, operation.returns)
+            return unpack(answer.content, _encoding(answer), operation.returns)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StoreDown(
                 f"{self._url} gave an answer to {operation.name} that cannot be read: {error}",
                 hint="is it a Stratal server, and of this version?",
             ) from error
 
-    def _error(self, answer: httpx.Response, encoding: str, operation: Operation) -> StratalError:
-        failure = self._failure(answer, encoding)
+    def _error(self, answer: httpx.Response, operation: Operation) -> StratalError:
+        failure = self._failure(answer)
         if answer.status_code == 404 and failure.error in ("", "no-route"):
             return Misuse(f"{self._url} has no operation {operation.name}", hint="it is a Stratal server of another version, or none")
         if (error := told(failure)) is not None:
@@ -205,17 +208,18 @@ class Remote:
         return self._refused(answer, operation.name)
 
     def _refused(self, answer: httpx.Response, what: str) -> StratalError:
-        failure = self._failure(answer, answer.headers.get("content-type", ""))
+        failure = self._failure(answer)
         if answer.status_code == 429:
             return Busy(failure.message, hint=failure.hint)
         kind = StoreDown if answer.status_code >= 500 else Misuse
         return told(failure) or kind(f"{what}: {failure.message}", hint=failure.hint)
 
-    def _failure(self, answer: httpx.Response, encoding: str) -> Failure:
+    def _failure(self, answer: httpx.Response) -> Failure:
         try:
-            failure: Failure = unpack(said_in(answer), encoding, Failure)
+            failure: Failure = unpack(said_in(answer), _encoding(answer), Failure)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            return Failure(error="", message=f"{self._url} answered {answer.status_code}", hint="is it a Stratal server?")
+            message, hint = strange(self._url, answer)
+            return Failure(error="", message=message, hint=hint)
         return failure
 
     def _lost(self, operation: Operation, error: Exception) -> OutcomeUnknown:
@@ -230,6 +234,15 @@ class Remote:
 
 
 _LOOK = "nobody knows whether it was done: look before you do it again"
+
+
+def _encoding(answer: httpx.Response) -> str:
+    said: str = answer.headers.get("content-type", "")
+    return said.partition(";")[0].strip()
+
+
+def _pause(tries: int) -> None:
+    time.sleep(PAUSE_S * 2**tries * random.uniform(0.5, 1))  # not all clients of a server at once
 
 
 def _seconds(answer: httpx.Response) -> float:
