@@ -43,6 +43,7 @@ from stratal.webhooks import (
     verify,
     webhooks,
 )
+from stratal.webhooks import store as rows
 from stratal.webhooks.delivering import Deliverer, delivering
 from stratal.webhooks.endpoints import DETAILS, OTHERS, RETRIES_S, WORDS
 from stratal.webhooks.signing import sign
@@ -199,6 +200,43 @@ def test_what_waits_for_others_is_looked_up_by_index(near):
             compiled = compile_statement(statement, SQLITE, tuple(values))
             plan = tx._driver._connection.execute(f"explain query plan {compiled.sql}", compiled.bind(values)).fetchall()
             assert "webhook_waiting (webhook=? AND due_ns<?)" in str(plan)
+
+
+def test_who_is_stopped_waits_for_no_endpoint_and_the_next_one_tries_at_once(near, endpoint):
+    add_webhook("ci", endpoint.url, events=["n"], store=near)
+    emit(near, "n", n=0)
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def hang() -> int:
+        is_asked.set()
+        may_answer.wait()
+        return 204
+
+    endpoint.answers = hang
+    with delivering(near):
+        assert is_asked.wait(60)
+    [broken_off] = deliveries("ci", store=near)
+    may_answer.set()
+    assert (broken_off.state, broken_off.attempts, broken_off.status, broken_off.error) == ("waiting", 0, None, "")
+    assert Deliverer(near).deliver() == 1
+    [done] = deliveries("ci", store=near)
+    assert (done.state, done.attempts) == ("delivered", 1)
+    assert endpoint.ids == [done.id] * 2
+
+
+def test_an_attempt_that_somebody_else_has_taken_meanwhile_is_not_given_back(near, endpoint, clock):
+    add_webhook("ci", endpoint.url, events=["n"], store=near)
+    emit(near, "n", n=0)
+    with near.command() as tx:
+        rows.fill(tx)
+        first = rows.claim(tx, "ci")
+    clock.now += 61 * SECOND_NS
+    with near.command() as tx:
+        second = rows.claim(tx, "ci")
+        rows.give_back(tx, first)
+        assert rows.claim(tx, "ci") is None
+        rows.give_back(tx, second)
+        assert rows.claim(tx, "ci").attempts == 2, "the first one's process may have died in it"
 
 
 def test_an_endpoint_that_comes_back_gets_all_that_waited(near, endpoint, clock):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stratal.core.errors import Refused
-from stratal.webhooks.sending import choose, is_public, send
+from stratal.webhooks.sending import Cut, choose, is_public, send
 
 LOCAL = frozenset({"localhost"})
 
@@ -111,6 +111,23 @@ def test_an_endpoint_that_drips_is_given_up_in_time():
         stopped.set()
         thread.join()
     assert outcome.status is None and outcome.error
+
+
+def test_what_is_cut_gives_nothing_and_what_begins_later_neither():
+    cut, connected = Cut(), []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def cut_once_it_is_asked() -> None:
+            connected.append(listening.accept()[0])
+            cut.make()
+
+        thread = threading.Thread(target=cut_once_it_is_asked)
+        thread.start()
+        url = f"http://localhost:{listening.getsockname()[1]}/"
+        assert send(url, {}, b"", allowed=LOCAL, cut=cut) is None
+        thread.join()
+        assert send(url, {}, b"", allowed=LOCAL, cut=cut) is None
+        connected[0].close()
 
 
 def test_an_endless_answer_is_not_read_to_its_end():

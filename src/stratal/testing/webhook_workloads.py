@@ -8,7 +8,7 @@ from stratal.core.settings import Settings
 from stratal.tracking.opening import open_store
 from stratal.tracking.runs import run
 from stratal.webhooks.delivering import Deliverer
-from stratal.webhooks.sending import Outcome, send
+from stratal.webhooks.sending import Cut, Outcome, send
 
 
 class StoppedClock:
@@ -42,9 +42,9 @@ def deliver_until_killed(folder: str, points: int, now_ns: int) -> None:
         if next(passed) == points:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def send_dangerously(url: str, headers: dict[str, str], body: bytes, *, allowed: frozenset[str]) -> Outcome:
+    def send_dangerously(url: str, headers: dict[str, str], body: bytes, *, allowed: frozenset[str], cut: Cut) -> Outcome | None:
         perhaps_die("before a request")
-        outcome = send(url, headers, body, allowed=allowed)
+        outcome = send(url, headers, body, allowed=allowed, cut=cut)
         perhaps_die("after a request")
         return outcome
 

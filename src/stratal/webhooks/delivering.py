@@ -2,7 +2,8 @@
 
 Laws (tested, with kills): 1 an event that an endpoint wants becomes one delivery, and is tried until it is taken or dead: at least once.
 2 repeats of a delivery have its id and its bytes. 3 an endpoint that hangs, fails or is slow holds up no other, unless
-as many are so as are told at once: then others wait for a turn. 4 any number of servers may deliver for one store.
+as many are so as are told at once: then others wait for a turn. 4 any number of servers may deliver for one store. 5 who is stopped
+waits for no endpoint: what was under way is tried by whoever comes next, at once.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from stratal.store.store import Store
 from stratal.tracking.finding import find_runs
 from stratal.tracking.store.lost import tell_lost, untold
 from stratal.webhooks import store as rows
-from stratal.webhooks.sending import Outcome, send
+from stratal.webhooks.sending import Cut, Outcome, send
 from stratal.webhooks.signing import ID, SIGNATURE, TIMESTAMP, sign
 
 log = logging.getLogger(__name__)
@@ -33,12 +34,12 @@ _AT_ONCE, _TURN_S = 8, 5.0
 class Deliverer:
     """Delivers for one store. `send` is what makes a request; much_bytes: of journals that are settled though there is nobody to tell."""
 
-    def __init__(self, store: Store, *, send: Callable[..., Outcome] = send, much_bytes: int = MUCH_BYTES) -> None:
+    def __init__(self, store: Store, *, send: Callable[..., Outcome | None] = send, much_bytes: int = MUCH_BYTES) -> None:
         self._store = store
         self._send = send
         self._much_bytes = much_bytes
         self._allowed = store.settings.private_hosts
-        self._stopped = threading.Event()
+        self._stopped, self._cut = threading.Event(), Cut()
         self._turns: dict[str, Future[int]] = {}  # of endpoints that are being told
 
     def run(self) -> None:
@@ -54,8 +55,9 @@ class Deliverer:
                 self._stopped.wait(LOOK_S)
 
     def stop(self) -> None:
-        """End after what is under way."""
+        """End now: attempts that are under way are broken off, and count as not made."""
         self._stopped.set()
+        self._cut.make()
 
     def deliver(self) -> int:
         """Write deliveries of what happened, and try all that are due. Gives how many were tried."""
@@ -126,7 +128,11 @@ class Deliverer:
             "content-type": "application/json", "user-agent": "stratal-webhooks", ID: attempt.id, TIMESTAMP: str(now_s),
             SIGNATURE: sign(attempt.secret, attempt.id, now_s, attempt.body),
         }  # fmt: skip
-        outcome = self._send(attempt.url, headers, attempt.body, allowed=self._allowed)
+        outcome = self._send(attempt.url, headers, attempt.body, allowed=self._allowed, cut=self._cut)
+        if outcome is None:
+            with self._store.database.write(SYSTEM) as tx:
+                rows.give_back(tx, attempt)
+            return False
         with self._store.database.write(SYSTEM) as tx:
             state = rows.finish(tx, attempt, outcome)
         log.info("webhook delivery=%s attempt=%d state=%s status=%s", attempt.id, attempt.attempts, state, outcome.status)

@@ -9,7 +9,9 @@ import asyncio
 import ipaddress
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Collection, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -38,6 +40,39 @@ class Outcome(Record, frozen=True, kw_only=True):
     error: str = ""
 
 
+class Cut:
+    """Ends requests that are under way in other threads, and those that begin later."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_made = False
+        self._running: set[tuple[asyncio.AbstractEventLoop, asyncio.Task[Outcome]]] = set()
+
+    def make(self) -> None:
+        """End them now."""
+        with self._lock:
+            self._is_made = True
+            for loop, task in self._running:
+                loop.call_soon_threadsafe(task.cancel)
+
+    async def run(self, work: Coroutine[Any, Any, Outcome], limit_s: float) -> Outcome | None:
+        """Give what work gives within a time, None if it was ended. Raises TimeoutError."""
+        running = asyncio.get_running_loop(), asyncio.create_task(work)
+        with self._lock:
+            self._running.add(running)
+            if self._is_made:
+                running[1].cancel()
+        try:
+            return await asyncio.wait_for(running[1], limit_s)
+        except asyncio.CancelledError:
+            if not self._is_made:
+                raise  # by Ctrl-C
+            return None
+        finally:
+            with self._lock:  # a loop that has ended takes no calls
+                self._running.discard(running)
+
+
 async def resolve(host: str, port: int) -> list[str]:
     """Ask the system for the addresses of a host."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -45,11 +80,20 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 def send(
-    url: str, headers: Mapping[str, str], body: bytes, *, allowed: Collection[str], limit_s: float = LIMIT_S, resolve: Resolve = resolve
-) -> Outcome:
-    """Post a body, and give what came of it; whatever happens, within `limit_s`. allowed: hosts that may be private."""
+    url: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    allowed: Collection[str],
+    cut: Cut | None = None,
+    limit_s: float = LIMIT_S,
+    resolve: Resolve = resolve,
+) -> Outcome | None:
+    """Post a body, and give what came of it; whatever happens, within `limit_s`. None: it was cut, and who knows how far it came.
+
+    allowed: hosts that may be private."""
     try:
-        return asyncio.run(asyncio.wait_for(_send(url, headers, body, allowed, resolve), limit_s))
+        return asyncio.run((cut or Cut()).run(_send(url, headers, body, allowed, resolve), limit_s))
     except TimeoutError:
         return Outcome(error=f"no answer within {limit_s:g} s")
     except Refused as error:

@@ -72,6 +72,11 @@ _CLAIM = (
     .where(d.c.id == bindparam("which"), d.c.state == WAITING, d.c.due_ns == bindparam("old"))
     .values(attempts=d.c.attempts + 1, due_ns=bindparam("until"))
 )
+_GIVE_BACK = (
+    update(d)
+    .where(d.c.id == bindparam("which"), d.c.state == WAITING, d.c.due_ns == bindparam("until"))
+    .values(attempts=d.c.attempts - 1, due_ns=bindparam("due"))
+)
 _FINISH = (
     update(d)
     .where(d.c.id == bindparam("which"), d.c.state == WAITING)
@@ -93,10 +98,12 @@ _FORGET = delete(d).where(d.c.state != WAITING, d.c.at_ns < bindparam("before"))
 
 
 class Attempt(Record, frozen=True, kw_only=True):
-    """A delivery that this process may try now."""
+    """A delivery that this process may try now. due_ns: since when; until_ns: after which it is anybody's again."""
 
     id: str
     attempts: int
+    due_ns: int
+    until_ns: int
     url: str
     secret: str
     body: bytes
@@ -254,9 +261,15 @@ def _claim(tx: Transaction, found: Row | None) -> Attempt | None:
     if found is None:
         return None
     id, attempts, due_ns, body, url, secret = found
-    if tx.run(_CLAIM, which=id, old=due_ns, until=tx.now_ns + ATTEMPT_S * SECOND_NS) != 1:
+    until_ns = tx.now_ns + ATTEMPT_S * SECOND_NS
+    if tx.run(_CLAIM, which=id, old=due_ns, until=until_ns) != 1:
         return None
-    return Attempt(id=id, attempts=attempts + 1, url=url, secret=secret, body=body.encode())
+    return Attempt(id=id, attempts=attempts + 1, due_ns=due_ns, until_ns=until_ns, url=url, secret=secret, body=body.encode())
+
+
+def give_back(tx: Transaction, attempt: Attempt) -> None:
+    """Let an attempt that was broken off count as not made, unless somebody else has taken it meanwhile."""
+    tx.run(_GIVE_BACK, which=attempt.id, until=attempt.until_ns, due=attempt.due_ns)
 
 
 def finish(tx: Transaction, attempt: Attempt, outcome: Outcome) -> str:
