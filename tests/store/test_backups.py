@@ -3,6 +3,7 @@
 import json
 import shutil
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from stratal.cli.app import main
 from stratal.core.errors import Conflict, Damaged, Misuse, NotFound
 from stratal.store import migrating
-from stratal.store.backups import back_up, restore, snapshots, verify
+from stratal.store.backups import Progress, back_up, restore, snapshots, verify
 from stratal.store.collecting import collect
 from stratal.store.migrating import newest_version, open_database
 from stratal.store.store import Store
@@ -220,6 +221,26 @@ def test_a_store_in_postgresql_is_not_looked_for_in_a_folder_to_migrate_it(tmp_p
         main(["migrate", "--dry-run", "--store", "postgresql://ada@127.0.0.1:1/none"])
     said = capsys.readouterr().err
     assert ended.value.code == 2 and "is in PostgreSQL" in said and "pg_dump" in said
+
+
+def test_how_far_it_is_is_told_up_to_the_end(store, tmp_path):
+    for content in (b"x", b"yy", b"x"):
+        log_one(store, content)
+    backup = tmp_path / "backup"
+
+    def told_by(work: Callable[[Progress], object]) -> dict[str, list[tuple[int, int]]]:
+        told: dict[str, list[tuple[int, int]]] = {}
+        work(lambda what, done, size: told.setdefault(what, []).append((done, size)))
+        for steps in told.values():
+            assert steps == sorted(steps) and steps[-1][0] == steps[-1][1]
+        return told
+
+    size = back_up(store, backup).snapshot.size_bytes
+    assert told_by(lambda told: back_up(store, backup, progress=told)) == {"database": [(0, 1), (1, 1)], "files": [(1, 2), (2, 2)]}
+    files = sorted(told_by(lambda told: verify(backup, progress=told))["files"])
+    assert files in ([(1, 3), (3, 3)], [(2, 3), (3, 3)])
+    told = told_by(lambda told: restore(backup, tmp_path / "new", progress=told))
+    assert told["files"] == files and told["database"][-1] == (size, size)
 
 
 def test_the_commands_make_list_verify_and_restore(store, tmp_path, capsys):

@@ -172,6 +172,14 @@ def test_without_all_files_no_row_comes_unless_that_is_allowed(backup, there):
     assert len(restore_into(backup[0], there, allow_lacking=True).lacking) == 1
 
 
+def test_how_far_it_is_is_told_while_files_and_rows_come(backup, there):
+    told: dict[str, list[tuple[int, int]]] = {}
+    restore_into(backup[0], there, progress=lambda what, done, size: told.setdefault(what, []).append((done, size)))
+    assert list(told) == ["files", "database"]
+    for steps in told.values():
+        assert steps == sorted(steps) and steps[-1][0] == steps[-1][1] > 0
+
+
 def test_the_command_takes_a_folder_or_a_database_and_says_so(backup, there, tmp_path, capsys):
     for place in (there.address.url, str(tmp_path / "new")):
         with pytest.raises(SystemExit) as ended:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stratal.cli.bars import bar_of
 from stratal.cli.options import Json, StoreUrl, use
 from stratal.cli.printing import cell, moment, print_json, print_out, span, table
 from stratal.store.backups import back_up, restore, snapshots, verify
@@ -35,7 +36,8 @@ def _make(
 ) -> None:
     """Back the store up, beside what writes to it. Exits with 1 if files are missing or spoilt in the store itself."""
     use(store)
-    done = back_up(current_store(), target, keep=keep)
+    with bar_of(json=json) as bar:
+        done = back_up(current_store(), target, keep=keep, progress=bar)
     if json:
         print_json(done)
     else:
@@ -69,7 +71,8 @@ def _list(target: Target, json: Json = False) -> None:
 
 def _verify(target: Target, at: At = None, json: Json = False) -> None:
     """Read all of a snapshot, and compare each file with its digest. Exits with 1 if something is missing or spoilt."""
-    snapshot, lacking = verify(target, at)
+    with bar_of(json=json) as bar:
+        snapshot, lacking = verify(target, at, progress=bar)
     if json:
         print_json({"snapshot": snapshot, "lacking": lacking})
     elif lacking:
@@ -90,10 +93,11 @@ def _restore(
     json: Json = False,
 ) -> None:
     """Make a store of a snapshot; nothing is written over."""
-    if "://" in place:
-        done = restore_into(target, open_store(place), name=at, allow_lacking=allow_lacking)
-    else:
-        done = restore(target, Path(place), name=at, allow_lacking=allow_lacking)
+    with bar_of(json=json) as bar:
+        if "://" in place:
+            done = restore_into(target, open_store(place), name=at, allow_lacking=allow_lacking, progress=bar)
+        else:
+            done = restore(target, Path(place), name=at, allow_lacking=allow_lacking, progress=bar)
     if json:
         print_json(done)
         return

@@ -1,14 +1,12 @@
 """`stratal import`: bring in what another tool has recorded."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from stratal.cli.bars import bar_of
 from stratal.cli.options import Json, StoreUrl
 from stratal.cli.printing import cell, print_json, print_out, table
 from stratal.core.errors import Misuse
@@ -45,9 +43,9 @@ def import_from(
     Repeat it freely: only what is new is added. Exits with 1 if something was lost; what could be read is here all the same.
     """
     into = current_store() if store is None else use_store(store)
-    with _Bar(is_shown=sys.stderr.isatty() and not json) as bar:
+    with bar_of(json=json) as bar:
         report = import_runs(
-            tool, path, experiment=experiment, files=files, artifact_roots=_roots(artifact_root or []), store=into, progress=bar.show
+            tool, path, experiment=experiment, files=files, artifact_roots=_roots(artifact_root or []), store=into, progress=bar
         )
     if json:
         print_json({"is_complete": report.is_complete, **{name: getattr(report, name) for name in report.__struct_fields__}})
@@ -62,26 +60,6 @@ def _roots(rules: list[str]) -> dict[str, str]:
         if not all(rule.partition("=")):
             raise Misuse(f"--artifact-root {rule!r} is no rule", hint="write OLD=NEW: --artifact-root s3://bucket/mlflow=/data/mlflow")
     return {old: new for old, _, new in (rule.partition("=") for rule in rules)}
-
-
-class _Bar:
-    """A progress bar on stderr, one source at a time."""
-
-    def __init__(self, *, is_shown: bool) -> None:
-        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=not is_shown)
-        self._task = self._progress.add_task("")
-
-    def show(self, name: str, done: int, size: int) -> None:
-        """Show how far a source is."""
-        self._progress.update(self._task, description=Path(name).name[:60], completed=done, total=max(done, size))
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
 
 
 def _print(report: ImportReport) -> None:

@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -37,6 +37,9 @@ FORMAT = 1
 DATABASE, MANIFEST, BLOBS = "stratal.db", "manifest.json", "blobs.txt"
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}(\.[0-9]{1,6})?Z")
 _PIECE = 1 << 20
+
+# Is told of what is done: 'database' or 'files', how much of it, and of how much; in bytes, or in rows.
+Progress = Callable[[str, int, int], None]
 
 
 class Snapshot(Record, frozen=True, kw_only=True):
@@ -77,7 +80,11 @@ class Restored(Record, frozen=True, kw_only=True):
     took_s: float
 
 
-def back_up(store: Store, target: Path, *, keep: int | None = None) -> BackedUp:
+def silent(_what: str, _done: int, _all: int) -> None:
+    """Tell nobody of progress."""
+
+
+def back_up(store: Store, target: Path, *, keep: int | None = None, progress: Progress = silent) -> BackedUp:
     """Back a store up into a folder, beside what writes to it; blobs that are there already are not copied again.
 
     keep: how many snapshots stay, the newest; None: all. Raises Misuse if the folder is of something else, Conflict if another backup runs
@@ -102,9 +109,9 @@ def back_up(store: Store, target: Path, *, keep: int | None = None) -> BackedUp:
                 store.blobs.renew(digest)  # young, and so no collection takes one that the snapshot is about to name
         aside = target / "snapshots" / f".{secrets.token_hex(8)}"
         aside.mkdir()
-        snapshot, needed = _copy_database(store, source, aside)
+        snapshot, needed = _copy_database(store, source, aside, progress)
         store.database.fault("after the database")
-        sizes, copied, copied_bytes, missing, damaged = _copy_blobs(store, needed, target / "blobs")
+        sizes, copied, copied_bytes, missing, damaged = _copy_blobs(store, needed, target / "blobs", progress)
         (aside / BLOBS).write_text("".join(f"{digest} {size}\n" for digest, size in sizes.items()))
         snapshot = msgspec.structs.replace(snapshot, blobs=len(sizes), blob_bytes=sum(sizes.values()))
         (aside / MANIFEST).write_text(to_json(snapshot))
@@ -131,13 +138,14 @@ def snapshots(target: Path) -> list[Snapshot]:
     return sorted(found, key=lambda each: each.name, reverse=True)
 
 
-def verify(target: Path, name: str | None = None) -> tuple[Snapshot, list[Digest]]:
+def verify(target: Path, name: str | None = None, *, progress: Progress = silent) -> tuple[Snapshot, list[Digest]]:
     """Read all of a snapshot, and give the blobs that are missing or spoilt. Raises Damaged if its database is."""
     snapshot, folder = verified(target, name)
-    return snapshot, [digest for digest, _ in _listed(folder) if not _is_whole(_place(target / "blobs", digest), digest)]
+    listed = _told_of(_listed(folder), snapshot, progress)
+    return snapshot, [digest for digest in listed if not _is_whole(_place(target / "blobs", digest), digest)]
 
 
-def restore(target: Path, folder: Path, *, name: str | None = None, allow_lacking: bool = False) -> Restored:
+def restore(target: Path, folder: Path, *, name: str | None = None, allow_lacking: bool = False, progress: Progress = silent) -> Restored:
     """Make a store of a snapshot, by default the newest one, in a folder that is not there or empty.
 
     allow_lacking: go on without blobs that the backup does not have whole. Raises Conflict if there is something, Damaged if the backup is
@@ -154,9 +162,9 @@ def restore(target: Path, folder: Path, *, name: str | None = None, allow_lackin
     with errors_of(folder):
         aside.mkdir(parents=True)
         try:
-            if _copy(source / DATABASE, aside / DATABASE) != snapshot.digest:
+            if _copy(source / DATABASE, aside / DATABASE, lambda done: progress("database", done, snapshot.size_bytes)) != snapshot.digest:
                 raise Damaged(f"the database of the snapshot {snapshot.name} is not what was written", hint="choose another one, with --at")
-            lacking = _bring_blobs(target / "blobs", source, aside / "blobs")
+            lacking = _bring_blobs(target / "blobs", _told_of(_listed(source), snapshot, progress), aside / "blobs")
             if lacking and not allow_lacking:
                 raise lacks(snapshot, lacking)
             (aside / "journal").mkdir()
@@ -182,10 +190,10 @@ def verified(target: Path, name: str | None) -> tuple[Snapshot, Path]:
     return snapshot, folder
 
 
-def take_blobs(target: Path, source: Path, blobs: Blobs) -> list[Digest]:
+def take_blobs(target: Path, source: Path, snapshot: Snapshot, blobs: Blobs, progress: Progress) -> list[Digest]:
     """Put a snapshot's blobs into a place of blobs, verified; give those that are not there whole."""
     lacking = []
-    for digest, _ in _listed(source):
+    for digest in _told_of(_listed(source), snapshot, progress):
         place = _place(target / "blobs", digest)
         if not _is_whole(place, digest):
             lacking.append(digest)
@@ -216,11 +224,13 @@ def _prepared(store: Store, target: Path) -> Path:
     return target
 
 
-def _copy_database(store: Store, of: SqliteDatabase, aside: Path) -> tuple[Snapshot, set[str]]:
+def _copy_database(store: Store, of: SqliteDatabase, aside: Path, progress: Progress) -> tuple[Snapshot, set[str]]:
     """Copy the database as one read snapshot, and read out of the copy what that very snapshot needs."""
     path = aside / DATABASE
     with contextlib.closing(of.connect()) as source, contextlib.closing(sqlite3.connect(path)) as copy:
+        progress("database", 0, 1)  # in one step: one of several begins anew whenever somebody writes
         source.backup(copy)
+        progress("database", 1, 1)
     database = SqliteDatabase(path, clock=store.clock)
     with database.read(store.actor()) as tx:
         used, perhaps, latest = used_blobs(tx), kept_blobs(tx), latest_seq(tx)
@@ -238,12 +248,15 @@ def _copy_database(store: Store, of: SqliteDatabase, aside: Path) -> tuple[Snaps
     return snapshot, {digest for digest in used if is_digest(digest)} | {digest for digest in perhaps if store.blobs.has(digest)}
 
 
-def _copy_blobs(store: Store, needed: set[str], pool: Path) -> tuple[dict[Digest, int], int, int, list[Digest], list[Digest]]:
+def _copy_blobs(
+    store: Store, needed: set[str], pool: Path, progress: Progress
+) -> tuple[dict[Digest, int], int, int, list[Digest], list[Digest]]:
     sizes: dict[Digest, int] = {}
     missing: list[Digest] = []
     damaged: list[Digest] = []
     copied = copied_bytes = 0
-    for digest in map(Digest, sorted(needed)):
+    for done, digest in enumerate(map(Digest, sorted(needed)), 1):
+        progress("files", done, len(needed))
         place = _place(pool, digest)
         if not store.blobs.has(digest):
             if not place.exists():
@@ -264,11 +277,11 @@ def _copy_blobs(store: Store, needed: set[str], pool: Path) -> tuple[dict[Digest
     return sizes, copied, copied_bytes, missing, damaged
 
 
-def _bring_blobs(pool: Path, source: Path, blobs: Path) -> list[Digest]:
+def _bring_blobs(pool: Path, listed: Iterable[Digest], blobs: Path) -> list[Digest]:
     """Copy a snapshot's blobs, verified; give those that are not there whole."""
     blobs.mkdir()
     lacking = []
-    for digest, _ in _listed(source):
+    for digest in listed:
         target = _place(blobs, digest)
         target.parent.mkdir(exist_ok=True)
         place = _place(pool, digest)
@@ -314,6 +327,15 @@ def _listed(folder: Path) -> Iterator[tuple[Digest, int]]:
         yield Digest(digest), int(size)
 
 
+def _told_of(listed: Iterable[tuple[Digest, int]], snapshot: Snapshot, progress: Progress) -> Iterator[Digest]:
+    """Give digests, and tell after each how many bytes of files are done."""
+    done = 0
+    for digest, size in listed:
+        yield digest
+        done += size
+        progress("files", done, snapshot.blob_bytes)
+
+
 def _place(pool: Path, digest: str) -> Path:
     return pool / digest[:2] / digest[2:]
 
@@ -322,13 +344,14 @@ def _is_whole(place: Path, digest: str) -> bool:
     return place.is_file() and digest_of_file(place) == digest
 
 
-def _copy(source: Path, target: Path) -> str:
-    """Copy a file, synced, and give the digest of what was read."""
-    hashing = sha256()
+def _copy(source: Path, target: Path, told: Callable[[int], object] = lambda _done: None) -> str:
+    """Copy a file, synced, and give the digest of what was read. told: of the bytes that are copied."""
+    hashing, done = sha256(), 0
     with source.open("rb") as reading, target.open("xb") as writing:
         while piece := reading.read(_PIECE):
             hashing.update(piece)
             writing.write(piece)
+            told(done := done + len(piece))
         writing.flush()
         os.fdatasync(writing.fileno())
     return hashing.hexdigest()

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stratal.core.clock import SystemClock
 from stratal.core.errors import Bug, Conflict, Misuse, OutcomeUnknown, StoreDown
-from stratal.store.backups import DATABASE, Restored, Snapshot, errors_of, lacks, take_blobs, verified
+from stratal.store.backups import DATABASE, Progress, Restored, Snapshot, errors_of, lacks, silent, take_blobs, verified
 from stratal.store.migrating import newest_version, open_database
 from stratal.store.store import Store
 from stratal.store.upgrading import check_here
@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # whoever has no such store needs no driver
 
 # What the driver says of a copy that was cut stands in the error; without a handler it would be written to stderr, too.
 logging.getLogger("psycopg").addHandler(logging.NullHandler())
+# Rows between two words of progress.
+_TOLD_ROWS = 1000
 # What a new database says of itself, which is not the snapshot's to say.
 _ITS_OWN = ("about", "alembic_version")
 # What each new database holds one row of: the head of an empty log, and MLflow's experiment 0. The snapshot's take their place.
@@ -47,7 +49,9 @@ class _Table(NamedTuple):
         return f'"{self.name}"'
 
 
-def restore_into(target: Path, store: Store, *, name: str | None = None, allow_lacking: bool = False) -> Restored:
+def restore_into(
+    target: Path, store: Store, *, name: str | None = None, allow_lacking: bool = False, progress: Progress = silent
+) -> Restored:
     """Fill an empty store on PostgreSQL with a snapshot, by default the newest one. Takes time by the size of the database.
 
     Raises Misuse for a store in a folder, Conflict if it holds something, Damaged if the backup is not what was written: then no row is
@@ -65,13 +69,13 @@ def restore_into(target: Path, store: Store, *, name: str | None = None, allow_l
         try:
             with engine.begin() as began:
                 _check_is_new(began, tables, store.url)
-            lacking = take_blobs(target, source, store.blobs)
+            lacking = take_blobs(target, source, snapshot, store.blobs, progress)
             if lacking and not allow_lacking:
                 raise lacks(snapshot, lacking)
             with engine.begin() as began:  # nobody else begins something here meanwhile
                 began.exec_driver_sql(f"lock table {', '.join(table.quoted for table in tables)} in share row exclusive mode")
                 _check_is_new(began, tables, store.url)
-                _carry(rows, began, tables)
+                _carry(rows, began, tables, progress)
                 is_committing = True
         except (SQLAlchemyError, engine.dialect.loaded_dbapi.Error) as error:
             said = str(getattr(error, "orig", None) or error).partition("\n")[0]
@@ -117,7 +121,8 @@ def _opened(snapshot: Snapshot, source: Path) -> Iterator[sqlite3.Connection]:
         yield leaving.enter_context(contextlib.closing(sqlite3.connect(where, uri=True)))
 
 
-def _carry(rows: sqlite3.Connection, began: Any, tables: Sequence[_Table]) -> None:
+def _carry(rows: sqlite3.Connection, began: Any, tables: Sequence[_Table], progress: Progress) -> None:
+    done, total = 0, sum(table.rows for table in tables)
     for name in (*_FIRST, *_OF_STRANGERS):
         began.exec_driver_sql(f"delete from {name}")
     for table in tables:
@@ -125,8 +130,11 @@ def _carry(rows: sqlite3.Connection, began: Any, tables: Sequence[_Table]) -> No
         with began.connection.driver_connection.cursor().copy(f"copy {table.quoted} ({columns}) from stdin") as copy:
             for row in rows.execute(f"select {columns} from {table.quoted}"):
                 copy.write_row([value.replace("\0", "\u2400") if isinstance(value, str) else value for value in row])
+                if (done := done + 1) % _TOLD_ROWS == 0:
+                    progress("database", done, total)
         if (found := _count(began, table)) != table.rows:
             raise Bug(f"of {table.rows} rows of {table.name} {found} came")
+    progress("database", done, total)
     _count_on(began)
 
 
