@@ -188,7 +188,7 @@ def test_one_backup_at_a_time_goes_into_a_folder(store, tmp_path):
     back_up(store, tmp_path / "backup")
 
 
-def test_a_store_of_an_older_release_is_migrated_when_it_is_asked_for(tmp_path, monkeypatch):
+def test_a_store_of_an_older_release_is_migrated_when_it_is_asked_for(tmp_path, monkeypatch, caplog):
     folder = tmp_path / "old"
     folder.mkdir()
     with monkeypatch.context() as patched:
@@ -200,6 +200,8 @@ def test_a_store_of_an_older_release_is_migrated_when_it_is_asked_for(tmp_path, 
     assert (dry.found, dry.wanted, dry.backup, schema_of(folder)) == (13, newest_version(), None, 13)
     done = migrate_store(folder)
     assert schema_of(folder) == newest_version() and Path(done.backup).is_file()
+    said = [each.levelname for each in caplog.records if each.name == "stratal.store.migrating"]
+    assert "WARNING" not in said, "its result says it"
     assert migrate_store(folder).backup is None
     with pytest.raises(NotFound):
         migrate_store(tmp_path / "nowhere")

@@ -5,7 +5,7 @@ import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,8 +41,10 @@ def newest_version() -> int:
     return max((int(path.name[:4]) for path in (FOLDER / "versions").glob("[0-9][0-9][0-9][0-9]_*.py")), default=0)
 
 
-def open_database(path: Path, *, power: bool = False, clock: Clock | None = None) -> SqliteDatabase:
+def open_database(path: Path, *, power: bool = False, clock: Clock | None = None, is_asked: bool = False) -> SqliteDatabase:
     """Open, make or migrate a database. An older one is backed up first, into a file beside it, which is kept.
+
+    is_asked: somebody asked for the migration, and need not be warned that it was done.
 
     Raises Misuse if it is of a newer release, and says which one. Raises StoreDown if it cannot be migrated, for want of room for
     example: then it is as it was.
@@ -55,7 +57,7 @@ def open_database(path: Path, *, power: bool = False, clock: Clock | None = None
         with _one_at_a_time(path):
             found = database.version()  # another process may have done it while this one waited
             if found < wanted:
-                _bring_up(database, found, wanted)
+                _bring_up(database, found, wanted, log.info if is_asked else log.warning)
     return database
 
 
@@ -82,7 +84,7 @@ def open_service(dsn: str, name: str, *, clock: Clock | None = None) -> "Postgre
     return database
 
 
-def _bring_up(database: SqliteDatabase, found: int, wanted: int) -> None:
+def _bring_up(database: SqliteDatabase, found: int, wanted: int, say: Callable[..., None]) -> None:
     """Back up and migrate while nobody else writes, processes of the older release included."""
     with database.alone():
         backup = _back_up(database, found) if found else None
@@ -93,7 +95,7 @@ def _bring_up(database: SqliteDatabase, found: int, wanted: int) -> None:
                 backup.unlink(missing_ok=True)  # the database is as it was
             raise
     if backup is not None:
-        log.warning("the store %s was migrated from schema %d to %d; as it was it is kept in %s", database.name, found, wanted, backup.name)
+        say("the store %s was migrated from schema %d to %d; as it was it is kept in %s", database.name, found, wanted, backup.name)
 
 
 def _too_new(database: Database, found: int, wanted: int) -> Misuse:

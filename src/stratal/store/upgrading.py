@@ -57,6 +57,6 @@ def migrate_store(folder: Path, *, dry_run: bool = False) -> Migration:
     if found == wanted or (dry_run and found < wanted):
         return Migration(found=found, wanted=wanted)
     before = set(folder.glob("*.backup.db"))
-    open_database(folder / DATABASE).close()
+    open_database(folder / DATABASE, is_asked=True).close()
     made = sorted(set(folder.glob("*.backup.db")) - before)
     return Migration(found=found, wanted=wanted, backup=str(made[-1]) if made else None)
