@@ -310,6 +310,28 @@ def test_what_is_no_token_is_refused(store: Store, token: str) -> None:
         search_runs(tx, And(), (), page=token)
 
 
+@pytest.mark.parametrize("said", ["x", "", "F" * 32, "0" * 31, "' or 1 = 1"])
+def test_an_id_that_cannot_be_one_matches_nothing_and_no_run_is_looked_at(fresh_store: Callable[[], Store], said: str) -> None:
+    store = fresh_store()
+    made = [run("churn", store=store) for _ in range(3)]
+    for each in made:
+        each.finish()
+    first, key, parent = made[0].id, Key(entity="attributes", name="id"), Key(entity="attributes", name="parent")
+    none = [
+        In(key=key, values=(said,)),
+        Compare(key=key, op="=", value=said),
+        In(key=parent, values=(said,)),
+    ]
+    with store.query() as tx:
+        for condition in none:
+            asked = search.Asked(kind=search.Searching, shape=condition, experiments=None, is_count=True)
+            assert str(search.Searching(asked, tx.now_ns, []).condition(condition)) == "false"
+            assert count_runs(tx, condition, living=[]) == 0
+            assert count_runs(tx, Not(part=condition), living=[]) == 3
+        for condition in (In(key=key, values=(said, first)), Not(part=In(key=key, values=(said, first), is_negated=True))):
+            assert count_runs(tx, condition, living=[]) == 1
+
+
 def test_a_token_of_another_order_and_an_impossible_limit_are_refused(store: Store) -> None:
     with store.query() as tx:
         page = search_runs(tx, And(), parse_order("metrics.auc"), limit=1)

@@ -363,9 +363,9 @@ class Searching:
 
     def _attribute(self, condition: Compare | Between | In | Like | Null) -> ColumnElement[bool]:
         name = condition.key.name
-        wanted = _ids(condition) if name in ("id", "parent") else ()
-        if wanted:  # by index, not by digits
-            return and_(run.c[name].is_not(None), run.c[name].in_([bytes.fromhex(id) for id in wanted]))
+        wanted = _ids(condition) if name in ("id", "parent") else None
+        if wanted is not None:  # by index, not by digits
+            return and_(run.c[name].is_not(None), run.c[name].in_([bytes.fromhex(id) for id in wanted]) if wanted else false())
         value = self.column(name)
         if isinstance(condition, Null):
             return value.is_not(None) if condition.is_negated else value.is_(None)
@@ -396,16 +396,16 @@ class Searching:
         return case((is_lost, literal("lost", Text())), else_=run.c.status)
 
 
-def _ids(condition: Compare | Between | In | Like | Null) -> tuple[str, ...]:
-    """Give the ids that a condition asks for, if it asks for whole ids only."""
+def _ids(condition: Compare | Between | In | Like | Null) -> tuple[str, ...] | None:
+    """Give the ids that a condition asks for, without what can be none; None if it asks for something else."""
     match condition:
         case Compare(op="=", value=value):
             wanted: tuple[Literal, ...] = (value,)
         case In(values=values, is_negated=False):
             wanted = values
         case _:
-            return ()
-    return tuple(str(id) for id in wanted) if all(is_id(str(id)) for id in wanted) else ()
+            return None
+    return tuple(str(id) for id in wanted if is_id(str(id)))
 
 
 def _compare_param(op: str, other: Literal) -> ColumnElement[bool]:
