@@ -12,7 +12,7 @@ import pytest
 from stratal.core.errors import Conflict, Misuse
 from stratal.core.records import from_json
 from stratal.interop.importing import import_runs
-from stratal.interop.operations import MOST_VERSION, ImportedModels
+from stratal.interop.operations import MOST_BEYOND, MOST_VERSION, ImportedModels
 from stratal.interop.registering import clean_name
 from stratal.registry import (
     ModelStore,
@@ -114,6 +114,26 @@ def test_numbers_that_leave_no_room_are_refused(store: Store) -> None:
     for odd in ({"number": 0}, {"number": MOST_VERSION + 1}, {"last": -1}, {"last": 2**31}):
         with pytest.raises(Misuse):
             ImportedModels(store).register_imported(name="x", digest="0" * 64, origin="0" * 32, path="m", **odd)
+
+
+def test_an_import_uses_up_no_numbers_of_a_model_that_has_versions(store: Store) -> None:
+    def imported(data: bytes, number: int) -> int:
+        manifest = Manifest(flavor="sklearn", files=(ModelFile(path="w", digest=sha256(data).hexdigest(), size_bytes=len(data)),))
+        store.blobs.put(data), store.blobs.put(manifest.encode())
+        done = ImportedModels(store).register_imported(
+            name=name, digest=manifest.digest, origin="0" * 32, path="m", number=number, last=MOST_VERSION
+        )
+        return done.version.number
+
+    name = "new"
+    assert [imported(b"a", 70_000), imported(b"b", 900_000), imported(b"c", 70_000)] == [70_000, 900_000, MOST_VERSION + 1]
+    name = "there"
+    assert register_ours(store, name, b"ours") == 1
+    assert imported(b"d", 1 + MOST_BEYOND) == 1 + MOST_BEYOND
+    assert imported(b"e", MOST_VERSION) == 2 + 2 * MOST_BEYOND
+    for _ in range(3):
+        assert imported(b"e", MOST_VERSION) == 2 + 2 * MOST_BEYOND
+    assert register_ours(store, name, b"mine") == 3 + 3 * MOST_BEYOND, "asking again and again reserves no more"
 
 
 def test_a_version_leads_to_its_run_and_holds_the_bytes_of_its_files(store: Store, tmp_path: Path) -> None:

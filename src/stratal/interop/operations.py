@@ -22,7 +22,7 @@ from stratal.registry.manifests import read_checked_manifest
 from stratal.registry.names import check_model_name
 from stratal.registry.store import adding
 from stratal.registry.store.models import Registered
-from stratal.registry.store.rows import reserve_numbers
+from stratal.registry.store.rows import numbers_so_far, reserve_numbers
 from stratal.store.admitting import Unseen, admitted, tell_made
 from stratal.store.arriving import check_body
 from stratal.store.database import Transaction
@@ -57,6 +57,8 @@ from stratal.tracking.store import deleting
 
 # The largest number of a version that an import may ask for: whoever asks for more leaves too few for those to come. A guess.
 MOST_VERSION = 1_000_000
+# How far beyond the highest version a number may be, of a model that has versions: else each contributor could use up the numbers.
+MOST_BEYOND = 10_000
 # What a batch may say of its run: how it began stands apart, and what captured it was not foreign.
 _SAID = frozenset((PARAMS, TAGS, NOTE, ARTIFACT, EDGE, STATE, MEDIA, DEFINE, ALERT, END))
 
@@ -137,8 +139,8 @@ class ImportedModels:
         self, *, name: str, digest: str, origin: RunId, path: str, number: int | None = None, last: int = 0
     ) -> Registered:
         """Make a version, or give the one that these bytes are already. Key: (name, digest). digest: of its manifest. origin: the run
-        that it came from, which need not be here yet. number: that it had, and has here if no version has it; last: the largest that
-        was given there, which no other version will have.
+        that it came from, which need not be here yet. number: that it had, and has here if no version has it and it is not
+        far beyond all that there are; last: the largest that was given there, which no other version will have, within the same bound.
 
         Where a server asks, the caller has sent the manifest and all files: so nobody is given what was only named."""
         check_model_name(name)
@@ -151,9 +153,17 @@ class ImportedModels:
         with self._store.command() as tx:
             _check_viewed(tx, origin)
             adding.ensure_model(tx, name)
-            reserve_numbers(tx, name, last)  # first: a version that must take another number takes none of its siblings'
+            most = _most_number(tx, name)
+            reserve_numbers(tx, name, min(last, most))  # first: a version that must take another number takes none of its siblings'
+            number = number if number is not None and number <= most else None
             version, is_new = adding.register(tx, name, digest, origin, path, manifest, number=number)
         return Registered(version=version, is_new=is_new)
+
+
+def _most_number(tx: Transaction, name: str) -> int:
+    """Give the largest number that an import may take, or reserve: a model without versions is whoever brings them."""
+    reserved, highest = numbers_so_far(tx, name)
+    return MOST_VERSION if highest is None else max(reserved, highest + MOST_BEYOND)
 
 
 def _standing(tx: Transaction, source: SourceId, runs: dict[str, RunId]) -> Standing:

@@ -39,6 +39,9 @@ _NEXT_NUMBER = (
 _RESERVE = (
     update(model).where(model.c.name == bindparam("of"), model.c.next_number <= bindparam("last")).values(next_number=bindparam("last") + 1)
 )
+_NUMBERS = select(
+    model.c.next_number - 1, select(func.max(version.c.number)).where(version.c.model == model.c.name).scalar_subquery()
+).where(model.c.name == bindparam("of"))
 _RAISE_EPOCH = update(model).where(model.c.name == bindparam("of"), model.c.epoch == bindparam("seen")).values(epoch=model.c.epoch + 1)
 _SET_POLICY = update(model).where(model.c.name == bindparam("of")).values(policy=bindparam("digest"))
 # Counted, for numbers may have gaps: what was imported kept its number.
@@ -146,6 +149,13 @@ def take_number(tx: Transaction, name: str) -> int:
 def reserve_numbers(tx: Transaction, name: str, last: int) -> None:
     """Let the next version have a number above `last`."""
     tx.run(_RESERVE, of=name, last=last)
+
+
+def numbers_so_far(tx: Transaction, name: str) -> tuple[int, int | None]:
+    """Give the last number that was taken or reserved, and that of the highest version, None if there is none."""
+    found = tx.row(_NUMBERS, of=name)
+    assert found is not None  # whoever asks has made the model
+    return found[0], found[1]
 
 
 def is_free(tx: Transaction, name: str, number: int) -> bool:
