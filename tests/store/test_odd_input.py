@@ -1,9 +1,12 @@
 """Odd steps, bodies and names: refused when they are said, or settled; never a store that cannot be read any more."""
 
+import random
+
 import pytest
 
 from stratal.core.errors import Misuse
 from stratal.store.store import Store
+from stratal.tracking.finding import find_runs
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
 
@@ -72,3 +75,19 @@ def test_facts_that_could_not_be_read_back_are_refused(store: Store):
                 say()
         opened.note("fine")
     assert [note.text for note in get_run(opened.id, store=store).notes] == ["fine"]
+
+
+def test_params_and_tags_that_no_index_could_hold_whole_are_kept_and_found(store: Store):
+    texts = [random.Random(seed).randbytes(6000).hex() for seed in range(2)]
+    begin_alike = [f"{'é' * 300}{text}" for text in texts]
+    for number, text in enumerate((*texts, *begin_alike)):
+        with run("e" * 400, params={"p": text}, tags={"t": text}, store=store) as opened:
+            opened.log({"number": number})
+    for number, text in enumerate((*texts, *begin_alike)):
+        found = find_runs(f"params.p = '{text}' and tags.t = '{text}'", store=store)
+        assert [one.metrics for one in found] == [{"number": number}]
+        assert found[0].params == {"p": text} and found[0].tags == {"t": text}
+    low, high = sorted(begin_alike)
+    ask = f"params.p >= '{low}' and params.p < '{high}'"
+    assert [one.params["p"] for one in find_runs(ask, store=store)] == [low]
+    assert not list(find_runs(f"params.p = '{begin_alike[0][:-1]}'", store=store))

@@ -3,6 +3,7 @@
 import importlib
 import os
 import pkgutil
+import random
 import re
 import sys
 import threading
@@ -194,6 +195,12 @@ def test_what_postgresql_cannot_hold_is_kept_as_near_as_it_can(served: Store):
     assert [note.text for note in read.notes] == ["n\u2400n"]
     found = find_runs("params.p = 'a\0b' and text contains 'n'", order_by="name", store=served)
     assert [one.id for one in found] == [opened.id]
+
+
+def test_a_text_that_no_index_has_room_for_is_refused_and_not_tried_again_for_ever(served: Store):
+    with pytest.raises(Misuse, match="cannot hold"), served.command() as tx:
+        tx.run(_ADD, name=random.Random(1).randbytes(6000).hex())
+    assert names(served) == []
 
 
 def test_every_text_of_every_table_compares_by_its_bytes(served: Store):

@@ -561,6 +561,10 @@ def _ours(error: psycopg.Error | struct.error, what: str = "the database cannot 
         return StoreDown(f"{what}: {said}", hint="the user needs the right to create, read and write tables in this database")
     if isinstance(error, server.DiskFull):
         return StoreDown(f"{what}: {said}", hint="make room on the database's disk; nothing has changed")
+    if isinstance(error, server.ProgramLimitExceeded):  # a text that an index has no room for: it never will
+        return Misuse(
+            f"the database cannot hold a value: {said}", hint="use a shorter text for what is looked up by it; nothing has changed"
+        )
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | server.IdleInTransactionSessionTimeout):
         return StoreDown(f"{what}: {said}", hint="see that the server is there and takes this user; nothing has changed")
     if isinstance(error, psycopg.DataError):

@@ -1,8 +1,33 @@
 """Tables of the trunk: what is said about runs, beside the run row, its metrics and its points, which the store keeps."""
 
+from typing import Any
+
 from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, Table, Text, text
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from stratal.store.tables import Number, metadata, numbered
+
+
+class Beginning(FunctionElement[str]):
+    """Argument: a text. Gives what an index holds of it: PostgreSQL's take no row of more than 2,704 bytes, and a name of an experiment
+    beside it may have 2,000."""
+
+    type = Text()
+    inherit_cache = True
+    name = "beginning"
+
+
+@compiles(Beginning, "sqlite")
+def _whole(element: Beginning, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(Beginning, "postgresql")
+def _first_characters(element: Beginning, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"left({compiler.process(element.clauses, **kw)}, 100)"
+
 
 param = Table(
     "param",
@@ -18,9 +43,9 @@ param = Table(
     Index(
         "param_by_number", "key", "experiment", "num", "run", sqlite_where=text("num IS NOT NULL"), postgresql_where=text("num IS NOT NULL")
     ),
-    Index("param_by_text", "key", "experiment", "txt", "run"),
     sqlite_with_rowid=False,
 )
+Index("param_by_text", param.c.key, param.c.experiment, Beginning(param.c.txt), param.c.run)
 
 tag = Table(
     "tag",
@@ -30,9 +55,9 @@ tag = Table(
     Column("value", Text),  # NULL: taken away, at that time
     Column("epoch", Integer, nullable=False),
     Column("at_ns", BigInteger, nullable=False),
-    Index(None, "key", "value", "run"),
     sqlite_with_rowid=False,
 )
+Index("tag_by_key_value_run", tag.c.key, Beginning(tag.c.value), tag.c.run)
 
 note = Table(
     "note",

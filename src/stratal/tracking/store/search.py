@@ -52,7 +52,7 @@ from stratal.tracking.store.dialects import among, bytewise, hex_text, is_there,
 from stratal.tracking.store.runs import SELECT_RUNS, RunRecord, to_record
 from stratal.tracking.store.seeing import seen_among
 from stratal.tracking.store.shapes import Lifting, bound
-from stratal.tracking.tables import param, tag, word
+from stratal.tracking.tables import Beginning, param, tag, word
 
 MOST = 10_000  # runs of one page
 # Runs above which a condition is common: counting so many entries of an index takes a quarter of a millisecond.
@@ -412,7 +412,7 @@ def _compare_param(op: str, other: Literal) -> ColumnElement[bool]:
     """Compare: what is NULL is unequal to everything, and in no other relation."""
     c = param.c
     if isinstance(other, str):
-        return relation(c.txt, op, other)
+        return _compare_text(c.txt, op, other)
     return or_(c.num.is_(None), c.num != bound(other)) if op == "!=" else and_(c.num.is_not(None), relation(c.num, op, other))
 
 
@@ -422,7 +422,15 @@ def _compare_metric(op: str, other: Literal) -> ColumnElement[bool]:
 
 
 def _compare_tag(op: str, other: Literal) -> ColumnElement[bool]:
-    return relation(tag.c.value, op, other)
+    return _compare_text(tag.c.value, op, other)
+
+
+def _compare_text(column: ColumnElement[str], op: str, other: Literal) -> ColumnElement[bool]:
+    """Compare a text, by its index if it is not to be unequal: that may hold no more than its beginning."""
+    if op == "!=" or not isinstance(other, str):
+        return relation(column, op, other)
+    begins = bytewise(Beginning(column)).bool_op({"<": "<=", ">": ">="}.get(op, op))(Beginning(bound(other)))
+    return and_(begins, relation(column, op, other))
 
 
 class _Stored(NamedTuple):
