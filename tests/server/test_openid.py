@@ -1,14 +1,18 @@
 """Signing in through an identity provider that runs on loopback, by a browser that follows redirects. Excludes providers' own pages."""
 
+import asyncio
+import gzip
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
+import msgspec
 import pytest
 from openid_provider import CLIENT, SECRET, IdentityProvider, elliptic_key, other_key, shared_key
 
 from certificates import make_certificate
 from stratal.core.errors import Misuse, StoreDown
 from stratal.core.settings import Oidc, load_oidc, load_settings
+from stratal.server.asgi import headers_of, live
 from stratal.server.limiting import Tries
 from stratal.server.openid import Provider
 from stratal.server.serving import Tls, listening
@@ -133,6 +137,8 @@ def test_who_is_locked_out_stays_out(browser, provider, guarded):
         pytest.param(lambda p: p.leaves_out.add("nonce"), id="no nonce"),
         pytest.param(lambda p: p.leaves_out.add("exp"), id="no end"),
         pytest.param(lambda p: p.leaves_out.add("sub"), id="no subject"),
+        pytest.param(lambda p: p.claims.update(sub="u1\0"), id="a subject with NUL"),
+        pytest.param(lambda p: p.claims.update(sub="u" * 256), id="a subject that is too long"),
         pytest.param(lambda p: p.leaves_out.add("aud"), id="no audience"),
         pytest.param(lambda p: p.leaves_out.add("preferred_username"), id="no name"),
         pytest.param(lambda p: p.claims.update(preferred_username=["x"]), id="a name that is none"),
@@ -236,6 +242,37 @@ def test_a_provider_that_is_away_or_somebody_else_is_no_fault_of_the_browser(bro
     assert answer.status_code == 503 and "STRATAL_OIDC_ISSUER" in answer.json()["hint"]
     with pytest.raises(StoreDown, match="not reached"):
         Provider(Oidc(issuer="http://127.0.0.1:1", client_id="x")).begin("http://127.0.0.1/", "/")
+
+
+@pytest.mark.parametrize("unseen", ["\ufe0f", "\u034f", "\u3164", "\uffa0", "\u200d", "\u2800", "\U000e0100"])
+def test_nobody_comes_under_a_name_that_looks_like_another_one_by_what_nobody_sees(browser, provider, guarded, unseen):
+    provider.person["preferred_username"] = f"ada{unseen}"
+    assert browser.sign_in().status_code == 422
+    assert {each.name for each in guarded.accounts.people()} == {"ada", "bob", "vera", "eve"}
+
+
+@pytest.mark.parametrize("way", ["drip", "pack", "pour"])
+def test_an_answer_of_a_provider_is_bounded_in_time_and_size_whatever_it_sends(way, monkeypatch):
+    monkeypatch.setattr("stratal.server.openid.ANSWER_S", 0.5)
+    asked = []
+
+    async def answer(scope, receive, send) -> None:
+        if scope["type"] == "lifespan":
+            await live(receive, send, lambda: None)
+            return
+        asked.append(headers_of(scope)["accept-encoding"])
+        places = dict.fromkeys(("authorization_endpoint", "token_endpoint", "jwks_uri"), f"{url}/x")
+        said = msgspec.json.encode({"issuer": url, **places})
+        packed = [(b"content-encoding", b"gzip")] if way == "pack" else []
+        await send({"type": "http.response.start", "status": 200, "headers": packed})
+        for _ in range(50 if way == "drip" else 3 if way == "pour" else 0):
+            await send({"type": "http.response.body", "body": b" " * (1 if way == "drip" else 1 << 19), "more_body": True})
+            await asyncio.sleep(0.02 if way == "drip" else 0)
+        await send({"type": "http.response.body", "body": gzip.compress(said) if way == "pack" else said})
+
+    with listening(answer) as url, pytest.raises(StoreDown, match="not reached" if way == "drip" else "nothing that can be read"):
+        Provider(Oidc(issuer=url, client_id="x")).begin("http://127.0.0.1/", "/")
+    assert asked == ["identity"], "what is small when packed may be as large as it likes"
 
 
 def test_the_secret_of_the_client_and_the_codes_are_kept_nowhere(browser, provider, guarded, caplog):

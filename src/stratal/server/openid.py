@@ -4,6 +4,7 @@ What a provider says of somebody counts only in an ID token that it signed, for 
 Blocking: called in threads. Authlib and joserfc, of the extra `auth`, are imported when a provider is set up.
 """
 
+import asyncio
 import logging
 import secrets
 import threading
@@ -27,9 +28,11 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Seconds for one answer of the provider; for which its addresses and keys are kept, and before which keys are not fetched again; by
-# which its clock may differ. The largest answer that is read.
+# Seconds for all of one answer of the provider; for which its addresses and keys are kept, and before which keys are not fetched
+# again; by which its clock may differ. The largest answer that is read.
 ANSWER_S, KEEP_S, AGAIN_S, LEEWAY_S, MOST_BYTES = 10.0, 3600.0, 60.0, 60, 1 << 20
+# Characters of a subject, as OpenID Connect says.
+MOST_SUBJECT = 255
 # Signatures of a key pair only: with a shared secret, or none, anybody who knows our secret could sign.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 # What an admin looks at where a claim is not as it must be.
@@ -121,11 +124,14 @@ class Provider:
 
     def _claimed(self, claims: Mapping[str, object]) -> Claimed:
         name, groups = claims.get(self._oidc.name_claim), claims.get(self._oidc.groups_claim)
+        subject = str(claims["sub"])
+        if len(subject) > MOST_SUBJECT or not subject.isprintable():
+            raise Unauthenticated("the provider says a subject that can be none", hint=f"one has at most {MOST_SUBJECT} characters")
         if not isinstance(name, str):
             raise Unauthenticated(f"the provider says no {self._oidc.name_claim}", hint="set STRATAL_OIDC_NAME_CLAIM to one that it says")
         display = claims.get("name")
         return Claimed(
-            subject=f"{claims['iss']} {claims['sub']}",
+            subject=f"{claims['iss']} {subject}",
             name=name,
             display=display[:200] if isinstance(display, str) and display.isprintable() else "",
             groups=tuple(str(each) for each in groups) if isinstance(groups, list) else (groups,) if isinstance(groups, str) else (),
@@ -192,22 +198,21 @@ class Provider:
         self, method: str, url: str, type: type[T], *, body: Mapping[str, str] | None = None, auth: httpx.BasicAuth | None = None
     ) -> T:
         try:
-            with httpx.Client(timeout=ANSWER_S, trust_env=False, verify=authorities() if url.startswith("https:") else False) as http:
-                answer = http.request(method, url, data=body, auth=auth, headers={"accept": "application/json"})
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            status, content = asyncio.run(asyncio.wait_for(_ask(method, url, body, auth), ANSWER_S))
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             hint = advice(error, "try again in a moment").partition(";")[0]
             log.warning("provider not reached url=%s error=%s", url, str(error) or error.__class__.__name__)
             raise StoreDown(f"the identity provider is not reached: {error.__class__.__name__}", hint=hint) from error
-        if method == "POST" and 400 <= answer.status_code < 500:
-            log.warning("provider refused a code url=%s status=%d error=%s", url, answer.status_code, _error_of(answer))
-            raise Unauthenticated(f"the identity provider does not take this sign-in ({answer.status_code})", hint="sign in again")
+        if method == "POST" and 400 <= status < 500:
+            log.warning("provider refused a code url=%s status=%d error=%s", url, status, _error_of(content))
+            raise Unauthenticated(f"the identity provider does not take this sign-in ({status})", hint="sign in again")
         try:
-            if answer.status_code != 200 or len(answer.content) > MOST_BYTES:
-                raise ValueError(answer.status_code)
-            return msgspec.json.decode(answer.content, type=type)
+            if status != 200 or len(content) > MOST_BYTES:
+                raise ValueError(status)
+            return msgspec.json.decode(content, type=type)
         except (ValueError, UnicodeDecodeError, RecursionError) as error:  # msgspec's errors are ValueErrors
             raise StoreDown(
-                f"the identity provider answers {answer.status_code} at {urlsplit(url).path}, with nothing that can be read",
+                f"the identity provider answers {status} at {urlsplit(url).path}, with nothing that can be read",
                 hint="is STRATAL_OIDC_ISSUER right?",
             ) from error
 
@@ -222,10 +227,26 @@ def _distrusted(error: Exception) -> Unauthenticated:
     return Unauthenticated(f"what the provider says cannot be trusted: {why}", hint=f"sign in again; if it stays so, an admin {remedy}")
 
 
-def _error_of(answer: httpx.Response) -> str:
+async def _ask(method: str, url: str, body: Mapping[str, str] | None, auth: httpx.BasicAuth | None) -> tuple[int, bytes]:
+    """Give the status of an answer, and its bytes as they come, no more than show that they are too many. It has no end in time."""
+    headers = {"accept": "application/json", "accept-encoding": "identity"}  # what is small packed may be large
+    verify = authorities() if url.startswith("https:") else False
+    async with (
+        httpx.AsyncClient(timeout=None, trust_env=False, verify=verify) as http,
+        http.stream(method, url, data=body, auth=auth, headers=headers) as answer,
+    ):
+        content = bytearray()
+        async for piece in answer.aiter_raw():
+            content += piece
+            if len(content) > MOST_BYTES:
+                break
+        return answer.status_code, bytes(content)
+
+
+def _error_of(content: bytes) -> str:
     """Give the word by which OAuth says what is wrong, as `invalid_client`; '' if there is none."""
     try:
-        return msgspec.json.decode(answer.content, type=Refusal).error[:100]
+        return msgspec.json.decode(content, type=Refusal).error[:100]
     except (ValueError, RecursionError):  # ValueErrors of msgspec, too
         return ""
 

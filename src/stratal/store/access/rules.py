@@ -17,6 +17,9 @@ TAKEN = ("stratal", "unknown", "nobody")
 KINDS = ("person", "service")
 
 _NAME = re.compile(r"[^\s:,/\\]{1,100}")
+# Characters that count as printable, and that nobody sees (Unicode's default ignorable ones, and Braille's blank): with one, a name looks
+# like another one.
+_UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 # How like one of the server's roles a free one may not be: `contributer` is a slip, `reviewer` is a role.
 _LIKE = 0.9
 _FREE_ROLE = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -70,7 +73,7 @@ def folded(name: str) -> str:
 
 def check_person(name: str) -> str:
     """Give a name that somebody may have. Raises Misuse."""
-    if not _NAME.fullmatch(name) or not name.isprintable() or folded(name) in TAKEN:
+    if not _NAME.fullmatch(name) or not name.isprintable() or _UNSEEN.search(name) or folded(name) in TAKEN:
         raise Misuse(
             f"{name[:60]!r} cannot be the name of a person or service",
             hint=f"1 to 100 characters without blanks, ':', ',' and slashes, and none of {', '.join(TAKEN)}; an e-mail address will do",
