@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from stratal.server.parsing import MOST_HEAD
+from stratal.server.parsing import MOST_AHEAD, MOST_HEAD
 from stratal.server.serving import listening
 
 HOST, LAST = b"host: 127.0.0.1\r\n", b"connection: close\r\n"
@@ -177,3 +177,19 @@ def test_a_head_does_not_wait_for_a_body_that_comes_later(peer):
 def test_a_long_answer_comes_whole_and_in_order(peer):
     head, _, body = answers(peer, asks(LAST, line=b"GET /large HTTP/1.1")).partition(b"\r\n\r\n")
     assert b"content-length: 3000000" in head and body == b"x" * 3_000_000
+
+
+def test_requests_ahead_of_their_answers_are_answered_in_order_up_to_a_bound(peer):
+    asked = [f"/{number}" for number in range(MOST_AHEAD)]
+    found = answers(peer, b"".join(asks(line=f"GET {path} HTTP/1.1".encode()) for path in asked) + asks(LAST, line=b"GET /end HTTP/1.1"))
+    assert [json.loads(each.partition(b"\r\n\r\n")[2].partition(b"}")[0] + b"}")["path"] for each in found.split(b"HTTP/1.1 200")[1:]] == [
+        *asked,
+        "/end",
+    ]
+
+
+def test_who_sends_more_requests_ahead_than_are_taken_is_hung_up_on(peer):
+    GO_ON.clear()
+    peer.sendall(asks(line=b"GET /waits HTTP/1.1") + asks(line=b"GET /a HTTP/1.1") * (MOST_AHEAD + 1))
+    assert peer.recv(1 << 20).startswith(b"HTTP/1.1 400")
+    assert peer.recv(1 << 20) == b""

@@ -2,7 +2,8 @@
 
 What two readers of one request could understand differently is refused, because one of them may be a proxy that checked it: heads with
 no host or several, bodies whose length is said twice, other codings than `chunked`, bodies behind a wish for another protocol, which
-llhttp leaves to that protocol: they would be read as the next request. Trailers are dropped: nobody checked them.
+llhttp leaves to that protocol: they would be read as the next request. Trailers are dropped: nobody checked them. So are requests far ahead
+of their answers, with their connection.
 """
 
 import asyncio
@@ -14,6 +15,9 @@ from stratal.server.gathering import Gathering
 
 # Bytes of a head, from its first line to the empty one, and of trailers. What larger ones hold is no header of ours.
 MOST_HEAD = 64 << 10
+# Requests that may wait behind one that is being answered. Few clients send any; each holds a hundred times the memory of its bytes, and
+# uvicorn reads on after each answer, however many wait.
+MOST_AHEAD = 100
 
 
 class Protocol(HttpToolsProtocol):
@@ -63,6 +67,8 @@ class Protocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _check(self) -> None:
+        if len(self.pipeline) >= MOST_AHEAD:
+            raise httptools.HttpParserError("too many requests ahead of their answers")
         size, hosts, coding, length = len(self.url), 0, b"", b""
         for name, value in self.headers:
             size += len(name) + len(value) + 4
