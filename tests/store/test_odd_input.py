@@ -6,6 +6,7 @@ import pytest
 
 from stratal.core.errors import Misuse
 from stratal.store.store import Store
+from stratal.tracking.facts import ARTIFACT, EDGE, MEDIA, STATE, ArtifactFact, EdgeFact, MediaEntry, MediaFact, MediaFile, StateFact
 from stratal.tracking.finding import find_runs
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
@@ -91,3 +92,30 @@ def test_params_and_tags_that_no_index_could_hold_whole_are_kept_and_found(store
     ask = f"params.p >= '{low}' and params.p < '{high}'"
     assert [one.params["p"] for one in find_runs(ask, store=store)] == [low]
     assert not list(find_runs(f"params.p = '{begin_alike[0][:-1]}'", store=store))
+
+
+def test_a_text_that_is_too_long_to_look_something_up_by_is_refused_and_stops_no_journal(store: Store):
+    long, digest = random.Random(1).randbytes(3000).hex(), "0" * 64
+    with run("e", store=store) as opened:
+        for say in (
+            lambda: opened.edge("used", long, is_file=False),
+            lambda: opened.edge("used", "data:d", long),
+            lambda: opened.state("checked", {}, subject=long),
+            lambda: opened.save_bytes("𠀀" * 700, b""),
+        ):
+            with pytest.raises(Misuse, match="too long"):
+                say()
+        for what, body in (  # as an older version, or another program, has written it
+            (EDGE, EdgeFact(verb="used", target=long, role="data", is_file=False)),
+            (STATE, StateFact(kind="checked", subject=long, body={}, author="a")),
+            (ARTIFACT, ArtifactFact(path=long, digest=digest, size_bytes=1)),
+            (MEDIA, MediaFact(step=0, entries=[_entry(long, digest)])),
+        ):
+            opened.write(what, body)
+        opened.note("fine")
+    found = get_run(opened.id, store=store)
+    assert [note.text for note in found.notes] == ["fine"] and (found.edges, found.artifacts) == ([], [])
+
+
+def _entry(path: str, digest: str) -> MediaEntry:
+    return MediaEntry(name="m", kind="image", mime="image/png", files=[MediaFile(path=path, digest=digest, size_bytes=1, mime="image/png")])

@@ -35,6 +35,8 @@ KINDS = ("train", "trial", "study", "pipeline", "step", "evaluation", "job")
 # Names, and characters of them and their values, that one fact says; who has more says several facts. A run of some hundred has one.
 MOST_NAMES, MOST_PIECE_CHARACTERS = 20_000, 500_000
 STATUSES = ("running", "finished", "failed", "stopped", "lost")
+# Bytes of all texts by which one thing is looked up: an index of PostgreSQL takes no row of more than 2,704.
+MOST_KEY_BYTES = 2500
 
 
 class Start(Record, frozen=True, kw_only=True):
@@ -271,12 +273,27 @@ def check_text(what: str, value: object) -> None:
         raise Misuse(f"the {what} is a text, not {value!r:.60} of type {type(value).__name__}", hint="write it in quotes, or as str(...)")
 
 
+def is_long_key(*texts: str) -> bool:
+    """Tell whether these texts are more than what something may be looked up by."""
+    return sum(len(text.encode(errors="replace")) for text in texts) > MOST_KEY_BYTES
+
+
+def check_key(what: str, *texts: str) -> None:
+    """Refuse texts that are too long to look something up by. Raises Misuse."""
+    if is_long_key(*texts):
+        longest = max(texts, key=len)
+        raise Misuse(
+            f"{longest[:60]!r}... is too long for {what}", hint=f"use at most {MOST_KEY_BYTES:,} bytes, and keep long texts in a file"
+        )
+
+
 def check_artifact_path(path: str) -> str:
     """Give the path if it stays inside its run. Raises Misuse for absolute ones, '..', backslashes, odd characters."""
     parts = path.split("/")
-    wrong = not path.isprintable() or "\\" in path or any(part in ("", ".", "..") for part in parts) or len(path) > 1000
-    if wrong:
+    wrong = not path.isprintable() or "\\" in path or any(part in ("", ".", "..") for part in parts)
+    if wrong or len(path) > 1000:
         raise Misuse(f"{path[:100]!r} is not a path for an artifact", hint="use a relative path such as 'plots/roc.svg'")
+    check_key("the path of an artifact", path)
     return path
 
 

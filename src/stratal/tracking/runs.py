@@ -44,6 +44,7 @@ from stratal.tracking.facts import (
     StateFact,
     check_artifact_path,
     check_body,
+    check_key,
     check_name,
     check_text,
     flatten,
@@ -226,12 +227,14 @@ class Run:
             raise Misuse(f"{verb!r} is no lineage edge", hint="a run has `used` or `produced` something")
         check_text("target of an edge", target)
         check_text("role of an edge", role)
+        check_key("a target and a role", verb, target, role)
         self._tell(EDGE, EdgeFact(verb=verb, target=target, role=role, is_file=is_file))
 
     def state(self, kind: str, body: Mapping[str, object], *, subject: str = "") -> None:
         """State something that gates and reports may read later. subject: what it speaks of, a ref or sha256:DIGEST."""
         check_name("statement", kind)
         check_text("subject of a statement", subject)
+        check_key("what a statement speaks of", kind, subject)
         self.say(STATE, StateFact(kind=kind, subject=subject, body=dict(body), author=self.store.actor().name))
 
     def fork(self, *, step: int, name: str = "", params: object = None, tags: Mapping[str, str] | None = None) -> "Run":

@@ -48,6 +48,7 @@ from stratal.tracking.facts import (
     Start,
     StateFact,
     in_pieces,
+    is_long_key,
     params_to_json,
 )  # fmt: skip
 from stratal.tracking.search.evaluation import param_number, param_text
@@ -268,7 +269,9 @@ class TrunkFacts:
         write_words(tx, placed.run.no, body.text)
 
     def _artifact(self, tx: Transaction, placed: PlacedFact, _batch: _Batch) -> None:
-        self._add_artifact(tx, placed, _body(placed.fact.value, ArtifactFact))
+        body = _body(placed.fact.value, ArtifactFact)
+        _check_key(body.path)
+        self._add_artifact(tx, placed, body)
 
     def _add_artifact(self, tx: Transaction, placed: PlacedFact, body: ArtifactFact | MediaFile) -> None:
         fact = placed.fact
@@ -281,6 +284,8 @@ class TrunkFacts:
     def _media(self, tx: Transaction, placed: PlacedFact, batch: _Batch) -> None:
         body = _body(placed.fact.value, MediaFact)
         check_depth([entry.details for entry in body.entries])
+        for path in {file.path for entry in body.entries for file in entry.files}:
+            _check_key(path)
         add_media(tx, placed, body, batch.names)
         for entry in body.entries:
             for file in entry.files:
@@ -288,6 +293,7 @@ class TrunkFacts:
 
     def _edge(self, tx: Transaction, placed: PlacedFact, _batch: _Batch) -> None:
         body = _body(placed.fact.value, EdgeFact)
+        _check_key(body.verb, body.target, body.role)
         add_edge(tx, placed.run.no, body, at_ns=placed.fact.at_ns)
         if body.is_file and body.target.startswith("sha256:"):  # of a file that was used, its content is needed, too
             _hold(tx, placed.run, body.target.removeprefix("sha256:"), placed.sender)
@@ -297,6 +303,7 @@ class TrunkFacts:
         if body.kind == ALERT:
             raise Damaged("an alert is a fact of its own: its author is who sent it, whatever it says")
         check_depth(body.body)
+        _check_key(body.kind, body.subject)
         tx.run(
             _STATEMENT, run=placed.run.no, kind=body.kind, subject=body.subject, author=placed.sender or body.author,
             at_ns=placed.fact.at_ns, body=_json(body.body),
@@ -389,6 +396,12 @@ def check_depth(value: object) -> None:
         if not level:
             return
     raise Damaged(f"a fact holds values within values, more than {MOST_DEPTH} deep")
+
+
+def _check_key(*texts: str) -> None:
+    """Refuse what no index of PostgreSQL would take: a store whose journal holds it could settle nothing any more. Raises Damaged."""
+    if is_long_key(*texts):
+        raise Damaged("a fact holds a text by which something is looked up, and which is too long for that")
 
 
 def _tags_of(tx: Transaction, no: int) -> dict[str, str]:
