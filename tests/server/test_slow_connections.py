@@ -3,6 +3,7 @@ requests that are served, which each surface bounds."""
 
 import asyncio
 import contextlib
+import resource
 import socket
 import ssl
 from collections.abc import Iterator
@@ -104,6 +105,33 @@ def test_of_too_many_that_wait_the_oldest_goes_and_a_request_is_served(bounds, m
             assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
         silent[-1].sendall(GET[3:])
         assert silent[-1].recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_of_more_than_there_are_files_for_the_oldest_that_waits_goes_and_a_request_is_served(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (connections.OWN_FILES + 4, connections.OWN_FILES + 4))
+    with listening(app) as url, contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(connected(url)) for _ in range(12)]
+        for peer in silent:
+            peer.sendall(b"GET")
+        for peer in silent[:8]:
+            read_all(peer)
+        with connected(url) as asking:
+            asking.sendall(GET)
+            assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
+        silent[-1].sendall(GET[3:])
+        assert silent[-1].recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(("hard", "soft_after"), [(1_000_000, 4096), (resource.RLIM_INFINITY, 4096), (512, 512)])
+def test_a_server_opens_as_many_files_as_it_wants_or_may(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hard, soft_after
+):
+    said = []
+    monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (256, hard))
+    monkeypatch.setattr(connections.resource, "setrlimit", lambda _, bounds: said.append(bounds))
+    connections.want_files()
+    assert said == [(soft_after, hard)]
+    assert ("LimitNOFILE" in caplog.text) == (soft_after < 4096)
 
 
 def test_servers_of_one_process_count_their_own_connections_only(bounds, monkeypatch: pytest.MonkeyPatch):

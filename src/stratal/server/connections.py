@@ -4,10 +4,14 @@ uvicorn bounds only the silence between two requests. What a request may hold on
 """
 
 import asyncio
+import logging
+import resource
 from collections import OrderedDict
 from typing import Any, ClassVar
 
 from stratal.server.parsing import Protocol
+
+log = logging.getLogger(__name__)
 
 # Seconds from the beginning of a connection, or the end of an answer, until the next head is whole; nothing counts as a sign of life.
 HEAD_S = 20.0
@@ -16,8 +20,11 @@ HANDSHAKE_S = 10.0
 # Seconds that an idle client has for TLS's goodbye when the server stops: most read nothing until they send again.
 GOODBYE_S = 0.5
 # Connections that may be without a request at once; of more, the one that has been for the longest is closed. Those of requests are bounded
-# by the surfaces. Open files of a process are 1,024 where nobody says more.
+# by the surfaces.
 MOST_WAITING = 512
+# Open files that a server wants, which is what all bounds make together; and those that are kept for its own: databases, files that come
+# and go, and connections that are accepted in one go of the loop.
+WANTED_FILES, OWN_FILES = 4096, 192
 
 
 class BoundedProtocol(Protocol):
@@ -25,6 +32,8 @@ class BoundedProtocol(Protocol):
 
     # Of one server's connections those that are without a request, the oldest first.
     waiting: ClassVar["OrderedDict[BoundedProtocol, None]"]
+    # Connections that there are files for.
+    most: ClassVar[int]
     _ends: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -60,7 +69,7 @@ class BoundedProtocol(Protocol):
         elif self._ends is None:
             self._ends = self.loop.call_later(HEAD_S, self._close)
             self.waiting[self] = None
-            if len(self.waiting) > MOST_WAITING:
+            if len(self.waiting) > MOST_WAITING or len(self.connections) > self.most:
                 next(iter(self.waiting))._close()
 
     def _wait_no_more(self) -> None:
@@ -77,6 +86,18 @@ class BoundedProtocol(Protocol):
         self.transport.close()
 
 
+def want_files() -> None:
+    """Let this process open as many files as a server wants, or as the system lets it: often the lower one of two bounds is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    may = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < may:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (may, hard))
+    if may < WANTED_FILES:
+        log.warning("this server may open %d files, so it serves fewer at once: let it open %d (LimitNOFILE, ulimit -n)", may, WANTED_FILES)
+
+
 def bounded() -> type[BoundedProtocol]:
     """Give the protocol of one server: a process may have several, each with an event loop of its own."""
-    return type("OneServersProtocol", (BoundedProtocol,), {"waiting": OrderedDict()})
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = WANTED_FILES if soft == resource.RLIM_INFINITY else soft
+    return type("OneServersProtocol", (BoundedProtocol,), {"waiting": OrderedDict(), "most": max(1, files - OWN_FILES)})

@@ -44,6 +44,8 @@ FILES_AWAY_S = 10.0
 # How long a thread that does much (a query, a batch) may keep the interpreter while requests wait for it. A request takes it about ten
 # times: with Python's 5 ms each, one such thread held up everybody.
 _TURN_S = 0.0005
+# Connections that wait to be accepted, which asyncio does in one go; without files left for them it says so for each.
+_BACKLOG = 128
 # How long a peer may acknowledge nothing. Longer than a laptop's hiccup, shorter than what holds memory for nothing.
 _STALLED_MS = 60_000
 
@@ -73,6 +75,7 @@ def serve(
     Raises Misuse for other hosts than loopback without a guard, StoreDown for a port that is taken."""
     if guard is None:
         check_loopback(host)
+    connections.want_files()
     with _bound(host, port) as bound:
         server = _server(Served(store, guard=guard, names=names), tls)
         # uvicorn takes the signal, stops gracefully, and raises it once more, which would end this process before what follows. One that
@@ -197,6 +200,7 @@ def _server(app: App, tls: Tls | None = None) -> uvicorn.Server:
             ws="none",
             http=connections.bounded(),  # whichever others are installed, bounds are those that were tested
             loop="asyncio",
+            backlog=_BACKLOG,
             timeout_graceful_shutdown=10,
             ssl_certfile=tls.cert if tls else None,
             ssl_keyfile=tls.key if tls else None,
@@ -213,7 +217,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
             bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_MS)
         try:
             bound.bind((host, port))
-            bound.listen(128)
+            bound.listen(_BACKLOG)
         except (OSError, OverflowError) as error:
             raise StoreDown(f"the server cannot listen on {host}:{port}: {error}", hint=_listening_hint(error)) from error
         yield bound
