@@ -134,7 +134,7 @@ def test_what_cannot_be_arguments_is_refused_by_name(http, body: str, says: str)
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [
-    ("GET", MODELS, 405), ("PUT", MODELS, 405), ("POST", "/api/v1/registry/nothing", 404), ("GET", "/", 404), ("GET", "/api/v1", 404),
+    ("GET", MODELS, 405), ("PUT", MODELS, 405), ("POST", "/api/v1/registry/nothing", 404), ("POST", "/", 405), ("GET", "/api/v1", 404),
     ("POST", "/api/v1/registry/models/more", 404), ("GET", "/%2e%2e/etc/passwd", 404), ("GET", "/schema", 404),
 ])  # fmt: skip
 def test_what_is_not_there_is_answered_in_our_own_words(http, method: str, path: str, status: int):

@@ -70,11 +70,12 @@ ROWS = {
     },
     "own": {
         f"GET {API}/openapi.json": "anybody",
+        "GET /": "everybody",  # it says who one is, if one is somebody
         "GET /health": "everybody",
         "GET /ready": "everybody",
         "GET /metrics": "chief",
         # Says which methods a path has, as the documentation does.
-        **{f"OPTIONS {path}": "everybody" for path in ("/health", "/ready", "/metrics", f"{API}/openapi.json")},
+        **{f"OPTIONS {path}": "everybody" for path in ("/", "/health", "/ready", "/metrics", f"{API}/openapi.json")},
         f"OPTIONS {API}/{{room:str}}/{{operation:str}}": "everybody",
     },
     "operations": {f"POST {API}/{path}": who for path, who in rights_of_operations.ROWS.items()},

@@ -15,6 +15,7 @@ from stratal.server.api import AnyRequest, api, as_ours
 from stratal.server.asgi import Receive, Scope, Send
 from stratal.server.blobs import BlobReads
 from stratal.server.edge import Edge
+from stratal.server.front import front
 from stratal.server.guards import Guard, OpenGuard, identified
 from stratal.server.ingest import Ingest
 from stratal.server.live import PATH as EVENTS
@@ -37,7 +38,10 @@ from stratal.version import __version__
 
 # How long the database may take to answer before the server is not ready.
 READY_S = 2.0
-_OWN = ("/health", "/ready", "/metrics")
+_OWN = ("/", "/health", "/ready", "/metrics")
+
+# A page of ours runs nothing, loads nothing and is shown in no other.
+_CALM = {"content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"}
 
 Surfaces = Mapping[tuple[str, ...], Callable[[Store, Guard], Surface]]
 # Prefixes of paths, and what serves them: the longest that fits. What none fits, Litestar serves.
@@ -51,7 +55,9 @@ SURFACES: Surfaces = {
 
 
 class Application:
-    """The server of one store, as ASGI. hosts, origins: names that it answers to, and pages that may call it, besides its own."""
+    """The server of one store, as ASGI. hosts, origins: names that it answers to, and pages that may call it, besides its own.
+
+    sign_in: where people sign in by a browser, '' for nowhere."""
 
     def __init__(
         self,
@@ -61,7 +67,9 @@ class Application:
         hosts: Iterable[str] | None = (),
         origins: Iterable[str] = (),
         surfaces: Surfaces = SURFACES,
+        sign_in: str = "",
     ) -> None:
+        self._sign_in = sign_in
         self._store, self._guard = store, guard or OpenGuard()
         _ = store.database  # what is wrong with the store is said before anybody connects
         self._pool, self._metrics = Pool(), Metrics()
@@ -70,7 +78,7 @@ class Application:
         self.surfaces = {prefix: surface for prefixes, surface in made for prefix in prefixes}
         longest_first = sorted(self.surfaces, key=len, reverse=True)
         self._served = re.compile(rf"({'|'.join(map(re.escape, longest_first))})(?:/|\Z)")
-        self._rest = api(store, self._guard, self._pool, [self._health(), self._ready(), self._page_of_metrics()])
+        self._rest = api(store, self._guard, self._pool, [self._front(), self._health(), self._ready(), self._page_of_metrics()])
         self._edge = Edge(self._dispatch, self._metrics, self._name_of, self._guard.turned_away, hosts=hosts, origins=origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,6 +116,12 @@ class Application:
         if (prefix := self._prefix_of(path)) or path in _OWN:
             return prefix or path
         return API if path.startswith(f"{API}/") else "other"
+
+    def _front(self) -> HTTPRouteHandler:
+        async def page(request: AnyRequest) -> Response[bytes]:
+            return Response(await front(self._guard, as_ours(request), self._sign_in), media_type="text/html", headers=_CALM)
+
+        return get("/")(page)
 
     def _health(self) -> HTTPRouteHandler:
         async def health() -> Response[bytes]:

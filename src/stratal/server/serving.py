@@ -28,8 +28,8 @@ from stratal.server.guards import Guard
 from stratal.server.ingest import Ingest, Limits
 from stratal.server.keeping import keeping
 from stratal.server.openid import Provider
+from stratal.server.signing_in import OIDC_PATH, Auth
 from stratal.server.signing_in import PREFIX as AUTH
-from stratal.server.signing_in import Auth
 from stratal.server.surfaces import Surface
 from stratal.store.marks import is_loopback
 from stratal.store.shipments import PREFIX as INGEST
@@ -144,7 +144,8 @@ class Served:
             (AUTH,): lambda store, guard: Auth(store, guard=guard, provider=Provider(oidc) if oidc is not None else None),
         }
         # With a doorway, that says which names are the server's own.
-        self._inner = Application(store, guard=guard, surfaces=surfaces, hosts=None if isinstance(guard, AccessGuard) else ())
+        hosts, sign_in = None if isinstance(guard, AccessGuard) else (), f"{OIDC_PATH}/login?next=/" if oidc is not None else ""
+        self._inner = Application(store, guard=guard, surfaces=surfaces, hosts=hosts, sign_in=sign_in)
         self._guard = guard
         self._app: App = Doorway(self._inner, names=names) if isinstance(guard, AccessGuard) else self._inner
 
