@@ -4,6 +4,7 @@ import hashlib
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy
@@ -137,6 +138,17 @@ def test_git_that_does_not_answer_is_named_as_skipped(tmp_path: Path, monkeypatc
 
     with pytest.raises(TimeoutError, match="git rev-parse"):
         read_git(tmp_path, timeout_s=0.05)
+
+
+def test_git_is_read_where_no_thread_may_be_started(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")  # Python's own word since 3.12, while it ends
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    state = read_git(repository)
+
+    assert state is not None and state.git.commit is not None
 
 
 def test_packages_are_what_the_importer_would_find_first(tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ No optional locks, no file system monitor, no external diff programs, a time-out
 read, so that neither a large repository nor a slow disk can hold a run.
 """
 
+import os
 import re
+import selectors
 import shutil
 import subprocess
-import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from stratal.core.records import Record
 from stratal.core.settings import environment
@@ -19,7 +22,7 @@ from stratal.tracking.capture.sources import FOREIGN
 TIMEOUT_S = 5.0
 PATCH_BYTES = 4 << 20
 UNTRACKED = 200
-_READ_BYTES = 32 << 20
+_READ_BYTES, _PART_BYTES = 32 << 20, 1 << 20
 _OPTIONS = ("-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "-c", "color.ui=false")
 # The caller's own git (a hook, a rebase) must not lead us to its index.
 _FOREIGN = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_EXTERNAL_DIFF", "GIT_CONFIG_PARAMETERS")
@@ -92,6 +95,7 @@ class _Caller:
 
     def call(self, *words: str) -> str | None:
         """Give what git printed, at most 32 MiB of it; None if it failed."""
+        until_s = time.monotonic() + self._timeout_s
         process = subprocess.Popen(
             [self._program, *_OPTIONS, *words],
             cwd=self._folder,
@@ -100,19 +104,16 @@ class _Caller:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
-        late = threading.Event()
-        timer = threading.Timer(self._timeout_s, _kill, (process, late))
-        timer.start()
-        try:
-            with process:
-                read = process.stdout.read(_READ_BYTES) if process.stdout else b""
+        with process:
+            try:
+                read = _read(process.stdout, until_s) if process.stdout else b""
                 is_whole = len(read) < _READ_BYTES
-                if not is_whole:
-                    process.kill()
-        finally:
-            timer.cancel()
-        if late.is_set():
-            raise TimeoutError(f"git {words[0]} did not answer within {self._timeout_s:g} s")
+                if is_whole:
+                    process.wait(max(until_s - time.monotonic(), 0.0))
+            except (TimeoutError, subprocess.TimeoutExpired) as error:
+                raise TimeoutError(f"git {words[0]} did not answer within {self._timeout_s:g} s") from error
+            finally:
+                process.kill()  # does nothing to one that has ended
         return read.decode("utf-8", "replace") if process.returncode == 0 or not is_whole else None
 
     def status(self) -> str:
@@ -124,9 +125,22 @@ class _Caller:
             return self.call(*words, "--untracked-files=no") or ""
 
 
-def _kill(process: subprocess.Popen[bytes], late: threading.Event) -> None:
-    late.set()
-    process.kill()
+def _read(pipe: IO[bytes], until_s: float) -> bytes:
+    """Read all that a program prints, at most 32 MiB. Raises TimeoutError if that takes longer.
+
+    Without a thread beside: a process that ends, and waits for what it captures, gets none any more since Python 3.12."""
+    parts, size = list[bytes](), 0
+    with selectors.DefaultSelector() as ready:
+        ready.register(pipe, selectors.EVENT_READ)
+        while size < _READ_BYTES:
+            if not ready.select(max(until_s - time.monotonic(), 0.0)):
+                raise TimeoutError
+            part = os.read(pipe.fileno(), min(_PART_BYTES, _READ_BYTES - size))
+            if not part:
+                break
+            parts.append(part)
+            size += len(part)
+    return b"".join(parts)
 
 
 class _Status:
