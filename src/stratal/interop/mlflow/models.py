@@ -12,6 +12,7 @@ from stratal.interop.mlflow.meaning import record_of
 from stratal.interop.mlflow.operations import describe
 from stratal.interop.mlflow.places import Places, files_of, state_of
 from stratal.interop.mlflow.records import MlflowStore, ModelRow, RunRow, VersionRow, to_ns
+from stratal.interop.mlflow.service.store.logged import JOB_OF_MODELS
 from stratal.interop.port import ForeignModel, ForeignVersion, StateSource
 
 FLAVOR = "mlflow"
@@ -43,7 +44,7 @@ class ModelState(StateSource):
     def say(self) -> Iterator[Statement | Remark]:
         """Say what is known."""
         row, at_ns = self._row, self.run.started_ns
-        yield Began(experiment=self._experiment, name=row.name, kind="job", at_ns=at_ns)
+        yield Began(experiment=self._experiment, name=row.name, kind="job", job_type=JOB_OF_MODELS, at_ns=at_ns)
         yield Tags(values={**row.tags, "imported.from": "mlflow", "imported.model": row.name}, at_ns=at_ns)
         about = {"name": row.name, "description": row.description, "tags": row.tags, "aliases": row.aliases}
         yield record_of("model.json", about, at_ns)

@@ -28,8 +28,8 @@ _MEASURED = msgspec.json.Decoder(dict[str, list[tuple[str, float | str, _Whole, 
 
 # Kinds of statements; their subject is the logged model's id.
 MODEL, METRICS, INPUT, OUTPUT = "mlflow.logged_model", "mlflow.logged_metrics", "mlflow.model_input", "mlflow.model_output"
-# What the job is called whose run keeps a logged model that no run logged.
-JOB_OF_HOMES = "logged model"
+# What the job is called whose run keeps a logged model that no run logged, and the one whose run keeps what another store said of a model.
+JOB_OF_HOMES, JOB_OF_MODELS = "logged model", "registered model"
 
 _COLUMNS = (statement.c.subject, run.c.id, run.c.experiment, statement.c.author, statement.c.at_ns, statement.c.body)
 _STATED = (

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Text, and_, case, cast, func, literal, not_, select
 
-from stratal.interop.mlflow.service.store.logged import JOB_OF_HOMES
+from stratal.interop.mlflow.service.store.logged import JOB_OF_HOMES, JOB_OF_MODELS
 from stratal.interop.mlflow.service.store.runs import DATASET
 from stratal.interop.tables import mlflow_experiment as experiment
 from stratal.store.tables import run
@@ -31,8 +31,8 @@ class MlflowSearching(Searching):
         return super().condition(condition)
 
     def shown(self, condition: Condition) -> ColumnElement[bool]:
-        """Give the condition; a run that only keeps a logged model which no run logged is none that a client made."""
-        keeps = and_(run.c.kind == "job", func.coalesce(json_text(run.c.doc, "job_type"), "") == JOB_OF_HOMES)
+        """Give the condition; a run that only keeps a logged model which no run logged, or a registered one, is none that a client made."""
+        keeps = and_(run.c.kind == "job", func.coalesce(json_text(run.c.doc, "job_type"), "").in_((JOB_OF_HOMES, JOB_OF_MODELS)))
         return and_(super().shown(condition), not_(keeps))
 
     def column(self, name: str) -> ColumnElement[Any]:
