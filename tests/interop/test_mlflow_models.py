@@ -207,7 +207,30 @@ def test_what_people_moved_here_is_not_moved_back(store: Store, tmp_path: Path) 
 
     assert standings(store) == {1: "Archived", 3: "Archived"}
     assert ModelStore(store).aliases(name="churn-model")["champion"] == 1
-    assert any("stays at version 1" in remark for remark in report.remarks)
+    assert any("stays at version 1" in remark and "there it is at 3" in remark for remark in report.remarks)
+    assert any("churn-model@3 stays in Archived" in remark and "there it is in Production" in remark for remark in report.remarks)
+
+
+def test_what_was_moved_there_follows_as_long_as_nobody_moved_it_here(store: Store, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "mlruns-2.9.2")
+    model = folder / "mlruns/models/churn-model"
+    (model / "aliases/rival").write_text("1")
+    (model / "aliases/ours").write_text("1")
+    import_runs("mlflow", folder, store=store)
+    ModelStore(store).set_alias(name="churn-model", alias="ours", number=3)
+    (model / "aliases/champion").write_text("1")
+    (model / "aliases/rival").unlink()
+    (model / "aliases/ours").unlink()
+    for number, stage in ((1, "Production"), (3, "Archived")):
+        meta = model / f"version-{number}/meta.yaml"
+        meta.write_text(re.sub("current_stage: .*", f"current_stage: {stage}", meta.read_text()))
+
+    report = import_runs("mlflow", folder, store=store)
+
+    assert standings(store) == {1: "Production", 3: "Archived"}
+    assert ModelStore(store).aliases(name="churn-model") == {"champion": 1, "ours": 3}
+    assert report.counts["stages"].imported == 2 and report.counts["aliases"].imported == 1 and report.is_complete
+    assert any("'rival'" in remark and "taken away" in remark for remark in report.remarks)
 
 
 def test_a_policy_here_is_not_got_around(store: Store, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from stratal.core.ids import RunId
 from stratal.interop.foreign import ForeignId, Remark, Said, Skipped, Statement
 from stratal.interop.report import Tally
 from stratal.store.store import Store
@@ -133,7 +134,8 @@ class ForeignModel(NamedTuple):
     """A registered model. home: a source of the run that keeps what is known of it; it is applied last, and says if anything changed.
 
     left_out: what home will say was left out or lost; registering adds to it. last: the largest number that a version ever had there.
-    describe: tells a store what was said of the model, by its name in the registry and the numbers that its versions have there."""
+    describe: tells a store what was said of the model, by its name in the registry and the numbers that its versions have there.
+    aliases_before: reads the aliases that the last import found there, of the run that it left as the home."""
 
     name: str
     flavor: str
@@ -143,6 +145,7 @@ class ForeignModel(NamedTuple):
     left_out: list[Skipped]
     last: int
     describe: Callable[[Store, str, Mapping[int, int]], None]
+    aliases_before: Callable[[Store, RunId], dict[str, int]]
 
 
 class ForeignExperiment(NamedTuple):

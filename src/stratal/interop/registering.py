@@ -1,6 +1,7 @@
 """Bringing registered models of other tools into the registry: versions in the order of their numbers, stages and aliases.
 
-What people have moved here since is never moved back: a stage is set on a version that nobody has moved, an alias where there is none.
+What people have moved here since is never moved back: a stage is set on a version that nobody but an import has moved, an alias where
+there is none, or where the last import has put it.
 Each change stands in the audit log with the reason that it was imported.
 """
 
@@ -31,8 +32,7 @@ def register_model(store: Store, model: ForeignModel, tally: Tally, remarks: lis
     registering = _Registering(store, model, tally, remarks, progress)
     for version in sorted(model.versions, key=lambda each: each.number):
         registering.version(version)
-    for word, number in model.aliases.items():
-        registering.alias(word, number)
+    registering.aliases()
     registering.describe()
     return apply_source(store, model.home, progress)
 
@@ -75,22 +75,38 @@ class _Registering:
             part = f"model version {self._model.name}/{version.number}"
             self._tally.add(apply_source(self._store, OnceSource(said, run=version.run, part=part, name=part), self._progress).tally)
 
-    def alias(self, word: str, there: int) -> None:
-        """Set an alias that is not here yet."""
+    def aliases(self) -> None:
+        """Set the aliases as they are there, and take away those that are no more, but for what people have set otherwise here."""
+        [home] = ImportStore(self._store).look(sources=[SourceId(foreign=self._model.home.run, part=b"")])
+        before = self._model.aliases_before(self._store, home.run) if home.has_begun else {}
+        for word, number in self._model.aliases.items():
+            self.alias(word, number, before.get(word))
+        standing = self._models.aliases(name=self._name) if before else {}
+        for word in before.keys() - self._model.aliases.keys():
+            if word in standing and standing[word] == self._numbers.get(before[word]):
+                self._models.drop_alias(name=self._name, alias=word)
+                self._remarks.append(Remark(f"the alias {word!r} of model:{self._name} was taken away here, too"))
+
+    def alias(self, word: str, there: int, before: int | None = None) -> None:
+        """Set an alias that is not here yet, or that still is where the last import has put it. before: the version of then."""
         number = self._numbers.get(there)
         if number is None:
             self._skip(Skipped(what="aliases", reason="their version is not here", by_rule=True))
             return
         standing = self._models.aliases(name=self._name).get(word)
-        if standing is None:
+        if standing == number:
+            return
+        if standing is None or (before is not None and standing == self._numbers.get(before)):
             try:
                 self._models.set_alias(name=self._name, alias=word, number=number, is_foreign=True)
             except Misuse as error:
                 self._skip(Skipped(what="aliases", reason=error.message, by_rule=False))
                 return
             self._tally.imported("aliases")
-        elif standing != number:
-            self._remarks.append(Remark(f"the alias {word!r} of model:{self._name} stays at version {standing}, as it was set here"))
+        else:
+            self._remarks.append(
+                Remark(f"the alias {word!r} of model:{self._name} stays at version {standing}, as it was set here; there it is at {there}")
+            )
 
     def describe(self) -> None:
         """Tell what was said of the model, if any version of it is here, or it has none there."""
@@ -108,7 +124,14 @@ class _Registering:
         return manifest
 
     def _stage(self, number: int, stage: Stage) -> None:
+        standing = self._models.standings(name=self._name)[number].stage
+        if standing is stage:
+            return
         if stage is Stage.DEVELOPMENT or self._was_moved(number):
+            if stage is not Stage.DEVELOPMENT:
+                self._remarks.append(
+                    Remark(f"model:{self._name}@{number} stays in {standing}, as it was moved here; there it is in {stage}")
+                )
             return
         reason = REASON.format(tool=self._tool, stage=stage)
         try:
@@ -130,8 +153,10 @@ class _Registering:
         self._model.left_out.append(skipped)
 
     def _was_moved(self, number: int) -> bool:
-        moves = [move for entry in self._models.history(name=self._name) for move in entry.moves if move.number == number]
-        return any(move.source is not None for move in moves)
+        """Tell whether somebody has moved a version, and not an import of ours."""
+        entries = self._models.history(name=self._name)
+        moved = [entry for entry in entries if any(move.number == number and move.source is not None for move in entry.moves)]
+        return bool(moved) and REASON.partition(",")[0].format(tool=self._tool) not in moved[-1].body
 
 
 def clean_name(name: str) -> str:

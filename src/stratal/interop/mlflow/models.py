@@ -6,6 +6,9 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
+from stratal.core.errors import NotFound
+from stratal.core.ids import RunId
+from stratal.core.records import Record, from_json
 from stratal.interop.bounds import artifact_path
 from stratal.interop.foreign import Began, Ended, ForeignId, Remark, Skipped, Statement, Tags
 from stratal.interop.mlflow.meaning import record_of
@@ -14,11 +17,14 @@ from stratal.interop.mlflow.places import Places, files_of, state_of
 from stratal.interop.mlflow.records import MlflowStore, ModelRow, RunRow, VersionRow, to_ns
 from stratal.interop.mlflow.service.store.logged import JOB_OF_MODELS
 from stratal.interop.port import ForeignModel, ForeignVersion, StateSource
+from stratal.store.store import Store
+from stratal.tracking.reading import get_run
 
 FLAVOR = "mlflow"
 _STAGES = {"Staging": "Staging", "Production": "Production", "Archived": "Archived"}  # None, and since MLflow 3 nothing: Development
 _DELETED = "Deleted_Internal"
 _PROMPT = "mlflow.prompt.is_prompt"
+RECORD = "model.json"  # of a model, among the files of its run
 _LOGGED_MODEL = re.compile(r"m-[0-9a-f]{32}")
 
 
@@ -47,11 +53,25 @@ class ModelState(StateSource):
         yield Began(experiment=self._experiment, name=row.name, kind="job", job_type=JOB_OF_MODELS, at_ns=at_ns)
         yield Tags(values={**row.tags, "imported.from": "mlflow", "imported.model": row.name}, at_ns=at_ns)
         about = {"name": row.name, "description": row.description, "tags": row.tags, "aliases": row.aliases}
-        yield record_of("model.json", about, at_ns)
+        yield record_of(RECORD, about, at_ns)
         for version in row.versions:
             yield record_of(f"versions/{version.number}.json", version._asdict(), at_ns)
         yield from self._left_out
         yield Ended(status="finished", at_ns=at_ns)
+
+
+class _Record(Record, frozen=True, kw_only=True):
+    """Of the record of a model what is read again."""
+
+    aliases: dict[str, int] = {}
+
+
+def aliases_said(store: Store, run: RunId) -> dict[str, int]:
+    """Give the aliases that a model's record names, in a run that an import left."""
+    try:
+        return from_json(get_run(run, store=store).read_artifact(RECORD), _Record).aliases
+    except NotFound:  # deleted here
+        return {}
 
 
 def find_models(store: MlflowStore, rows: Mapping[str, RunRow], places: Places, experiment: str) -> list[ForeignModel]:
@@ -70,7 +90,7 @@ def find_models(store: MlflowStore, rows: Mapping[str, RunRow], places: Places, 
                 versions.append(_version(store, row, version, rows, places))
         home = ModelState(store.kind, row, versions, left_out, experiment)
         last = max((version.number for version in row.versions), default=0)
-        found.append(ForeignModel(row.name, FLAVOR, versions, row.aliases, home, left_out, last, partial(describe, row=row)))
+        found.append(ForeignModel(row.name, FLAVOR, versions, row.aliases, home, left_out, last, partial(describe, row=row), aliases_said))
     if prompts:
         store.remarks.append(Remark(f"{prompts} prompts were left out: they have no place here"))
     return found
