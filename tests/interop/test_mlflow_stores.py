@@ -421,6 +421,26 @@ def test_a_folder_that_is_no_store_says_so(store: Store, tmp_path: Path) -> None
         import_runs("mlflow", tmp_path / "some.db", store=store)
 
 
+def test_experiments_without_files_are_named_once_for_each_place_of_files(stores: Path, store: Store) -> None:
+    path = stores / "sql-3.17.2/mlflow.db"
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        [[columns]] = database.execute(
+            "SELECT group_concat(name) FROM pragma_table_info('experiments') WHERE name NOT IN ('experiment_id', 'name')"
+        )
+        for number in range(900, 905):
+            database.execute(f"INSERT INTO experiments SELECT {number}, 'bare {number}', {columns} FROM experiments LIMIT 1")
+            root = "s3://other" if number == 904 else "mlflow-artifacts:"
+            values = (f"{number:032x}", "bare", 1_700_000_000_000, number, f"{root}/{number}/{number:032x}/artifacts", "active", "FINISHED")
+            names = "run_uuid, name, start_time, experiment_id, artifact_uri, lifecycle_stage, status"
+            database.execute(f"INSERT INTO runs ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    told = [remark for remark in import_runs("mlflow", path, store=store).remarks if "bare" in remark]
+
+    assert len(told) == 2
+    assert "'bare 900', 'bare 901', 'bare 902' and 1 more" in told[0] and f"mlflow-artifacts:/900/{900:032x}/artifacts" in told[0]
+    assert "'bare 904' has artifacts here" in told[1] and "s3://other/904" in told[1]
+
+
 def test_the_command_takes_rules_for_places(stores: Path, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     use_store(store)
     (stores / "sql-2.9.2/mlruns").rename(tmp_path / "away")
@@ -432,7 +452,7 @@ def test_the_command_takes_rules_for_places(stores: Path, store: Store, tmp_path
     with pytest.raises(SystemExit) as left:
         main(["import", "mlflow", database])
     assert left.value.code == 1
-    assert "say where that is here: --artifact-root OLD=NEW" in " ".join(capsys.readouterr().out.split())
+    assert "--artifact-root OLD=NEW says where that is here" in " ".join(capsys.readouterr().out.split())
 
     rule = f"/home/user/project/db/mlruns={tmp_path}/away"
     with pytest.raises(SystemExit) as left:

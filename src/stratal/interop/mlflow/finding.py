@@ -1,6 +1,6 @@
 """What a store of MLflow holds, as sources: per run its state, its notes and its metrics; and its registered models."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from stratal.core.errors import Damaged
@@ -98,7 +98,8 @@ def _database_beside(path: Path) -> Path | None:
 
 
 def _remark_missing(rows: Iterable[RunRow], places: Places) -> list[Remark]:
-    """Say for which experiments no artifacts were found. A run without files has no folder, so one alone says nothing."""
+    """Say for which experiments no artifacts were found, once for those that were to be at one place. A run without files has no folder,
+    so one alone says nothing."""
     missing: dict[str, str] = {}
     found: set[str] = set()
     for row in rows:
@@ -106,11 +107,19 @@ def _remark_missing(rows: Iterable[RunRow], places: Places) -> list[Remark]:
             found.add(row.experiment)
         elif row.artifact_uri:
             missing.setdefault(row.experiment, row.artifact_uri)
+    by_root: dict[str, dict[str, str]] = {}
+    for experiment, place in missing.items():
+        if experiment not in found:
+            by_root.setdefault("/".join(place.split("/")[:-3]), {})[experiment] = place  # without NUMBER/RUN/artifacts
     return [
         Remark(
-            f"no run of {experiment!r:.60} has artifacts beside the store; they were to be at {place:.300}"
-            " (say where that is here: --artifact-root OLD=NEW)"
+            f"no run of {_few(places)} has artifacts here; if any had some, they were to be at {next(iter(places.values())):.300}"
+            " (--artifact-root OLD=NEW says where that is here)"
         )
-        for experiment, place in missing.items()
-        if experiment not in found
+        for places in by_root.values()
     ]
+
+
+def _few(names: Collection[str]) -> str:
+    some = ", ".join(f"{name!r:.60}" for name in list(names)[:3])
+    return some if len(names) <= 3 else f"{some} and {len(names) - 3} more"
