@@ -80,6 +80,14 @@ def test_what_does_not_fit_is_said_by_name(wire, fields, says):
     assert says in answer.json()["message"]
 
 
+@pytest.mark.parametrize(("new_name", "says"), [("", "required parameter 'new_name'"), ("x" * 501, "new_name exceeds")])
+def test_a_new_name_that_does_not_fit_is_said_by_that_name(wire, new_name, says):
+    wire.ok("experiments/create", name="x")
+    answer = wire.post("experiments/update", experiment_id="1", new_name=new_name)
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+    assert says in answer.json()["message"]
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"nonsense", b"{", b'{"name": NaN}', b'"x"', b"\xff", b"[" * 5000])
 def test_what_is_no_object_is_400(wire, body):
     answer = wire.http.post("/api/2.0/mlflow/experiments/create", content=body, headers={"content-type": "application/json"})

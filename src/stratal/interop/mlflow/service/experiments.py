@@ -98,7 +98,7 @@ def update(call: Call, request: UpdateExperiment) -> Empty:
     row = active(of_request(call, request))
     if request.new_name is None:
         return Empty()
-    name = check_experiment(request.new_name)
+    name = check_experiment(request.new_name, "new_name")
     call.check(Role.ADMIN, f"experiment:{name}")
     if row.id == 0:
         raise invalid(f"The experiment '{DEFAULT}' cannot be renamed.")

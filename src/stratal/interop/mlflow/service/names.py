@@ -60,11 +60,11 @@ def check_length(field: str, value: str, most: int) -> str:
     return value
 
 
-def check_experiment(name: str | None) -> str:
+def check_experiment(name: str | None, field: str = "name") -> str:
     """Give the name of an experiment. Raises MlflowError for what cannot be one."""
     if name is None or name == "":
-        raise required("name")
-    check_length("name", name, LONGEST_EXPERIMENT)
+        raise required(field)
+    check_length(field, name, LONGEST_EXPERIMENT)
     if not name.isprintable() or not name.strip():
         raise invalid(f"Invalid experiment name: {name!r:.80}: it holds characters that cannot be printed, or nothing else")
     return name
