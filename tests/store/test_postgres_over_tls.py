@@ -4,7 +4,10 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -13,6 +16,7 @@ import pytest
 from certificates import make_certificate
 from stratal.core.errors import Misuse, StoreDown, StratalError
 from stratal.store import postgres
+from stratal.store.events import latest_seq
 from stratal.store.store import Store
 from stratal.testing.postgres import PostgresServer
 from stratal.tracking.finding import find_runs
@@ -117,13 +121,14 @@ def test_a_server_that_is_too_old_is_named_with_what_is_needed(url: str, monkeyp
 
 
 @pytest.fixture
-def pooled(server: PostgresServer):
+def pooled(server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Give a function that gives the URL of a PgBouncer which pools in a way; skipped where there is none."""
     if (program := shutil.which("pgbouncer")) is None:
         pytest.skip("there is no pgbouncer here")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     running: list[subprocess.Popen[bytes]] = []
 
-    def pool(mode: str) -> str:
+    def pool(mode: str, *, most: int = 20) -> str:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         settings, log = server.folder / f"{mode}.ini", server.folder / f"{mode}.log"
@@ -131,7 +136,7 @@ def pooled(server: PostgresServer):
         log.chmod(0o666)
         settings.write_text(
             f"[databases]\nteam = host={server.folder} port={server.port} user=stratal dbname=team\n[pgbouncer]\nlisten_addr=127.0.0.1\n"
-            f"listen_port={port}\nauth_type=any\npool_mode={mode}\nunix_socket_dir=\nlogfile={log}\n"
+            f"listen_port={port}\nauth_type=any\npool_mode={mode}\ndefault_pool_size={most}\nquery_wait_timeout=10\nunix_socket_dir=\nlogfile={log}\n"
         )
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         running.append(subprocess.Popen([program, *user, settings], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
@@ -155,4 +160,32 @@ def test_a_pooler_of_transactions_is_refused_and_one_of_sessions_serves(pooled, 
     with run("e", store=store) as made:
         made.log({"m": 2.0}, step=0)
     assert [one.id for one in find_runs("metrics.m = 2", store=store)] == [made.id]
+    store.close()
+
+
+def test_readers_that_come_together_do_not_wait_for_each_other_behind_a_full_pooler(pooled):
+    store: Store = open_store(pooled("session", most=4) + "?connect_timeout=60")
+    find_runs(store=store)
+    together = threading.Barrier(3)
+
+    def read() -> int:
+        together.wait()
+        with store.query() as tx:
+            together.wait()
+            return latest_seq(tx)
+
+    with ThreadPoolExecutor(3) as threads:
+        assert len({each.result() for each in [threads.submit(read) for _ in range(3)]}) == 1
+    store.close()
+
+
+def test_a_pooler_that_has_no_connection_free_is_told_with_what_helps(pooled, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(postgres, "AWAY_S", 0.0)
+    url = pooled("session", most=3)
+    store: Store = open_store(url + "?connect_timeout=1")
+    find_runs(store=store)
+    with ExitStack() as held, pytest.raises(StoreDown, match="nothing answered by it for 1 s") as told:
+        for _ in range(4):
+            held.enter_context(store.query())
+    assert "pooler" in told.value.hint and "Sizing" in told.value.hint
     store.close()

@@ -19,7 +19,7 @@ import psycopg
 from psycopg import errors as server
 from psycopg.adapt import Dumper, PyFormat
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import Format, TransactionStatus
+from psycopg.pq import ExecStatus, Format, TransactionStatus
 from psycopg.types.numeric import Int4BinaryDumper, Int8BinaryDumper, NumericBinaryLoader
 from psycopg.types.string import BytesBinaryDumper
 from sqlalchemy import BigInteger, Double, Engine, Integer, LargeBinary, Text, create_engine
@@ -89,6 +89,8 @@ _HINTS = (
     ("does not exist", "see that the database and the user are there: createdb --encoding UTF8 --template template0 NAME"),
     ("no pg_hba.conf entry", "the server lets nobody in from here, or not so: see its pg_hba.conf, and ?sslmode="),
     ("certificate", "say whose certificates you trust, and the name in them: ?sslmode=verify-full&sslrootcert=FILE"),
+    ("nothing answered by it", "where a pooler is between, it has no connection free: let it hold more (docs/postgres.md: Sizing)"),
+    ("query_wait_timeout", "the pooler before the server has no connection free: let it hold more (docs/postgres.md: Sizing)"),
     ("does not support SSL", "let the server speak TLS, or say ?sslmode=prefer where the network is yours"),
 )
 
@@ -292,7 +294,7 @@ class PostgresDatabase(Database):
                 made = psycopg.connect(**self._dialled(), autocommit=True, cursor_factory=psycopg.RawCursor, prepare_threshold=1)
                 made.prepared_max = MOST_PREPARED
                 _adapt(made)
-                self._check(made, _last_value(made.execute(_SETTINGS, prepare=False)))
+                self._check(made, self._set_up(made))
                 break
             except psycopg.OperationalError as error:
                 now_s = time.monotonic()
@@ -305,16 +307,37 @@ class PostgresDatabase(Database):
         self._was_there, self._away_since_s = True, None
         return made
 
+    def _set_up(self, made: Connection) -> int:
+        """Say how it is to behave; give the number of the server's process that answers. A pooler takes whoever connects, and lets them
+        wait for the first answer until it has a server's connection free. Raises psycopg.OperationalError."""
+        most_s = int(self._dialled()["connect_timeout"])
+        made.pgconn.send_query(_SETTINGS.encode())
+        if not _is_said(made, most_s if most_s > 0 else None):
+            made.close()
+            raise psycopg.OperationalError(f"a connection was made, and nothing answered by it for {most_s} s")
+        said = b""
+        while (result := made.pgconn.get_result()) is not None:
+            if result.status == ExecStatus.FATAL_ERROR:
+                made.close()
+                raise psycopg.OperationalError(result.get_error_message())
+            said = result.get_value(0, 0) or said
+        if not said:
+            made.close()
+            raise psycopg.OperationalError("the connection was lost before it was set up")
+        return int(said)
+
     def _check(self, made: Connection, backend: int) -> None:
         """Refuse servers that are too old, and poolers that give each transaction another connection. Raises Misuse."""
         if (version := made.info.server_version) < OLDEST:
             made.close()
             raise Misuse(f"{self.name} is a PostgreSQL {version // 10000}", hint=f"the store needs {OLDEST // 10000} or newer")
-        if backend == made.info.backend_pid:
-            return  # nothing stands between: a pooler makes its numbers up
+        if backend == made.info.backend_pid or self._was_there:
+            # Nothing stands between: a pooler makes its numbers up. Or it was looked at: many at a time that each hold one connection,
+            # and wait for another to look by, wait for each other where the pooler has no more.
+            return
         with psycopg.connect(**self._dialled(), autocommit=True, cursor_factory=psycopg.RawCursor) as other:
             # While `made` is open, what it was served by serves nobody else, unless that changes by the transaction.
-            is_shared = _last_value(other.execute("select pg_backend_pid()", prepare=False)) == backend
+            is_shared = self._set_up(other) == backend
         if is_shared:
             made.close()
             raise Misuse(
@@ -418,18 +441,14 @@ def _execute(cursor: psycopg.Cursor[Row], compiled: Compiled, values: Row) -> ps
 
 def _is_quiet(connection: Connection) -> bool:
     """Tell whether a connection that rested is still there: a server that goes says so, or hangs up."""
-    if connection.closed:
-        return False
+    return not connection.closed and not _is_said(connection, 0)
+
+
+def _is_said(connection: Connection, most_s: float | None) -> bool:
+    """Tell whether anything came by a connection within a while; None waits for as long as it takes."""
     waiting = select.poll()
     waiting.register(connection.fileno(), select.POLLIN)
-    return not waiting.poll(0)
-
-
-def _last_value(cursor: psycopg.Cursor[Row]) -> int:
-    """Give the number that the last of several statements gives."""
-    while cursor.nextset():
-        pass
-    return int((cursor.fetchone() or (0,))[0])
+    return bool(waiting.poll(None if most_s is None else most_s * 1000))
 
 
 def _is_open(connection: Connection) -> bool:
