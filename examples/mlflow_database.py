@@ -30,10 +30,15 @@ def main(source: str, target: str) -> None:
     url = make_url(source)
     if url.get_backend_name() == "sqlite":
         raise SystemExit("this is a SQLite file already: stratal import mlflow FILE")
-    engine = create_engine(url).execution_options(isolation_level="REPEATABLE READ")
+    try:
+        engine = create_engine(url).execution_options(isolation_level="REPEATABLE READ")
+    except ModuleNotFoundError as error:
+        raise SystemExit(f"the driver of {url.drivername} is not here: pip install {error.name}") from error
     with engine.connect() as there, closing(sqlite3.connect(target, isolation_level=None)) as here:
         known = MetaData()
         known.reflect(there, only=lambda name, _: name in (*TABLES, "metrics"))
+        for column in (column for table in known.tables.values() for column in table.columns if getattr(column.type, "asdecimal", False)):
+            column.type.asdecimal = False  # of MySQL's doubles SQLAlchemy would give decimals of ten places
         if "metrics" not in known.tables:
             raise SystemExit(f"{url.render_as_string()} holds no tables of MLflow")
         here.execute("BEGIN IMMEDIATE")
