@@ -23,7 +23,7 @@ _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 class Answer(Record, frozen=True, kw_only=True):
-    """Status, headers and body of a response. retry_after_s: when the sender should come again."""
+    """Status, headers and body of a response."""
 
     status: int
     body: bytes = b""
@@ -135,11 +135,9 @@ def json_answer(status: int, value: object, *, headers: tuple[tuple[str, str], .
     return Answer(status=status, body=msgspec.json.encode(value), headers=(("content-type", "application/json"), *headers))
 
 
-def refusal(
-    status: int, error: str, message: str, hint: str = "", *, offset: int | None = None, retry_after_s: int | None = None
-) -> Failed:
-    """Make the failure that tells a sender what is wrong."""
-    return Failed(status, Complaint(error=error, message=message, hint=hint, offset=offset), retry_after_s=retry_after_s)
+def refusal(status: int, error: str, message: str, hint: str = "", *, retry_after_s: int | None = None) -> Failed:
+    """Make the failure that tells a sender what is wrong. retry_after_s: when they should come again."""
+    return Failed(status, Complaint(error=error, message=message, hint=hint), retry_after_s=retry_after_s)
 
 
 async def send_answer(answer: Answer, send: Send, *, is_head: bool = False) -> None:

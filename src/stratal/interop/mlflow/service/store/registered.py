@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import and_, bindparam, case, delete, exists, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, exists, or_, select
 
 from stratal.core.records import to_json
 from stratal.interop.tables import mlflow_model as shown
@@ -83,9 +83,6 @@ _SET_TAG = (
 )
 _DROP_TAG = delete(tag).where(
     tag.c.model == bindparam("of_model"), tag.c.number == bindparam("of_number"), tag.c.key == bindparam("of_key")
-)
-_TOUCH_VERSION = (
-    update(said).where(said.c.model == bindparam("of_model"), said.c.number == bindparam("of_number")).values(updated_ns=bindparam("at"))
 )
 
 # The tag of a version by which clients see that somebody stated who made it, and when.
@@ -205,10 +202,6 @@ def state_of_version(tx: Transaction, model: str, number: int, *, author: str, m
         _STATE, model=model, number=number, description="", source="", run="", run_link="", logged_model="", is_deleted=0,
         updated_ns=tx.now_ns, stated_author=author, stated_ns=made_ns,
     )  # fmt: skip
-
-
-def touch_version(tx: Transaction, model: str, number: int) -> None:
-    tx.run(_TOUCH_VERSION, of_model=model, of_number=number, at=tx.now_ns)
 
 
 def words(tx: Transaction, models: Collection[str], numbers: Iterable[int]) -> Words:
