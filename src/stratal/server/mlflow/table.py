@@ -111,7 +111,7 @@ FILES = (
     route("GET", f"{_PROXY}/presigned/{{path*}}", files.AtPath, files.open_file, V, files.at_path, Carries.SIGNED),
     route("POST", "2.0/mlflow/upload-artifact", files.SaveOfRun, files.save_of_run, C, at_run, Carries.POSTED),
     route("GET", "/get-artifact", files.ListArtifacts, files.open_artifact, V, at_run, Carries.DOWNLOAD),
-    route("GET", "/model-versions/get-artifact", files.VersionFile, files.open_of_version, V, files.at_version, Carries.DOWNLOAD),
+    route("GET", "/model-versions/get-artifact", files.VersionFile, files.open_of_version, V, models.at_model, Carries.DOWNLOAD),
 )
 INFO = (route("GET", "3.0/mlflow/server-info", info.AboutServer, info.about, V, anything),)
 
@@ -152,7 +152,7 @@ LOGGED = (
     route("PATCH", f"{_LOGGED}/{{model_id}}/tags", logged.LoggedTags, logged.set_tags, C, logged.at_logged),
     route("DELETE", f"{_LOGGED}/{{model_id}}/tags/{{tag_key*}}", logged.LoggedTag, logged.delete_tag, C, logged.at_logged, Carries.NOTHING),
     route("POST", f"{_LOGGED}/{{model_id}}/params", logged.LoggedParams, logged.log_params, C, logged.at_logged),
-    route("GET", f"{_LOGGED}/{{model_id}}/artifacts/directories", logged.ListLogged, logged.list_files, V, logged.at_logged),
+    route("GET", f"{_LOGGED}/{{model_id}}/artifacts/directories", files.ListLogged, files.list_of_logged, V, logged.at_logged),
     route(
         "GET", f"{_LOGGED}/{{model_id}}/artifacts/files", files.FileOfLogged, files.open_of_logged, V, logged.at_logged, Carries.DOWNLOAD
     ),
@@ -192,7 +192,7 @@ class Unknown(Exception):
 
     def __init__(self, path: str, verbs: tuple[str, ...] = ()) -> None:
         super().__init__(path)
-        self.path, self.verbs = path, verbs
+        self.verbs = verbs
 
 
 def find(verb: str, path: str) -> Found:

@@ -13,7 +13,7 @@ from stratal.interop.mlflow.service.calls import Answer, Call, Empty, OfRun, Req
 from stratal.interop.mlflow.service.errors import invalid, missing, required
 from stratal.interop.mlflow.service.experiments import PROXY, location_of, numbered
 from stratal.interop.mlflow.service.heads import head_of, hear, writable
-from stratal.interop.mlflow.service.logged.models import OfLogged, need
+from stratal.interop.mlflow.service.logged.models import OfLogged, need, uri_of
 from stratal.interop.mlflow.service.registry.naming import need_head
 from stratal.interop.mlflow.service.registry.sources import files_of_version
 from stratal.interop.mlflow.service.registry.versions import FOLDER, OfVersion
@@ -74,6 +74,10 @@ class FileOfLogged(OfLogged, frozen=True, kw_only=True):
     artifact_file_path: str | None = None
 
 
+class ListLogged(OfLogged, frozen=True, kw_only=True):
+    artifact_directory_path: str | None = None
+
+
 class FileInfo(Answer, frozen=True, kw_only=True):
     path: str
     is_dir: bool
@@ -121,7 +125,7 @@ class _Home(NamedTuple):
 def list_artifacts(call: Call, request: ListArtifacts) -> Listed:
     """List a folder of a run, by paths from the run's root."""
     head = head_of(call, request.run)
-    home = _Home(f"experiment:{head.experiment}", head, "", check_path(request.path or ""))
+    home = _of_run(head, "", check_path(request.path or ""))
     experiment = numbered(call, {head.experiment})[head.experiment]
     return Listed(root_uri=f"{location_of(experiment)}/{request.run}/artifacts", files=_entries(home.below(call), home.path))
 
@@ -138,6 +142,17 @@ def list_folder(call: Call, request: AtPath) -> Listed:
 
 
 @reads
+def list_of_logged(call: Call, request: ListLogged) -> Listed:
+    """List a folder of a logged model, by paths from the model's root."""
+    logged = need(call, request.model_id)
+    path = (request.artifact_directory_path or "").strip("/")
+    if any(part in (".", "..") for part in path.split("/")):
+        raise invalid(f"Invalid path: {path[:300]!r}")
+    home = _of_run(head_of(call, logged.home), logged.folder, path)
+    return Listed(root_uri=uri_of(call, logged), files=_entries(home.below(call), path))
+
+
+@reads
 def open_file(call: Call, request: AtPath) -> Opened:
     """Give a file behind the proxy. Raises MlflowError for what is none."""
     return _opened(call, _need(call, request.path or ""))
@@ -146,8 +161,7 @@ def open_file(call: Call, request: AtPath) -> Opened:
 @reads
 def open_artifact(call: Call, request: ListArtifacts) -> Opened:
     """Give a file of a run."""
-    head = head_of(call, request.run)
-    return _opened(call, _Home(f"experiment:{head.experiment}", head, "", check_path(request.path or "")))
+    return _opened(call, _of_run(head_of(call, request.run), "", check_path(request.path or "")))
 
 
 @reads
@@ -165,8 +179,7 @@ def open_of_logged(call: Call, request: FileOfLogged) -> Opened:
     if not request.artifact_file_path:
         raise required("artifact_file_path")
     logged = need(call, request.model_id)
-    head = head_of(call, logged.home)
-    return _opened(call, _Home(f"experiment:{head.experiment}", head, logged.folder, check_path(request.artifact_file_path)))
+    return _opened(call, _of_run(head_of(call, logged.home), logged.folder, check_path(request.artifact_file_path)))
 
 
 @logs
@@ -208,20 +221,17 @@ def hold_room(call: Call, request: HoldRoom) -> Empty:
 @logs
 def may_save(call: Call, request: SaveFile) -> Empty:
     """Say whether files may be saved in a folder behind the proxy."""
-    home = _need(call, request.path or "")
-    if home.run is None:
-        raise invalid("The files of a model version never change.")
-    writable(home.run)
+    head, _ = _in_run(call, request.path or "")
+    writable(head)
     return Empty()
 
 
 @commands
 def delete(call: Call, request: AtPath) -> Empty:
     """Take a file, or all of a folder, away; what is not there is fine."""
-    home = _need(call, request.path or "")
-    if home.run is None:
-        raise invalid("The files of a model version never change.")
-    head, full = writable(home.run), _join(home.folder, home.path)
+    head, home = _in_run(call, request.path or "")
+    full = _join(home.folder, home.path)
+    writable(head)
     one = find_file(call.tx, head.no, full)
     for file in [one] if one else files_below(call.tx, head.no, full):
         drop_file(call.tx, head.no, head.id, file)
@@ -233,11 +243,6 @@ def at_path(call: Call, request: AtPath) -> Iterable[str]:
     """Rights are asked on what keeps the file; where nothing can be, on everything, as for what one may not view."""
     home = _find(call, request.path or "")
     return [home.on if home else EVERYTHING]
-
-
-def at_version(call: Call, request: VersionFile) -> Iterable[str]:
-    """Rights are asked on the model."""
-    return [f"model:{need_head(call.tx, request.name).model}"]
 
 
 def check_path(path: str) -> str:
@@ -260,14 +265,13 @@ def _find(call: Call, path: str) -> _Home | None:
     if (found := _VERSION.fullmatch(path)) is not None:
         return _of_version(call, found[1], int(found[2]), found[3] or "")
     if (found := _LOGGED.fullmatch(path)) is not None and (logged := find_logged(call.tx, found[1])) is not None:
-        head = head_of(call, logged.home)
-        return _Home(f"experiment:{head.experiment}", head, logged.folder, found[2] or "")
+        return _of_run(head_of(call, logged.home), logged.folder, found[2] or "")
     if (found := _RUN.fullmatch(path)) is not None:
         head = head_of(call, found[2])
         experiment = numbered(call, {head.experiment})[head.experiment]
         is_of_mlflow = found[2] != head.id  # where the experiment had another number
         if is_of_mlflow or location_of(experiment) == f"{PROXY}/{found[1]}":
-            return _Home(f"experiment:{head.experiment}", head, "", found[3] or "")
+            return _of_run(head, "", found[3] or "")
     return None
 
 
@@ -276,6 +280,17 @@ def _need(call: Call, path: str) -> _Home:
     if home is None:
         raise missing(f"No such artifact: '{path[:200]}'")
     return home
+
+
+def _in_run(call: Call, path: str) -> tuple[Head, _Home]:
+    home = _need(call, path)
+    if home.run is None:
+        raise invalid("The files of a model version never change.")
+    return home.run, home
+
+
+def _of_run(head: Head, folder: str, path: str) -> _Home:
+    return _Home(f"experiment:{head.experiment}", head, folder, path)
 
 
 def _of_version(call: Call, model: str, number: int, path: str) -> _Home:
@@ -302,12 +317,10 @@ def _check_room(call: Call, head: Head, request: SaveFile | SaveOfRun) -> None:
 
 
 def _writable(call: Call, path: str) -> tuple[Head, str]:
-    home = _need(call, path)
-    if home.run is None:
-        raise invalid("The files of a model version never change.")
+    head, home = _in_run(call, path)
     if not home.path:
         raise invalid(f"Invalid path: {path[:200]!r}: it names a folder, and no file in it")
-    return writable(home.run), check_path(_join(home.folder, home.path))
+    return writable(head), check_path(_join(home.folder, home.path))
 
 
 def _opened(call: Call, home: _Home) -> Opened:

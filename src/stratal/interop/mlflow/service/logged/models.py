@@ -1,4 +1,4 @@
-"""Logged models: made when a run begins to upload one, ready when its files are there, then changed, listed and deleted."""
+"""Logged models: made when a run begins to upload one, ready when its files are there, then changed and deleted."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ from stratal.interop.mlflow.service.records import TagPair
 from stratal.interop.mlflow.service.store import logged as rows
 from stratal.interop.mlflow.service.store.logged import Logged, Point
 from stratal.interop.mlflow.service.store.runs import tags_of
-from stratal.tracking.store.runs import artifacts_of, get_record
+from stratal.tracking.store.runs import get_record
 
 MOST_PARAMS = 100
 _ID = re.compile(r"m-[0-9a-f]{32}")
@@ -68,25 +68,8 @@ class LoggedParams(OfLogged, frozen=True, kw_only=True):
     params: list[TagPair] | None = None
 
 
-class ListLogged(OfLogged, frozen=True, kw_only=True):
-    artifact_directory_path: str | None = None
-
-
 class OneLogged(Answer, frozen=True, kw_only=True):
     model: LoggedModel
-
-
-class LoggedFile(Answer, frozen=True, kw_only=True):
-    """A file or folder of a logged model."""
-
-    path: str
-    is_dir: bool
-    file_size: int | None = None
-
-
-class LoggedFiles(Answer, frozen=True, kw_only=True):
-    root_uri: str
-    files: list[LoggedFile] = []
 
 
 @commands
@@ -165,23 +148,6 @@ def delete(call: Call, request: OfLogged) -> Empty:
     return Empty()
 
 
-@reads
-def list_files(call: Call, request: ListLogged) -> LoggedFiles:
-    """List what lies in a folder of a logged model."""
-    logged = need(call, request.model_id)
-    path = (request.artifact_directory_path or "").strip("/")
-    if any(part in (".", "..") for part in path.split("/")):
-        raise invalid(f"Invalid path: {path[:300]!r}")
-    start = f"{logged.folder}/{path}/" if path else f"{logged.folder}/"
-    found: dict[str, LoggedFile] = {}
-    for each in artifacts_of(call.tx, get_record(call.tx, logged.home)):
-        if each.path.startswith(start):
-            name, slash, _ = each.path.removeprefix(start).partition("/")
-            place = f"{path}/{name}" if path else name
-            found.setdefault(name, LoggedFile(path=place, is_dir=bool(slash), file_size=None if slash else each.size_bytes))
-    return LoggedFiles(root_uri=_uri(call, logged), files=[found[name] for name in sorted(found)])
-
-
 def need(call: Call, id: str | None, *, allow_deleted: bool = False) -> Logged:
     """Give a logged model. Raises MlflowError."""
     if not id:
@@ -203,7 +169,7 @@ def shown(call: Call, found: Sequence[Logged], points: Mapping[str, Sequence[Poi
             info=LoggedModelInfo(
                 model_id=each.id, experiment_id=_experiment_id(call, each), name=each.name,
                 creation_timestamp_ms=ms_of(each.created_ns), last_updated_timestamp_ms=ms_of(each.updated_ns),
-                artifact_uri=_uri(call, each), status=each.status, model_type=each.model_type,
+                artifact_uri=uri_of(call, each), status=each.status, model_type=each.model_type,
                 source_run_id=each.source_run, tags=_pairs(each.tags),
             ),
             data=LoggedModelData(
@@ -239,7 +205,8 @@ def _change(call: Call, logged: Logged, change: Mapping[str, object]) -> OneLogg
     return OneLogged(model=shown(call, [need(call, logged.id, allow_deleted=True)])[0])
 
 
-def _uri(call: Call, logged: Logged) -> str:
+def uri_of(call: Call, logged: Logged) -> str:
+    """Give where a logged model's files are, as clients see it."""
     return f"{PROXY}/{_experiment_id(call, logged)}/models/{logged.id}/artifacts"
 
 

@@ -1,6 +1,5 @@
 """Versions of registered models: made of what a run logged, described, tagged, moved from stage to stage, deleted."""
 
-from collections.abc import Iterable
 from urllib.parse import quote
 
 from stratal.core.ids import new_id
@@ -191,8 +190,3 @@ def shown(call: Call, head: Head, number: int) -> OneVersion:
     """Give a version as clients see it."""
     row = need_version(call, head, number)
     return OneVersion(model_version=to_version(head.name, row, rows.words(call.tx, [head.model], [row.number])))
-
-
-def at_model(call: Call, request: OfModel) -> Iterable[str]:
-    """Rights are asked on the model, by the registry's name."""
-    return [f"model:{need_head(call.tx, request.name).model}"]
