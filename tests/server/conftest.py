@@ -18,20 +18,29 @@ from stratal.server.mlflow.surface import Mlflow
 from stratal.server.serving import Served
 from stratal.server.signing_in import PREFIX as AUTH
 from stratal.server.signing_in import Auth
+from stratal.store import remote
 from stratal.store.access.accounts import AccessStore
 from stratal.store.journal import Writer, segments
 from stratal.store.shipments import digest_of_shipment
 from stratal.store.store import Store
 from stratal.testing.stages import Stage
+from stratal.tracking import syncing
 from stratal.tracking.facts import START, Start
 from stratal.tracking.opening import open_store
+
+
+@pytest.fixture(autouse=True)
+def _again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is so at once: a pass of a sync, and a call of a server that is not reached."""
+    monkeypatch.setattr(syncing, "PAUSE_S", 0.01)
+    monkeypatch.setattr(remote, "PAUSE_S", 0.001)
 
 
 class Sender:
     """Speaks the protocol by hand: what our own client would never say, too."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=30)
+        self.http = httpx.Client(base_url=url, timeout=30, verify=False)  # reading authorities that nobody asks takes 20 ms
 
     def put(self, name: str, offset: int, data: bytes, **changed: str) -> httpx.Response:
         headers = {

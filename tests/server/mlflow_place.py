@@ -37,7 +37,7 @@ class Place:
         self.server = self.victims.start("stratal.testing.remote_workloads:serve_until_killed", self.store_url, self.port)
         for _ in range(2000):
             try:
-                httpx.get(f"{self.url}/health", timeout=30)
+                httpx.get(f"{self.url}/health", timeout=30, verify=False)
                 return
             except httpx.TransportError:
                 time.sleep(0.005)

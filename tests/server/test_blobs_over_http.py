@@ -8,7 +8,6 @@ from stratal.core.people import Identity, Role
 from stratal.core.settings import Settings
 from stratal.server.app import Application
 from stratal.server.guards import OpenGuard
-from stratal.store import remote
 from stratal.store.blobs import digest_of
 from stratal.store.uses import blob_use
 from stratal.tracking.opening import open_store
@@ -115,8 +114,7 @@ def test_what_is_not_there_is_not_found_over_http_too(far):
             ask("0" * 64)
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_was(store, stage, far, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(remote, "PAUSE_S", 0.001)
+def test_a_download_that_breaks_off_goes_on_where_it_was(store, stage, far):
     digest, asked = store.blobs.put(DATA), []
     whole = stage[0].handler
 
@@ -150,8 +148,7 @@ def test_bytes_that_are_not_what_their_digest_says_are_thrown_away(store, far):
     assert not (far.blobs.folder / digest[:2] / digest[2:]).exists()
 
 
-def test_a_server_that_is_away_is_no_missing_blob(tmp_path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(remote, "PAUSE_S", 0.001)
+def test_a_server_that_is_away_is_no_missing_blob(tmp_path):
     away = open_store("http://127.0.0.1:9", settings=Settings(user="tester", capture=False, state_home=tmp_path / "state"))
     for ask in (away.blobs.read, away.blobs.has):
         with pytest.raises(StoreDown, match="is not reached"):

@@ -97,7 +97,7 @@ class Twice:
         self.count += 1
         url = f"{self.urls[self.count // 2 % 2 ^ self.count % 2]}{scope['path']}?{scope['query_string'].decode()}"
         kept = [(name, value) for name, value in scope["headers"] if name in (b"content-type", b"accept")]
-        async with httpx.AsyncClient(timeout=60) as http:
+        async with httpx.AsyncClient(timeout=60, verify=False) as http:
             answer = await http.request(scope["method"], url, content=body, headers=kept)
         status, said = (502, b"lost") if self.count % 2 else (answer.status_code, answer.content)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(said))]

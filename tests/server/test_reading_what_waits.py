@@ -30,6 +30,7 @@ def files_away(monkeypatch):
     def away(*_arguments, **_named):
         raise Busy("the place of files is away")
 
+    monkeypatch.setattr(Busy, "wait_s", 0.01)
     monkeypatch.setattr(Server, "put_blob", away)
     return lambda: monkeypatch.setattr(Server, "put_blob", put)
 

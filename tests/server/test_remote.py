@@ -78,9 +78,8 @@ def answer(status: str, value: object, **headers: str) -> bytes:
 
 
 @pytest.fixture
-def at(tmp_path, monkeypatch: pytest.MonkeyPatch):
-    """Open a store behind a URL, with short pauses."""
-    monkeypatch.setattr(remote, "PAUSE_S", 0.001)
+def at(tmp_path):
+    """Open a store behind a URL."""
     return lambda url: open_store(url, settings=Settings(user="tester", capture=False, state_home=tmp_path / "state"))
 
 
