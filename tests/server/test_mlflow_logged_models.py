@@ -4,6 +4,7 @@ import pytest
 
 from stratal.core.ids import to_bytes
 from stratal.interop.mlflow.service.store import logged as rows
+from stratal.interop.mlflow.service.store.runs import MODEL_METRICS
 from stratal.registry import ModelStore
 from stratal.tracking.deleting import delete, purge
 from stratal.tracking.facts import STATE, StateFact
@@ -39,7 +40,7 @@ def save(store, made: dict, begun, path: str, data: bytes) -> None:
 
 def measure(store, run_id: str, id: str, *points: tuple) -> None:
     """State (key, value, timestamp, step, dataset's name, its digest) of a logged model, as a batch with its id does."""
-    told = StateFact(kind=rows.METRICS, subject=id, body={"points": points}, author="t")
+    told = StateFact(kind=MODEL_METRICS, subject=id, body={"points": points}, author="t")
     store.writer.fact(to_bytes(run_id), 0, STATE, told)
 
 
@@ -171,13 +172,13 @@ def test_its_files_are_not_listed_among_those_of_its_run(wire, begun, store):
         assert [each["path"] for each in listed] == expected
 
 
-def test_what_a_run_brought_forth_is_linked_once(wire, begun, store):
+def test_what_a_run_brought_forth_is_linked_once(wire, begun):
     id = create(wire, begun)["info"]["model_id"]
     for step in (3, 4):
         wire.ok("runs/outputs", run_id=begun[0].id, models=[{"model_id": id, "step": step}])
     assert wire.refused("runs/outputs", run_id=begun[0].id, models=[{"model_id": "m-0"}])[0] == 404
-    with store.query() as tx:
-        assert rows.linked_models(tx, to_bytes(begun[0].id), rows.OUTPUT) == [(id, 3)]
+    outputs = wire.read("runs/get", run_id=begun[0].id)["run"]["outputs"]
+    assert outputs == {"model_outputs": [{"model_id": id, "step": 3}]}
 
 
 def test_points_with_a_models_id_are_its_metrics_by_their_last_step(wire, begun, store):

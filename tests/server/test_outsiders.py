@@ -6,7 +6,8 @@ from urllib.parse import unquote
 import pytest
 
 from stratal.core.ids import new_id, to_bytes
-from stratal.interop.mlflow.service.store.logged import METRICS, MODEL
+from stratal.interop.mlflow.service.store.logged import MODEL
+from stratal.interop.mlflow.service.store.runs import MODEL_METRICS
 from stratal.tracking.deleting import delete
 from stratal.tracking.facts import ALERT, END, START, STATE, TAGS, Alert, End, Start, StateFact
 
@@ -57,7 +58,7 @@ def test_what_another_run_states_later_changes_no_logged_model(owner, outsider):
 
 def test_metrics_of_a_logged_model_are_those_of_runs_that_may_be_viewed(guarded, owner, outsider):
     points = [["auc", 0.9, 1, 1, "secret data", "d"]]
-    outsider.say((STATE, StateFact(kind=METRICS, subject=owner.model, body={"points": points}, author="x"), 1))
+    outsider.say((STATE, StateFact(kind=MODEL_METRICS, subject=owner.model, body={"points": points}, author="x"), 1))
     assert "metrics" not in owner.read()["data"]
     guarded.accounts.grant(person="bob", role="viewer", on="experiment:own")
     assert [each["run_id"] for each in owner.read()["data"]["metrics"]] == [outsider.run]
@@ -69,7 +70,7 @@ ODD = ({}, {"points": 1}, {"points": [["auc", "much", 1, 1, "", ""]]}, {"points"
 @pytest.mark.parametrize("body", ODD)
 def test_odd_metrics_of_a_logged_model_spoil_it_for_nobody(guarded, owner, outsider, body):
     guarded.accounts.grant(person="bob", role="viewer", on="experiment:own")
-    outsider.say((STATE, StateFact(kind=METRICS, subject=owner.model, body=body, author="x"), 1))
+    outsider.say((STATE, StateFact(kind=MODEL_METRICS, subject=owner.model, body=body, author="x"), 1))
     assert "metrics" not in owner.read()["data"]
 
 

@@ -15,8 +15,8 @@ from stratal.interop.mlflow.places import Places, state_of
 from stratal.interop.mlflow.records import DatasetRow, LoggedModel, MlflowStore, RunRow, to_ns
 from stratal.interop.mlflow.service.inputs import CONTEXT
 from stratal.interop.mlflow.service.logged.records import FAILED, PENDING, READY
-from stratal.interop.mlflow.service.store.logged import INPUT, METRICS, MODEL, OUTPUT
-from stratal.interop.mlflow.service.store.runs import DATASET
+from stratal.interop.mlflow.service.store.logged import MODEL
+from stratal.interop.mlflow.service.store.runs import DATASET, MODEL_INPUT, MODEL_METRICS, MODEL_OUTPUT
 from stratal.interop.port import Source, StateSource
 
 _STATUS = {"1": PENDING, "2": READY, "3": FAILED}
@@ -61,12 +61,12 @@ def _models(store: MlflowStore, row: RunRow) -> Iterator[Statement]:
 def _points(store: MlflowStore, row: RunRow) -> Iterator[Statement]:
     for id, points in store.points_of_models(row):
         said = [[each.key, number_to_json(each.value), each.ms, each.step, each.dataset, each.digest] for each in points]
-        yield Stated(kind=METRICS, subject=id, body={"points": said}, at_ns=_born_ns(row))
+        yield Stated(kind=MODEL_METRICS, subject=id, body={"points": said}, at_ns=_born_ns(row))
 
 
 def _links(store: MlflowStore, row: RunRow) -> Iterator[Statement]:
     at_ns = _born_ns(row)
-    for kind, verb, links in ((OUTPUT, "produced", store.outputs(row)), (INPUT, "used", store.model_inputs(row))):
+    for kind, verb, links in ((MODEL_OUTPUT, "produced", store.outputs(row)), (MODEL_INPUT, "used", store.model_inputs(row))):
         for id, step in links.items():
             yield Stated(kind=kind, subject=id, body={"step": step}, at_ns=at_ns)
             yield Linked(verb=verb, target=f"mlflow-model:{id}", role="model", at_ns=at_ns)

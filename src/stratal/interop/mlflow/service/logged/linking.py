@@ -5,7 +5,8 @@ from stratal.core.records import Record
 from stratal.interop.mlflow.service.calls import Call, Empty, OfRun, commands
 from stratal.interop.mlflow.service.errors import invalid, missing
 from stratal.interop.mlflow.service.heads import head_of, writable
-from stratal.interop.mlflow.service.store import logged as rows
+from stratal.interop.mlflow.service.store.logged import find_logged
+from stratal.interop.mlflow.service.store.runs import MODEL_OUTPUT, state_once
 from stratal.tracking.facts import EdgeFact
 from stratal.tracking.store.settling import add_edge
 
@@ -29,15 +30,13 @@ def log_outputs(call: Call, request: LogOutputs) -> Empty:
     head = writable(head_of(call, request.run))
     if len(request.models or ()) > MOST_LINKS:
         raise invalid(f"A run can be told of at most {MOST_LINKS} outputs at a time.")
-    known = {id for id, _ in rows.linked_models(call.tx, head.bytes, rows.OUTPUT)}
     for model in request.models or ():
         id = model.model_id or ""
         with call.finding():
-            if (logged := rows.find_logged(call.tx, id)) is None:
+            if (logged := find_logged(call.tx, id)) is None:
                 raise missing(f"Logged model with ID '{id[:60]}' not found.")
         call.check(Role.VIEWER, f"experiment:{logged.experiment}")
-        if id not in known:
-            rows.say(call.tx, head.no, rows.OUTPUT, id, {"step": model.step})
+        if state_once(call.tx, head.no, MODEL_OUTPUT, id, {"step": model.step}):
             add_edge(call.tx, head.no, EdgeFact(verb="produced", target=f"mlflow-model:{id}", role="model"), at_ns=call.tx.now_ns)
     call.tx.emit("run", head.id)
     return Empty()

@@ -13,6 +13,7 @@ from sqlalchemy import bindparam, select, update
 from stratal.core.ids import new_id, to_bytes
 from stratal.core.records import from_json, number_from_json, to_json
 from stratal.interop.bounds import artifact_path
+from stratal.interop.mlflow.service.store.runs import MODEL_METRICS
 from stratal.store.database import Row, Transaction, insert
 from stratal.store.names import add_run
 from stratal.store.store import Store
@@ -26,8 +27,8 @@ _Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 # Points as they are stated: key, value, timestamp, step, name and digest of a dataset.
 _MEASURED = msgspec.json.Decoder(dict[str, list[tuple[str, float | str, _Whole, _Whole, str, str]]])
 
-# Kinds of statements; their subject is the logged model's id.
-MODEL, METRICS, INPUT, OUTPUT = "mlflow.logged_model", "mlflow.logged_metrics", "mlflow.model_input", "mlflow.model_output"
+# The kind of statements that make a logged model; their subject is its id.
+MODEL = "mlflow.logged_model"
 # What the job is called whose run keeps a logged model that no run logged, and the one whose run keeps what another store said of a model.
 JOB_OF_HOMES, JOB_OF_MODELS = "logged model", "registered model"
 
@@ -39,7 +40,6 @@ _STATED = (
     .order_by(statement.c.at_ns, statement.c.id)
 )
 _ABOUT = _STATED.where(statement.c.subject == bindparam("about"))
-_OF_RUN = _STATED.where(run.c.id == bindparam("run_id"))
 _IN_EXPERIMENT = _STATED.where(run.c.experiment == bindparam("of_experiment"))
 # In the order in which this store heard of it: times are what senders say.
 _first = statement.alias("first")
@@ -124,21 +124,13 @@ def logged_in(tx: Transaction, experiments: Sequence[str]) -> list[Logged]:
 
 def points_of(tx: Transaction, id: str, visible: Collection[str] | None) -> list[Point]:
     """List the metrics of a logged model, as runs of experiments measured it that may be viewed; None: of all."""
-    found = tx.rows(_ABOUT, of_kind=METRICS, about=id)
+    found = tx.rows(_ABOUT, of_kind=MODEL_METRICS, about=id)
     return _points(row for row in found if visible is None or row[2] in visible).get(id, [])
 
 
 def points_in(tx: Transaction, experiments: Sequence[str]) -> dict[str, list[Point]]:
     """List the metrics of the logged models that were measured by runs of experiments."""
-    return _points(row for name in experiments for row in tx.rows(_IN_EXPERIMENT, of_kind=METRICS, of_experiment=name))
-
-
-def linked_models(tx: Transaction, run_id: bytes, kind: str) -> list[tuple[str, int]]:
-    """List the logged models that a run named as INPUT or OUTPUT, with their steps; each once, the first time."""
-    found: dict[str, int] = {}
-    for id, *_, body in tx.rows(_OF_RUN, of_kind=kind, run_id=run_id):
-        found.setdefault(id, from_json(body, dict[str, int]).get("step", 0))
-    return list(found.items())
+    return _points(row for name in experiments for row in tx.rows(_IN_EXPERIMENT, of_kind=MODEL_METRICS, of_experiment=name))
 
 
 def _fold(rows: Iterable[Row]) -> list[Logged]:
