@@ -4,7 +4,6 @@
 """
 
 import base64
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -120,6 +119,27 @@ def page(things: Sequence[T], *, max_results: int, most: int, token: str | None)
     start, max_results = page_at(token, max_results, most)
     end = start + max_results
     return list(things[start:end]), write_token(end) if end < len(things) else None
+
+
+def size_asked(said: int | None, default: int, most: int) -> int:
+    """Give how many things an answer may hold. Raises MlflowError for a size that cannot be."""
+    size = default if said is None else said
+    if not 1 <= size <= most:
+        raise invalid(f"Invalid value {size} for parameter 'max_results' supplied: It must be at least 1 and at most {most}")
+    return size
+
+
+def asks_active(view_type: str | int | None, field: str) -> bool | None:
+    """Tell whether active things are asked for, or deleted ones; None for all. Raises MlflowError for what is none of these."""
+    match view_type:
+        case None | "ACTIVE_ONLY" | 1:
+            return True
+        case "DELETED_ONLY" | 2:
+            return False
+        case "ALL" | 3:
+            return None
+        case _:
+            raise invalid(f"Invalid value {view_type!r:.60} for parameter '{field}' supplied: ACTIVE_ONLY, DELETED_ONLY or ALL")
 
 
 def page_at(token: str | None, max_results: int, most: int) -> tuple[int, int]:
@@ -249,6 +269,6 @@ def read_token(token: str) -> int:
         word, number = base64.urlsafe_b64decode(token[:_MOST_TOKEN].encode()).decode().split(" ")
         if word != "after" or not number.isascii() or not number.isdigit():
             raise ValueError(token)
-        return min(int(number), math.floor(2**53))
+        return min(int(number), 2**53)
     except ValueError:  # of base64, of the split, and of ours
         raise invalid("Invalid page token: use the next_page_token of an earlier answer, as it came") from None

@@ -6,7 +6,7 @@ What MLflow's clients call a tag may have a place of its own here (name, user, c
 import re
 from collections.abc import Callable, Sequence
 
-from stratal.interop.mlflow.service.clauses import Clause, Words, parse
+from stratal.interop.mlflow.service.clauses import Clause, Words, asks_active, parse
 from stratal.interop.mlflow.service.errors import invalid
 from stratal.interop.mlflow.service.store.search import ARTIFACTS, ENDED_MS, HELD_IN, STARTED_MS, STATUS
 from stratal.interop.mlflow.service.tags import HELD, NAME, PARENT, USER
@@ -61,15 +61,10 @@ def read_order(order_by: Sequence[str] | None) -> tuple[OrderKey, ...]:
 
 def of_stage(view_type: str | int | None) -> list[Condition]:
     """Give the conditions of a view: runs that are active, deleted, or all."""
-    match view_type:
-        case None | "ACTIVE_ONLY" | 1:
-            return []
-        case "DELETED_ONLY" | 2:
-            return [Null(key=_DELETED, is_negated=True)]
-        case "ALL" | 3:
-            return [Or(parts=(Null(key=_DELETED), Null(key=_DELETED, is_negated=True)))]
-        case _:
-            raise invalid(f"Invalid value {view_type!r:.60} for parameter 'run_view_type' supplied: ACTIVE_ONLY, DELETED_ONLY or ALL")
+    active, deleted = asks_active(view_type, "run_view_type"), Null(key=_DELETED, is_negated=True)
+    if active is None:
+        return [Or(parts=(Null(key=_DELETED), deleted))]
+    return [] if active else [deleted]
 
 
 def _condition(clause: Clause, run_of: Callable[[str], str]) -> Condition:

@@ -7,7 +7,7 @@ import numpy as np
 from stratal.core.ids import to_bytes
 from stratal.core.records import number_to_json
 from stratal.interop.mlflow.service.calls import Answer, Call, OfRun, Request, reads
-from stratal.interop.mlflow.service.clauses import read_token, write_token
+from stratal.interop.mlflow.service.clauses import read_token, size_asked, write_token
 from stratal.interop.mlflow.service.errors import invalid, required
 from stratal.interop.mlflow.service.heads import head_of
 from stratal.interop.mlflow.service.records import Metric
@@ -51,7 +51,7 @@ def get_history(call: Call, request: GetHistory) -> History:
     size, at = request.max_results, read_token(request.page_token) if request.page_token else 0
     if size is None and request.page_token is None:
         return History(metrics=list(_metrics(key, points)))
-    size = _size(size, MOST_POINTS, MOST_POINTS)
+    size = size_asked(size, MOST_POINTS, MOST_POINTS)
     after = at + size
     return History(metrics=list(_metrics(key, points.cut(at, after))), next_page_token=write_token(after) if after < points.n else None)
 
@@ -59,7 +59,7 @@ def get_history(call: Call, request: GetHistory) -> History:
 @reads
 def get_histories(call: Call, request: GetHistories) -> History:
     """Give the points of a metric of several runs, run by run; at most so many in all."""
-    key, left = _key(request.metric_key), _size(request.max_results, MOST_POINTS, MOST_POINTS)
+    key, left = _key(request.metric_key), size_asked(request.max_results, MOST_POINTS, MOST_POINTS)
     found: list[Metric] = []
     for id in sorted(_runs(request.run_id, "run_id")):
         points = _by_time(_points(call, head_of(call, id).id, key))
@@ -70,7 +70,7 @@ def get_histories(call: Call, request: GetHistories) -> History:
 @reads
 def get_sampled(call: Call, request: GetSampled) -> History:
     """Give the points of a metric of several runs by step, at most so many of each: evenly taken, the first and last among them."""
-    key, most = _key(request.metric_key), _size(request.max_results, DEFAULT_SAMPLED, MOST_SAMPLED)
+    key, most = _key(request.metric_key), size_asked(request.max_results, DEFAULT_SAMPLED, MOST_SAMPLED)
     start, end = request.start_step, request.end_step
     if (start is None) != (end is None):
         raise invalid("If either start step or end step are specified, both must be specified.")
@@ -138,10 +138,3 @@ def _runs(said: Sequence[str] | None, field: str) -> list[str]:
     if len(ids) > MOST_RUNS:
         raise invalid(f"GetMetricHistoryBulk request cannot specify more than {MOST_RUNS} run_ids. Received {len(ids)} run_ids.")
     return ids
-
-
-def _size(said: int | None, default: int, most: int) -> int:
-    size = default if said is None else said
-    if not 1 <= size <= most:
-        raise invalid(f"Invalid value {size} for parameter 'max_results' supplied: It must be at least 1 and at most {most}")
-    return size

@@ -5,7 +5,7 @@ from functools import partial
 
 from stratal.core.errors import Misuse
 from stratal.interop.mlflow.service.calls import Answer, Call, Request, Unnumbered, reads
-from stratal.interop.mlflow.service.clauses import Words, in_order, page, parse, parse_order
+from stratal.interop.mlflow.service.clauses import Words, asks_active, in_order, page, parse, parse_order, size_asked
 from stratal.interop.mlflow.service.errors import invalid, required
 from stratal.interop.mlflow.service.experiments import Experiment, shown, to_number
 from stratal.interop.mlflow.service.filters import of_stage, read_filter, read_order
@@ -75,7 +75,7 @@ class DatasetsFound(Answer, frozen=True, kw_only=True):
 @reads
 def search_runs(call: Call, request: SearchRuns) -> RunsFound:
     """Find runs of experiments that the caller may view."""
-    limit = _size(request.max_results, DEFAULT_RUNS)
+    limit = size_asked(request.max_results, DEFAULT_RUNS, MOST)
     conditions = [*read_filter(request.filter, partial(run_of, call)), *of_stage(request.run_view_type)]
     order = read_order(request.order_by)
     viewed = _viewed(call, request.experiment_ids or ())
@@ -105,15 +105,15 @@ def search_experiments(call: Call, request: SearchExperiments) -> ExperimentsFou
     if not call.tx.is_write and (lacking := rows.unnumbered(call.tx)):
         raise Unnumbered(lacking)
     found, visible = rows.every(call.tx), call.visible("experiment")
-    stage = _stage(request.view_type)
-    found = [row for row in found if (visible is None or row.name in visible) and (stage is None or (row.deleted_ns is None) == stage)]
+    active = asks_active(request.view_type, "view_type")
+    found = [row for row in found if (visible is None or row.name in visible) and active in (None, row.deleted_ns is None)]
     tags = rows.tags_of(call.tx, [row.id for row in found]) if any(clause.entity == "tags" for clause in clauses) else {}
     for clause in clauses:
         found = [
             row for row in found if clause.holds(tags[row.id].get(clause.key) if clause.entity == "tags" else _attribute(row, clause.key))
         ]
     found = in_order(found, [*order, ("creation_time", False), ("experiment_id", True)], _attribute)
-    chosen, token = page(found, max_results=_size(request.max_results, 1), most=MOST, token=request.page_token)
+    chosen, token = page(found, max_results=size_asked(request.max_results, MOST, MOST), most=MOST, token=request.page_token)
     return ExperimentsFound(experiments=shown(call, chosen), next_page_token=token)
 
 
@@ -138,26 +138,6 @@ def _viewed(call: Call, ids: Sequence[str]) -> list[ExperimentRow]:
     visible = call.visible("experiment")
     found = [rows.by_id(call.tx, number) for number in dict.fromkeys(map(to_number, ids)) if number is not None]
     return [row for row in found if row is not None and (visible is None or row.name in visible)]
-
-
-def _size(said: int | None, default: int) -> int:
-    size = default if said is None else said
-    if not 1 <= size <= MOST:
-        raise invalid(f"Invalid value {size} for parameter 'max_results' supplied: It must be at least 1 and at most {MOST}")
-    return size
-
-
-def _stage(view_type: str | int | None) -> bool | None:
-    """Tell whether active ones are asked for, or deleted ones; None for all."""
-    match view_type:
-        case None | "ACTIVE_ONLY" | 1:
-            return True
-        case "DELETED_ONLY" | 2:
-            return False
-        case "ALL" | 3:
-            return None
-        case _:
-            raise invalid(f"Invalid value {view_type!r:.60} for parameter 'view_type' supplied: ACTIVE_ONLY, DELETED_ONLY or ALL")
 
 
 def _attribute(row: ExperimentRow, name: str) -> str | int:
