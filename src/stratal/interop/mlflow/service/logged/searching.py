@@ -10,6 +10,7 @@ from stratal.interop.mlflow.service.clauses import Clause, Value, Words, in_orde
 from stratal.interop.mlflow.service.errors import MlflowError, invalid
 from stratal.interop.mlflow.service.logged.models import shown
 from stratal.interop.mlflow.service.logged.records import LoggedModel
+from stratal.interop.mlflow.service.names import ms_of
 from stratal.interop.mlflow.service.store import logged as rows
 from stratal.interop.mlflow.service.store.experiments import ExperimentRow
 from stratal.interop.mlflow.service.store.logged import Logged, Point
@@ -132,9 +133,9 @@ def _is_on(point: Point, on: Dataset) -> bool:
 def _attribute(each: Logged, experiment_id: str, key: str) -> Value:
     match key:
         case "creation_timestamp":
-            return each.created_ns // 1_000_000
+            return ms_of(each.created_ns)
         case "last_updated_timestamp":
-            return each.updated_ns // 1_000_000
+            return ms_of(each.updated_ns)
         case "model_id":
             return each.id
         case "experiment_id":

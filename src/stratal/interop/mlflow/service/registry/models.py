@@ -11,6 +11,7 @@ from stratal.interop.mlflow.service.registry.naming import check_alias, check_na
 from stratal.interop.mlflow.service.registry.records import ModelVersion, RegisteredModel, to_model, to_version
 from stratal.interop.mlflow.service.store import registered as rows
 from stratal.interop.mlflow.service.store.registered import Head, VersionRow
+from stratal.interop.mlflow.service.store.registered_search import PROMPT
 from stratal.interop.registering import clean_name
 from stratal.registry import Stage
 from stratal.registry.names import folded
@@ -19,7 +20,6 @@ from stratal.registry.store import adding, logs, moving
 from stratal.registry.store import rows as registry
 
 MOST_TAG, MOST_KEY = 100_000, 250
-PROMPT = "mlflow.prompt.is_prompt"
 DELETED = "deleted by a client of MLflow"
 
 

@@ -15,17 +15,17 @@ from stratal.store.tables import deletion, grant, metric, run
 from stratal.tracking.store.dialects import among
 from stratal.tracking.tables import param
 
-_COLUMNS = (t.c.id, t.c.name, t.c.location, t.c.created_ns, t.c.changed_ns, t.c.deleted_ns)
-_BY_ID = select(*_COLUMNS).where(t.c.id == bindparam("at_id"))
-_BY_NAME = select(*_COLUMNS).where(t.c.name == bindparam("at_name"))
+_EVERY = select(t.c.id, t.c.name, t.c.location, t.c.created_ns, t.c.changed_ns, t.c.deleted_ns)
+_BY_ID = _EVERY.where(t.c.id == bindparam("at_id"))
+_BY_NAME = _EVERY.where(t.c.name == bindparam("at_name"))
 _FIRST_RUN = select(run.c.started_ns).where(run.c.experiment == bindparam("at_name")).order_by(run.c.started_ns).limit(1)
 # Experiments that runs have and no client has asked for yet.
-_unnamed = (
+_UNNUMBERED = (
     select(run.c.experiment)
     .where(run.c.experiment != "", ~exists().where(t.c.name == run.c.experiment))
     .distinct()
-)  # fmt: skip
-_UNNAMED = _unnamed.order_by(run.c.experiment)
+    .order_by(run.c.experiment)
+)
 _ADD = insert(t).on_conflict_do_nothing()
 # Counted here, not by the database: what was imported kept its number, and PostgreSQL's counter knows nothing of these.
 _NEXT = select(func.max(t.c.id) + 1)
@@ -71,24 +71,16 @@ class ExperimentRow(Record, frozen=True, kw_only=True):
         return f"experiment:{self.name}"
 
 
-def to_experiment(row: Row) -> ExperimentRow:
-    """Turn a row of SELECT_EXPERIMENTS into a record."""
-    return ExperimentRow(**dict(zip(ExperimentRow.__struct_fields__, row, strict=True)))
-
-
-SELECT_EXPERIMENTS = select(*_COLUMNS)
-
-
 def by_id(tx: Transaction, id: int) -> ExperimentRow | None:
     """Give an experiment by its number, None if there is none."""
     row = tx.row(_BY_ID, at_id=id)
-    return to_experiment(row) if row else None
+    return _experiment(row) if row else None
 
 
 def by_name(tx: Transaction, name: str) -> ExperimentRow | None:
     """Give an experiment that has a number by its name, None if there is none."""
     row = tx.row(_BY_NAME, at_name=name)
-    return to_experiment(row) if row else None
+    return _experiment(row) if row else None
 
 
 def by_names(tx: Transaction, names: Sequence[str]) -> list[ExperimentRow]:
@@ -98,7 +90,7 @@ def by_names(tx: Transaction, names: Sequence[str]) -> list[ExperimentRow]:
 
 def every(tx: Transaction) -> list[ExperimentRow]:
     """List all experiments that have a number, deleted ones too."""
-    return [to_experiment(row) for row in tx.rows(SELECT_EXPERIMENTS)]
+    return [_experiment(row) for row in tx.rows(_EVERY)]
 
 
 def has_runs(tx: Transaction, name: str) -> bool:
@@ -108,7 +100,7 @@ def has_runs(tx: Transaction, name: str) -> bool:
 
 def unnumbered(tx: Transaction) -> list[str]:
     """List the experiments that runs have and that have no number yet."""
-    return [name for (name,) in tx.rows(_UNNAMED)]
+    return [name for (name,) in tx.rows(_UNNUMBERED)]
 
 
 def number(tx: Transaction, names: Collection[str]) -> None:
@@ -181,3 +173,7 @@ def drop_tag(tx: Transaction, id: int, name: str) -> bool:
     """Take a tag of an experiment away; False if it has none."""
     tx.run(_TOUCH, at_id=id, now=tx.now_ns)
     return tx.run(_DROP_TAG, of_experiment=id, tag_name=name) == 1
+
+
+def _experiment(row: Row) -> ExperimentRow:
+    return ExperimentRow(**dict(zip(ExperimentRow.__struct_fields__, row, strict=True)))

@@ -60,13 +60,8 @@ _TAGS = (
 _ALIASES = (
     select(alias.c.model, alias.c.number, alias.c.alias).where(among_listed(alias.c.model, bindparam("models"))).order_by(alias.c.alias)
 )
-_SHOW = (
-    insert(shown)
-    .values(model=bindparam("model"), name=bindparam("name"), description=bindparam("description"), updated_ns=bindparam("updated_ns"))
-    .on_conflict_do_update(
-        index_elements=[shown.c.model],
-        set_={key: insert(shown).excluded[key] for key in ("name", "description", "updated_ns")},
-    )
+_SHOW = insert(shown).on_conflict_do_update(
+    index_elements=[shown.c.model], set_={key: insert(shown).excluded[key] for key in ("name", "description", "updated_ns")}
 )
 _SAY = insert(said).on_conflict_do_update(
     index_elements=[said.c.model, said.c.number],
@@ -76,10 +71,8 @@ _STATE = insert(said).on_conflict_do_update(
     index_elements=[said.c.model, said.c.number],
     set_={key: insert(said).excluded[key] for key in ("stated_author", "stated_ns")},
 )
-_SET_TAG = (
-    insert(tag)
-    .values(model=bindparam("model"), number=bindparam("number"), key=bindparam("key"), value=bindparam("value"))
-    .on_conflict_do_update(index_elements=[tag.c.model, tag.c.number, tag.c.key], set_={"value": insert(tag).excluded.value})
+_SET_TAG = insert(tag).on_conflict_do_update(
+    index_elements=[tag.c.model, tag.c.number, tag.c.key], set_={"value": insert(tag).excluded.value}
 )
 _DROP_TAG = delete(tag).where(
     tag.c.model == bindparam("of_model"), tag.c.number == bindparam("of_number"), tag.c.key == bindparam("of_key")
@@ -234,8 +227,9 @@ def _head(row: Row) -> Head:
 
 
 def to_version_row(row: Row) -> VersionRow:
-    of, number, home, path, author, at_ns, digest, stage, since_ns, description, source, run, link, logged, updated_ns = row[:15]
+    of, number, home, path, author, at_ns, digest, stage, since_ns, *said, updated_ns, stated_author, stated_ns = row
+    description, source, run, link, logged = (text or "" for text in said)
     return VersionRow(
-        of, number, home, path, author, at_ns, digest, Stage(stage), description or "", source or "", run or "", link or "", logged or "",
-        max(at_ns, since_ns, updated_ns or 0), *(row[15] or "", row[16]),
+        of, number, home, path, author, at_ns, digest, Stage(stage), description, source, run, link, logged,
+        max(at_ns, since_ns, updated_ns or 0), stated_author or "", stated_ns,
     )  # fmt: skip
