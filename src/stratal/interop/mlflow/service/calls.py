@@ -175,7 +175,7 @@ class Opens(Enum):
 
 @dataclass(frozen=True)
 class Verb(Generic[R, A]):
-    """A function of the protocol. `on` says which objects the caller needs its role on: none if the function filters itself."""
+    """A function of the protocol, and how it opens the store."""
 
     function: Callable[[Call, R], A]
     opens: Opens
@@ -196,6 +196,7 @@ def logs(function: Callable[[Call, R], A]) -> Verb[R, A]:
     return Verb(function, Opens.LOG)
 
 
+# Which objects the caller needs its role on: none if the function filters itself.
 On = Callable[[Call, R], Iterable[str]]
 
 

@@ -1,4 +1,4 @@
-"""Versions of registered models: made of what a run logged, described, tagged, moved from stage to stage, deleted."""
+"""Versions of registered models: made of what a run logged, described, tagged, deleted."""
 
 from urllib.parse import quote
 
