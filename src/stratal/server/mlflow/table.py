@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from stratal.core.people import Role
 from stratal.interop.mlflow.service import experiments, files, history, info, inputs, records, runs, searching, writing
-from stratal.interop.mlflow.service.calls import Answer, Call, OfRun, On, R, Request, Verb
+from stratal.interop.mlflow.service.calls import Answer, Call, OfRun, On, R, Request, Verb, anything
 from stratal.interop.mlflow.service.errors import ABSENT, MlflowError
 from stratal.interop.mlflow.service.heads import at_run
 from stratal.interop.mlflow.service.logged import linking
@@ -54,11 +54,6 @@ class Route(NamedTuple):
 def route(verb: str, path: str, request: type[R], function: Verb[R, Any], needs: Role, on: On[R], carries: Carries = Carries.JSON) -> Route:
     """Make a route of parts that fit each other."""
     return Route(verb, path, request, function, needs, on, carries)
-
-
-def anything(_call: Call, _request: Request) -> Iterable[str]:
-    """Rights are asked on nothing: the function shows only what the caller may view."""
-    return ()
 
 
 EXPERIMENTS = (

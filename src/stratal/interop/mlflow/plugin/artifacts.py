@@ -4,21 +4,15 @@ import errno
 import os
 import posixpath
 from pathlib import Path
-from typing import TypeVar
 
 from mlflow.entities import FileInfo
 from mlflow.store.artifact.artifact_repo import ArtifactRepository, verify_artifact_path
 
 from stratal.core.errors import StratalError
-from stratal.core.people import Role
-from stratal.interop.mlflow.plugin.calling import in_mlflow
+from stratal.interop.mlflow.plugin.calling import ask, in_mlflow
 from stratal.interop.mlflow.plugin.places import home_of, path_of
 from stratal.interop.mlflow.service import files
-from stratal.interop.mlflow.service.calls import Answer, Everything, Request, Verb, perform
 from stratal.tracking.downloading import copy_out
-
-R = TypeVar("R", bound=Request)
-A = TypeVar("A", bound=Answer)
 
 
 class StratalArtifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow is untyped here
@@ -43,15 +37,15 @@ class StratalArtifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow is u
 
     def list_artifacts(self, path: str | None = None) -> list[FileInfo]:
         """List a folder; paths begin at the root."""
-        found = self._ask(files.list_folder, files.AtPath(path=self._at(path)))
+        found = ask(self._home, files.list_folder, files.AtPath(path=self._at(path)))
         return [FileInfo(posixpath.join(path or "", each.path), each.is_dir, each.file_size) for each in found.files]
 
     def delete_artifacts(self, artifact_path: str | None = None) -> None:
         """Take a file, or all of a folder, away."""
-        self._ask(files.delete, files.AtPath(path=self._at(artifact_path)))
+        ask(self._home, files.delete, files.AtPath(path=self._at(artifact_path)))
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
-        found = self._ask(files.open_file, files.AtPath(path=self._at(remote_file_path)))
+        found = ask(self._home, files.open_file, files.AtPath(path=self._at(remote_file_path)))
         target = Path(local_path)
         target.unlink(missing_ok=True)  # MLflow writes over what is there
         copy_out(self._home.service.store.blobs, found.digest, target)
@@ -64,14 +58,7 @@ class StratalArtifacts(ArtifactRepository):  # type: ignore[misc]  # MLflow is u
             digest = blobs.put_file(file)
         except StratalError as error:
             raise in_mlflow(error) from error
-        said = files.SaveFile(path=self._at(path), digest=digest, size_bytes=blobs.size_bytes(digest))
-        self._ask(files.save, said)
+        ask(self._home, files.save, files.SaveFile(path=self._at(path), digest=digest, size_bytes=blobs.size_bytes(digest)))
 
     def _at(self, path: str | None) -> str:
         return posixpath.join(self._root, path) if path else self._root
-
-    def _ask(self, verb: Verb[R, A], request: R) -> A:
-        try:
-            return perform(self._home.service, verb, request, rights=Everything(), needs=Role.VIEWER, on=lambda _call, _request: ())
-        except StratalError as error:
-            raise in_mlflow(error) from error

@@ -11,7 +11,7 @@ from stratal.core.errors import StratalError
 from stratal.core.people import Role
 from stratal.interop.mlflow.plugin.places import Home
 from stratal.interop.mlflow.service import experiments, history, inputs, records, runs, searching, writing
-from stratal.interop.mlflow.service.calls import Answer, Call, Everything, OfRun, Request, Verb, perform
+from stratal.interop.mlflow.service.calls import A, Everything, OfRun, R, Request, Verb, anything, perform
 from stratal.interop.mlflow.service.errors import ABSENT, code_of
 from stratal.interop.mlflow.service.logged import linking
 from stratal.interop.mlflow.service.logged import models as logged
@@ -96,20 +96,21 @@ def answer(home: Home, api: str, json_body: str | None, endpoint: str | None) ->
         said |= {key: value for key, value in match.groupdict().items() if value}
     try:
         request = msgspec.convert(said, found.request, strict=False)
-        given: Answer = perform(home.service, found.function, request, rights=Everything(), needs=Role.VIEWER, on=_nothing)
     except msgspec.ValidationError as error:
         raise MlflowException(f"{api}: {error}", "INVALID_PARAMETER_VALUE") from None
+    given = ask(home, found.function, request)
+    return cast("dict[str, object]", home.outward(msgspec.json.decode(msgspec.json.encode(given))))
+
+
+def ask(home: Home, verb: Verb[R, A], request: R) -> A:
+    """Call a function of the service; who opens a folder may do everything in it. Raises RestException."""
+    try:
+        return perform(home.service, verb, request, rights=Everything(), needs=Role.VIEWER, on=anything)
     except StratalError as error:
         raise in_mlflow(error) from error
-    return cast("dict[str, object]", home.outward(msgspec.json.decode(msgspec.json.encode(given))))
 
 
 def in_mlflow(error: StratalError) -> RestException:
     """Give an error of ours as scripts for MLflow catch it."""
     message = f"{error.message} ({error.hint})" if error.hint else error.message
     return RestException({"error_code": code_of(error), "message": message})
-
-
-def _nothing(_call: Call, _request: Request) -> tuple[str, ...]:
-    """Who opens a folder may do everything in it."""
-    return ()

@@ -196,8 +196,13 @@ def logs(function: Callable[[Call, R], A]) -> Verb[R, A]:
     return Verb(function, Opens.LOG)
 
 
-# Which objects the caller needs its role on: none if the function filters itself.
+# Which objects the caller needs its role on.
 On = Callable[[Call, R], Iterable[str]]
+
+
+def anything(_call: Call, _request: Request) -> Iterable[str]:
+    """Rights are asked on nothing: the function shows only what the caller may view, or the caller may do everything."""
+    return ()
 
 
 def perform(service: Service, verb: Verb[R, A], request: R, *, rights: Rights, needs: Role, on: On[R]) -> A:
