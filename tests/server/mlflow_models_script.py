@@ -277,6 +277,11 @@ def a_gate_that_refuses_is_read() -> None:
 
 
 @step
+def what_is_not_kept_is_refused_by_its_code() -> None:
+    assert code(lambda: client.search_traces(locations=["0"])) == "NOT_IMPLEMENTED"
+
+
+@step
 def the_script_of_the_page_works() -> None:
     script = re.findall(r"```py\n(import mlflow\n.*?)```", PAGE.read_text(), re.DOTALL)[0]
     exec(re.sub(r'set_tracking_uri\("[^"]*"\)', f"set_tracking_uri({sys.argv[1]!r})", script), {})

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 import msgspec
-from mlflow.exceptions import MlflowException, RestException
+from mlflow.exceptions import RestException
 
 from stratal.core.errors import StratalError
 from stratal.core.people import Role
 from stratal.interop.mlflow.plugin.places import Home
 from stratal.interop.mlflow.service import experiments, history, inputs, records, runs, searching, writing
 from stratal.interop.mlflow.service.calls import A, Everything, OfRun, R, Request, Verb, anything, perform
-from stratal.interop.mlflow.service.errors import ABSENT, code_of
+from stratal.interop.mlflow.service.errors import ABSENT, MlflowError, code_of, invalid
 from stratal.interop.mlflow.service.logged import linking
 from stratal.interop.mlflow.service.logged import models as logged
 from stratal.interop.mlflow.service.logged import searching as logged_search
@@ -88,16 +88,16 @@ _IN_PATH = re.compile(r".*/logged-models/(?P<model_id>[^/]+)(?:/tags/(?P<tag_key
 
 
 def answer(home: Home, api: str, json_body: str | None, endpoint: str | None) -> Mapping[str, object]:
-    """Answer a message, as JSON. Raises MlflowException as a server would have it raised."""
+    """Answer a message, as JSON. Raises RestException, as a server would have it raised."""
     if (found := APIS.get(api)) is None:
-        raise MlflowException(f"A store of Stratal does not answer {api}: it keeps experiments, runs, models and artifacts.", ABSENT)
+        raise in_mlflow(MlflowError(ABSENT, f"A store of Stratal does not answer {api}: it keeps experiments, runs, models and artifacts."))
     said = cast("dict[str, object]", home.inward(msgspec.json.decode(json_body or "{}")))
     if endpoint and (match := _IN_PATH.fullmatch(endpoint)):
         said |= {key: value for key, value in match.groupdict().items() if value}
     try:
         request = msgspec.convert(said, found.request, strict=False)
     except msgspec.ValidationError as error:
-        raise MlflowException(f"{api}: {error}", "INVALID_PARAMETER_VALUE") from None
+        raise in_mlflow(invalid(f"{api}: {error}")) from None
     given = ask(home, found.function, request)
     return cast("dict[str, object]", home.outward(msgspec.json.decode(msgspec.json.encode(given))))
 
