@@ -22,7 +22,7 @@ from stratal.core.ids import new_id
 from stratal.core.people import Identity, Role
 from stratal.data.store import DatasetStore
 from stratal.registry.store import ModelStore
-from stratal.server import api, bodies, calls
+from stratal.server import api, calls
 from stratal.server.app import SURFACES, Application
 from stratal.server.asgi import Failed
 from stratal.server.guards import OpenGuard
@@ -422,7 +422,7 @@ def test_large_bodies_that_come_slowly_hold_up_nobody_else_and_fill_no_memory(st
 
     async def all_of_them() -> tuple[list[int], list[int]]:
         large = api.MOST_BYTES
-        held = [asyncio.create_task(ask("eve", large, is_slow=True)) for _ in range(bodies.MOST_BYTES // large // 2)]
+        held = [asyncio.create_task(ask("eve", large, is_slow=True)) for _ in range(api.MOST_BODY_BYTES // large // 2)]
         for _ in range(100):  # each goes through Litestar to its body
             await asyncio.sleep(0)
         meanwhile = [await ask("eve", large), await ask("eve", 2), await ask("ann", large)]

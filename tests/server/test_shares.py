@@ -29,12 +29,12 @@ class Full(Exception):
 
 def test_one_person_gets_half_of_the_places():
     places = Places(4, Full)
-    with places.one("bob"), places.one("bob"):
-        with pytest.raises(Full), places.one("bob"):
+    with places.take("bob"), places.take("bob"):
+        with pytest.raises(Full), places.take("bob"):
             pass
-        with places.one("vera"), places.one(""), pytest.raises(Full), places.one("ada"):
+        with places.take("vera"), places.take(""), pytest.raises(Full), places.take("ada"):
             pass
-    with places.one("bob"):
+    with places.take("bob"):
         pass
 
 

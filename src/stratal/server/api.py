@@ -1,8 +1,8 @@
 """The API: every operation of every room at /api/v1/<room>/<operation>, made out of their signatures, and what describes them."""
 
-import functools
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from functools import cache, partial
+from typing import cast
 
 import msgspec
 from litestar import Litestar, Request, Response, get, post
@@ -13,7 +13,6 @@ from litestar.handlers import HTTPRouteHandler
 from stratal.core.errors import StratalError
 from stratal.server import asgi
 from stratal.server.asgi import Failed, refusal
-from stratal.server.bodies import Bodies
 from stratal.server.calls import Call
 from stratal.server.describing import describe
 from stratal.server.failures import broken, in_http
@@ -29,6 +28,8 @@ from stratal.store.wire import HOLDER, JSON, MSGPACK, PREFIX, pack
 MOST_BYTES, PIECE_S, WHOLE_S = 32 << 20, 30.0, 120.0
 # Calls under way at once, each with a connection; of these one person has half, so that who sends slowly keeps out nobody else.
 MOST_CALLS = 512
+# Bytes of large bodies, all together; of these, too. Small ones always have room: the calls of nearly every operation.
+MOST_BODY_BYTES, SMALL_BYTES = 256 << 20, 64 << 10
 
 AnyRequest = Request[None, None, State]
 
@@ -37,14 +38,14 @@ def api(store: Store, guard: Guard, pool: Pool, beside: Sequence[HTTPRouteHandle
     """Make the application of a store's operations. beside: handlers of other paths, under the same errors."""
     calls = {(room.name, name): Call(room, operation, store, guard) for room in ROOMS for name, operation in room.operations.items()}
 
-    bodies, places = Bodies(), Places(MOST_CALLS, _busy)
+    places, bodies = Places(MOST_CALLS, partial(_busy, "calls")), Places(MOST_BODY_BYTES, partial(_busy, "large bodies"))
 
     async def call(request: AnyRequest) -> Response[bytes]:
         if (found := calls.get((request.path_params["room"], request.path_params["operation"]))) is None:
             raise _no_route(request)
-        return await _serve(found, guard, pool, _Room(bodies, places), request)
+        return await _serve(found, guard, pool, places, bodies, request)
 
-    @functools.cache
+    @cache
     def document() -> bytes:
         return msgspec.json.encode(describe(list(calls.values())))
 
@@ -62,18 +63,11 @@ def api(store: Store, guard: Guard, pool: Pool, beside: Sequence[HTTPRouteHandle
     )
 
 
-class _Room(NamedTuple):
-    """What there is room for."""
-
-    bodies: Bodies
-    places: Places
+def _busy(what: str) -> Failed:
+    return refusal(429, "busy", f"as many {what} are on their way as are taken at a time", "come again in a moment", retry_after_s=1)
 
 
-def _busy() -> Failed:
-    return refusal(429, "busy", "as many calls are on their way as are taken at a time", "come again in a moment", retry_after_s=1)
-
-
-async def _serve(call: Call, guard: Guard, pool: Pool, room: _Room, came: AnyRequest) -> Response[bytes]:
+async def _serve(call: Call, guard: Guard, pool: Pool, places: Places, bodies: Places, came: AnyRequest) -> Response[bytes]:
     request = as_ours(came)
     sender = await identified(guard, request)
     encoding = _encoding(request.headers.get("content-type", ""))
@@ -81,7 +75,7 @@ async def _serve(call: Call, guard: Guard, pool: Pool, room: _Room, came: AnyReq
     is_announced = "content-length" in request.headers
     size = request.number("content-length", MOST_BYTES) if is_announced else MOST_BYTES
     name = sender.name if sender.is_authenticated else ""
-    with room.places.one(name), room.bodies.holding(size, sender):
+    with places.take(name), bodies.take(name, size if size > SMALL_BYTES else 0):
         body = await request.body(MOST_BYTES, PIECE_S, WHOLE_S)
 
         def answer() -> tuple[bytes, str]:

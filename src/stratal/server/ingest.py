@@ -148,7 +148,7 @@ class Ingest(Surface):
         return Answer(status=204)
 
     async def _about_blobs(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
-        with self._places.one(request.sender):
+        with self._places.take(request.sender):
             return await (self._has_blob if request.method == "HEAD" else self._blob)(request, sender, match)
 
     async def _has_blob(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:

@@ -96,7 +96,7 @@ class Auth(Surface):
     async def handle(self, request: Request, _send: Send) -> Answer:
         """Give the answer."""
         handler, _ = self.routes.find(request)
-        with self._places.one(current_peer().address):
+        with self._places.take(current_peer().address):
             return await handler(request)
 
     async def answer(self, request: Request, send: Send) -> Answer | None:

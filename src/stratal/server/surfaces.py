@@ -54,18 +54,18 @@ class Routes(Generic[H]):
 
 
 class Places:
-    """So many requests of one kind at once, and half of them of one person; of more, each gets what `busy` gives."""
+    """So many requests, or bytes of them, of one kind at once, and half of them of one person; of more, each gets what `busy` gives."""
 
     def __init__(self, most: int, busy: Callable[[], Exception]) -> None:
         self._most, self._busy = most, busy
         self._taken = Shares()
 
     @contextmanager
-    def one(self, name: str) -> Iterator[None]:
-        """Take a place while the block runs. name: of who takes it, '' where nobody knows."""
-        if not self._taken.has_room(name, 1, self._most):
+    def take(self, name: str, count: int = 1) -> Iterator[None]:
+        """Take places while the block runs. name: of who takes them, '' where nobody knows."""
+        if not self._taken.has_room(name, count, self._most):
             raise self._busy()
-        with self._taken.more(name, 1):
+        with self._taken.more(name, count):
             yield
 
 

@@ -171,7 +171,7 @@ class Mlflow(Surface):
         return write(self._perform(found, asked, sender))
 
     async def _carry(self, request: Request, found: Found, sender: Identity, send: Send) -> Answer | None:
-        with self._places.one(request.sender):
+        with self._places.take(request.sender):
             if found.route.carries is Carries.UPLOAD:
                 return await self._take(request, found, sender)
             if found.route.carries is Carries.POSTED:  # of its query only run and path count: to name a digest is not to have its bytes
