@@ -49,11 +49,7 @@ def check_file(tx: Transaction, experiment: str, digest: str, size_bytes: int) -
         return
     if digest and (known := find_file(tx, experiment, digest)) is not None and not known.is_waiting:
         return  # it is counted
-    raise OverQuota(
-        f"experiment:{experiment} has no room for a file of {shown_bytes(size_bytes)}: it holds {shown_bytes(now.size_bytes)}, "
-        f"and its quota is {shown_bytes(now.most_bytes)}",
-        hint=_HINT,
-    )
+    raise _no_room(experiment, "a file", size_bytes, now.size_bytes, now.most_bytes)
 
 
 def check_files(tx: Transaction, experiment: str, sizes: Mapping[str, int]) -> None:
@@ -64,19 +60,19 @@ def check_files(tx: Transaction, experiment: str, sizes: Mapping[str, int]) -> N
     known = {digest: find_file(tx, experiment, digest) for digest in sizes}
     more = sum(size for digest, size in sizes.items() if (file := known[digest]) is None or file.is_waiting)
     if more and now.size_bytes + more > now.most_bytes:
-        raise _no_room(experiment, more, now.size_bytes, now.most_bytes)
+        raise _no_room(experiment, "files", more, now.size_bytes, now.most_bytes)
 
 
 def check_grown(tx: Transaction, experiment: str, before_bytes: int) -> None:
     """Raise OverQuota if files that this transaction has added go beyond their experiment's quota, where quotas are held."""
     now = usage(tx, experiment)
     if _is_held.get() and now.most_bytes is not None and now.size_bytes > max(now.most_bytes, before_bytes):
-        raise _no_room(experiment, now.size_bytes - before_bytes, before_bytes, now.most_bytes)
+        raise _no_room(experiment, "files", now.size_bytes - before_bytes, before_bytes, now.most_bytes)
 
 
-def _no_room(experiment: str, more_bytes: int, held_bytes: int, most_bytes: int) -> OverQuota:
+def _no_room(experiment: str, what: str, more_bytes: int, held_bytes: int, most_bytes: int) -> OverQuota:
     return OverQuota(
-        f"experiment:{experiment} has no room for files of {shown_bytes(more_bytes)}: it holds {shown_bytes(held_bytes)}, "
+        f"experiment:{experiment} has no room for {what} of {shown_bytes(more_bytes)}: it holds {shown_bytes(held_bytes)}, "
         f"and its quota is {shown_bytes(most_bytes)}",
         hint=_HINT,
     )
