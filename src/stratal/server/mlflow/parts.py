@@ -20,7 +20,7 @@ from stratal.interop.mlflow.service.errors import invalid, missing, required
 from stratal.interop.mlflow.service.files import HoldRoom, Opened, SaveFile
 from stratal.server.asgi import Request
 from stratal.server.linking import note_sent
-from stratal.server.mlflow.streaming import COMING
+from stratal.server.mlflow.streaming import COMING, size_of
 from stratal.store.asides import NamedPart, Upload, begin_upload, drop_parts, drop_upload, find_upload, finish_upload, keep_part
 from stratal.store.store import Store
 
@@ -110,8 +110,7 @@ class Multipart:
 
     def keep(self, id: str, number: int, data: bytes | Path, sender: Identity) -> str:
         """Keep a part that may be sent, and give its digest. Raises MlflowError, OverQuota."""
-        size = len(data) if isinstance(data, bytes) else data.stat().st_size
-        self._save(HoldRoom(path=self._find(id, sender).path, upload=id, part=number, size_bytes=size), sender)
+        self._save(HoldRoom(path=self._find(id, sender).path, upload=id, part=number, size_bytes=size_of(data)), sender)
         return keep_part(self._store.blobs, id, number, data)
 
     def complete(self, folder: str, asked: CompleteUpload, sender: Identity) -> Empty:

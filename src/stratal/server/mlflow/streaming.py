@@ -13,7 +13,6 @@ from urllib.parse import quote
 from stratal.core.errors import StoreDown
 from stratal.interop.mlflow.service.files import Opened
 from stratal.server.asgi import Send, range_asked, refusal
-from stratal.store.store import Store
 
 T = TypeVar("T")
 _PIECE = 1 << 20
@@ -34,21 +33,9 @@ class InThread(Protocol):
     def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
 
 
-async def take(store: Store, pieces: AsyncIterator[bytes], in_thread: InThread) -> tuple[str, int]:
-    """Store the pieces of a body as a blob, and give its digest and size. What breaks off leaves nothing."""
-    with _aside(store.folder) as coming:
-        size = 0
-        async for piece in pieces:
-            size += len(piece)
-            coming.held.append(piece)
-            if coming.is_full():
-                await in_thread(coming.flush)
-        return await in_thread(lambda: coming.put(store)), size
-
-
-async def take_part(store: Store, pieces: AsyncIterator[bytes], keep: Callable[[bytes | Path], T], in_thread: InThread) -> T:
-    """Give the pieces of a body to who keeps them, as bytes or as a file that is there until then."""
-    with _aside(store.folder) as coming:
+async def take(folder: Path, pieces: AsyncIterator[bytes], keep: Callable[[bytes | Path], T], in_thread: InThread) -> T:
+    """Give the pieces of a body to who keeps them, as bytes or as a file that is there until then. What breaks off leaves nothing."""
+    with _aside(folder) as coming:
         async for piece in pieces:
             coming.held.append(piece)
             if coming.is_full():
@@ -107,6 +94,11 @@ def drop_old(folder: Path) -> None:
                 left.unlink()
 
 
+def size_of(data: bytes | Path) -> int:
+    """Give the bytes of what came."""
+    return len(data) if isinstance(data, bytes) else data.stat().st_size
+
+
 class _Coming:
     """A file on its way in: in memory while it is small, else in a file beside the store."""
 
@@ -129,10 +121,6 @@ class _Coming:
         except OSError as error:
             raise StoreDown(f"the file cannot be written: {error.strerror}", hint="make room on the server's disk") from error
         self.held.clear()
-
-    def put(self, store: Store) -> str:
-        data = self.whole()
-        return store.blobs.put(data) if isinstance(data, bytes) else store.blobs.put_file(data)
 
     def whole(self) -> bytes | Path:
         if self._file is None:

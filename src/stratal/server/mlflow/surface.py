@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -24,7 +25,7 @@ from stratal.server.linking import note_sent, working_for
 from stratal.server.mlflow.codec import read_body, read_query, write
 from stratal.server.mlflow.failures import failed
 from stratal.server.mlflow.parts import AbortUpload, CompleteUpload, CreateUpload, Multipart, signed
-from stratal.server.mlflow.streaming import RANGE_PIECE, drop_old, give, give_range, range_of, take, take_part
+from stratal.server.mlflow.streaming import RANGE_PIECE, drop_old, give, give_range, range_of, size_of, take
 from stratal.server.mlflow.table import Carries, Found, Unknown, find
 from stratal.server.surfaces import Places, Surface
 from stratal.server.threads import Threads
@@ -197,7 +198,7 @@ class Mlflow(Surface):
         asked = msgspec.convert({"size_bytes": said}, found.route.request)
         await self.in_thread(lambda: self._perform(found, asked, sender))  # before its bytes are taken
         pieces = request.pieces(self._limits.file_bytes, self._limits.piece_s, math.inf)
-        digest, size = await take(self._store, pieces, self._with_files)
+        digest, size = await take(self._store.folder, pieces, self._keep, self._with_files)
         await self.in_thread(partial(note_sent, self._store, sender, digest))
         kept = msgspec.convert({"digest": digest, "size_bytes": size}, found.route.request)
         await self.in_thread(lambda: self._perform(found, kept, sender))
@@ -207,8 +208,12 @@ class Mlflow(Surface):
         id = found.fields["upload_id"]
         number = await self._with_files(lambda: self._multipart.find(id, found.fields["part"], sender))
         pieces = request.pieces(self._limits.part_bytes, self._limits.piece_s, math.inf)
-        etag = await take_part(self._store, pieces, lambda data: self._multipart.keep(id, number, data, sender), self._with_files)
+        etag = await take(self._store.folder, pieces, lambda data: self._multipart.keep(id, number, data, sender), self._with_files)
         return Answer(status=200, headers=(("etag", f'"{etag}"'),))
+
+    def _keep(self, data: bytes | Path) -> tuple[str, int]:
+        blobs, size = self._store.blobs, size_of(data)
+        return blobs.put(data) if isinstance(data, bytes) else blobs.put_file(data), size
 
     def _in_parts(self, request: Request, found: Found, sender: Identity, body: bytes) -> ServiceAnswer:
         if found.route.carries is Carries.SIGNED:
