@@ -11,7 +11,7 @@ import socket
 from collections.abc import Iterable
 from functools import cache
 
-from stratal.server.asgi import App, Message, Receive, Scope, Send, refusal, send_answer
+from stratal.server.asgi import App, Message, Receive, Scope, Send, headers_of, refusal, send_answer
 from stratal.server.peers import current_peer, note_peer
 from stratal.store.access.secrets import without_secrets
 
@@ -56,9 +56,7 @@ def _machine() -> frozenset[str]:
 
 
 def _host(scope: Scope) -> str:
-    headers: list[tuple[bytes, bytes]] = list(scope["headers"])  # type: ignore[call-overload]  # ASGI says pairs of bytes
-    said = next((value.decode("latin-1") for name, value in headers if name.lower() == b"host"), "")
-    return re.sub(r":[0-9]*$", "", said).lower().rstrip(".")
+    return re.sub(r":[0-9]*$", "", headers_of(scope).get("host", "")).lower().rstrip(".")
 
 
 def _with_challenge(send: Send) -> Send:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 from stratal.server.asgi import App, Failed, Message, Receive, Scope, Send, headers_of, refusal, send_answer
+from stratal.server.guards import is_this_machine
 from stratal.server.logs import as_line
 from stratal.server.metrics import Metrics
 from stratal.store.access.secrets import holds_secret, without_secrets
@@ -19,7 +20,6 @@ from stratal.store.access.secrets import holds_secret, without_secrets
 log = logging.getLogger("stratal.server.requests")
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LOOPBACK = re.compile(r"localhost|\[::1\]|127(?:\.[0-9]{1,3}){3}")
 # What who asks may see is kept by no cache on the way, where the answer itself does not say otherwise.
 _SAFE = (
     (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"), (b"x-frame-options", b"DENY"),
@@ -79,7 +79,7 @@ class Edge:
     def _check(self, headers: Mapping[str, str], address: str) -> None:
         host = headers.get("host", "").lower()
         name = re.sub(r":[0-9]+$", "", host)
-        if self._hosts is not None and not _LOOPBACK.fullmatch(name) and not self._hosts & {name, host}:
+        if self._hosts is not None and not is_this_machine(host) and not self._hosts & {name, host}:
             raise refusal(403, "host", f"{name[:80]!r} is no name of this server", "use http://127.0.0.1:PORT, or the name that it serves")
         origin = headers.get("origin", "").lower()
         if origin and origin not in self._origins and urlsplit_host(origin) != host:
