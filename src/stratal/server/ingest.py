@@ -80,8 +80,7 @@ class Ingest(Surface):
     def __init__(self, store: Store, *, guard: Guard | None = None, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         super().__init__(store, guard, name="ingest", threads=self._limits.threads, most_requests=self._limits.requests)
-        may_put = partial(_may_put, self._guard)
-        self._arrivals = Arrivals(store.settler, self._guard.may_write, self._guard.created, check_placed, may_put)
+        self._arrivals = Arrivals(store.settler, self._guard.may_write, self._guard.created, check_placed, self._may_put)
         self._rooming = Rooming(store, self._guard)
         # Apart: an object store that is away must not hold up points.
         self._blob_threads = self.pool("ingest-blobs", self._limits.blob_threads)
@@ -163,10 +162,8 @@ class Ingest(Surface):
 
         answer = await self._with_blobs(look)
         try:  # what is here takes no more room
-            if answer.status == 200:
-                await self.in_thread(partial(self._rooming.arrived, request, sender, digest, size))
-            else:
-                await self.in_thread(partial(self._rooming.check, request, sender, digest, size))
+            note = self._rooming.arrived if answer.status == 200 else self._rooming.check
+            await self.in_thread(partial(note, request, sender, digest, size))
         except OverQuota as error:
             return msgspec.structs.replace(answer, headers=(*answer.headers, (NO_ROOM, quote(f"{error.message}; {error.hint}"))))
         return answer
@@ -184,9 +181,9 @@ class Ingest(Surface):
         receiving = await self._with_blobs(partial(stack.enter_context, coming))  # it may wait for a collection of garbage
         try:
             if receiving.is_there:
-                await self.in_thread(partial(self._rooming.arrived, request, sender, match[1], size))
+                await self.in_thread(partial(self._rooming.arrived, request, sender, digest, size))
                 return json_answer(200, Accepted(offset=size))
-            await self.in_thread(partial(self._rooming.check, request, sender, match[1], size))
+            await self.in_thread(partial(self._rooming.check, request, sender, digest, size))
             async for piece in request.pieces(size - receiving.offset, self._limits.piece_s, math.inf):
                 await self._with_blobs(partial(receiving.write, piece))
             if receiving.offset == size:
@@ -195,6 +192,9 @@ class Ingest(Surface):
             return json_answer(200, Accepted(offset=receiving.offset))
         finally:
             await self._with_blobs(stack.close)  # keeps what came of it, which may be a request to an object store
+
+    def _may_put(self, tx: Transaction, sender: Identity, on: str) -> None:
+        self._guard.check(tx, sender, Role.CONTRIBUTOR, on)
 
     def _is_there_for(self, sender: Identity, digest: str) -> bool:
         """Tell whether a blob is here that the sender may read or has sent; it is young then until facts that name it have come, too."""
@@ -212,10 +212,6 @@ class Ingest(Surface):
 
     async def _with_blobs(self, call: Callable[[], T]) -> T:
         return await self.in_thread(call, self._blob_threads)
-
-
-def _may_put(guard: Guard, tx: Transaction, sender: Identity, on: str) -> None:
-    guard.check(tx, sender, Role.CONTRIBUTOR, on)
 
 
 def _owner(sender: Identity) -> str:

@@ -189,7 +189,7 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _server(app: App, tls: Tls | None = None) -> uvicorn.Server:
+def _server(app: App, tls: Tls | None) -> uvicorn.Server:
     return _Server(
         uvicorn.Config(
             app,
@@ -232,7 +232,7 @@ def _listening_hint(error: Exception) -> str:
     return "choose another --port, or 0 for any that is free"
 
 
-def _url(bound: socket.socket, tls: Tls | None = None) -> str:
+def _url(bound: socket.socket, tls: Tls | None) -> str:
     host, port = bound.getsockname()[:2]
     scheme = "https" if tls else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
