@@ -99,7 +99,7 @@ def test_what_searches_find_and_in_which_order_is_what_mlflows_own_store_gives(b
     dice, found = random.Random(11), 0
     of_models = [None, ["name DESC"], ["name ASC"]]
     of_both = {False: of_models, True: [["name"], ["version_number DESC"], ["version_number ASC", "name DESC"], ["name DESC"]]}
-    for of_versions, _ in itertools.product((False, True), range(120)):
+    for of_versions, _ in itertools.product((False, True), range(70)):
         filter = " AND ".join(_clause(dice, run, of_versions=of_versions) for _ in range(dice.randrange(4))) or None
         order, size = dice.choice(of_both[of_versions]), dice.choice([1, 3, 100])
         asked = {"filter": filter, "order_by": order, "max_results": size}
@@ -107,7 +107,7 @@ def test_what_searches_find_and_in_which_order_is_what_mlflows_own_store_gives(b
         search = theirs.search_model_versions if of_versions else theirs.search_registered_models
         assert ours == _theirs(search, **asked), asked
         found += len(ours)
-    assert found > 500, "hardly anything was found: the test proves nothing"
+    assert found > 400, "hardly anything was found: the test proves nothing"
 
 
 @pytest.mark.slow

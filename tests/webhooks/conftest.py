@@ -12,6 +12,11 @@ from stratal.store.store import Store
 from stratal.tracking.opening import open_store
 
 
+@pytest.fixture(autouse=True)
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stratal.webhooks.delivering.LOOK_S", 0.02)
+
+
 class Endpoint:
     """answers: gives a status for each request, in their order."""
 
