@@ -22,27 +22,47 @@ def _tags(dice: random.Random) -> dict[str, str]:
     return {key: dice.choice(VALUES) for key in ("team", "with space", "x.y") if dice.random() < 0.6}
 
 
+def _models(dice: random.Random) -> list[tuple[str, dict[str, str], list[dict[str, str]]]]:
+    """Models: name, tags, and the tags of each version."""
+    return [(name, _tags(dice), [_tags(dice) for _ in range(0 if name == "Beta" else dice.randrange(1, 5))]) for name in NAMES]
+
+
+MODELS = _models(random.Random(7))
+
+
 @pytest.fixture
-def both(wire, tmp_path, monkeypatch):
-    """The wire, and MLflow's store, with the same models and versions."""
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    theirs, dice, run = SqlAlchemyStore(f"sqlite:///{tmp_path}/theirs.db"), random.Random(7), wire.run()
-    proxy = f"/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts"
-    for name in NAMES:
-        tags = _tags(dice)
-        theirs.create_registered_model(name, [RegisteredModelTag(key, value) for key, value in tags.items()])
-        wire.ok("registered-models/create", name=name, tags=[{"key": key, "value": value} for key, value in tags.items()])
-        for number in range(0 if name == "Beta" else dice.randrange(1, 5)):
-            tags, path = _tags(dice), f"m{number % 3}"
-            wire.http.put(f"{proxy}/{path}/{name.encode().hex()}", content=str(number).encode())
-            theirs.create_model_version(name, f"runs:/{run}/{path}", run, [ModelVersionTag(key, value) for key, value in tags.items()])
-            said = [{"key": key, "value": value} for key, value in tags.items()]
-            wire.ok("model-versions/create", name=name, source=f"runs:/{run}/{path}", run_id=run, tags=said)
-    theirs.delete_model_version("alpha", "1")
+def run(wire) -> str:
+    """The run of all models and versions, which are on the wire."""
+
+    def said(tags: dict[str, str]) -> list[dict[str, str]]:
+        return [{"key": key, "value": value} for key, value in tags.items()]
+
+    run = wire.run()
+    for name, tags, versions in MODELS:
+        wire.ok("registered-models/create", name=name, tags=said(tags))
+        for number, each in enumerate(versions):
+            path = f"m{number % 3}"
+            file = f"/api/2.0/mlflow-artifacts/artifacts/0/{run}/artifacts/{path}/{name.encode().hex()}"
+            wire.http.put(file, content=str(number).encode())
+            wire.ok("model-versions/create", name=name, source=f"runs:/{run}/{path}", run_id=run, tags=said(each))
     wire.http.request("DELETE", "/api/2.0/mlflow/model-versions/delete", json={"name": "alpha", "version": "1"})
-    theirs.rename_registered_model("gammaZx", "renamed")
     wire.ok("registered-models/rename", name="gammaZx", new_name="renamed")
-    return wire, theirs, run
+    return run
+
+
+@pytest.fixture
+def theirs(run: str, tmp_path, monkeypatch) -> SqlAlchemyStore:
+    """MLflow's store with the same models and versions."""
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    theirs = SqlAlchemyStore(f"sqlite:///{tmp_path}/theirs.db")
+    for name, tags, versions in MODELS:
+        theirs.create_registered_model(name, [RegisteredModelTag(key, value) for key, value in tags.items()])
+        for number, each in enumerate(versions):
+            said = [ModelVersionTag(key, value) for key, value in each.items()]
+            theirs.create_model_version(name, f"runs:/{run}/m{number % 3}", run, said)
+    theirs.delete_model_version("alpha", "1")
+    theirs.rename_registered_model("gammaZx", "renamed")
+    return theirs
 
 
 def _ours(wire, what: str, **asked: object) -> list[tuple[str, ...]] | str:
@@ -94,8 +114,7 @@ def _clause(dice: random.Random, run: str, *, of_versions: bool) -> str:
 
 
 @pytest.mark.slow
-def test_what_searches_find_and_in_which_order_is_what_mlflows_own_store_gives(both):
-    wire, theirs, run = both
+def test_what_searches_find_and_in_which_order_is_what_mlflows_own_store_gives(wire, run, theirs):
     dice, found = random.Random(11), 0
     of_models = [None, ["name DESC"], ["name ASC"]]
     of_both = {False: of_models, True: [["name"], ["version_number DESC"], ["version_number ASC", "name DESC"], ["name DESC"]]}
@@ -110,9 +129,8 @@ def test_what_searches_find_and_in_which_order_is_what_mlflows_own_store_gives(b
     assert found > 400, "hardly anything was found: the test proves nothing"
 
 
-@pytest.mark.slow
-def test_times_order_searches_and_ties_go_by_name(both):
-    wire, _, _ = both
+@pytest.mark.usefixtures("run")
+def test_times_order_searches_and_ties_go_by_name(wire):
     for what, key in (("registered_models", "name"), ("model_versions", "version")):
         for order in (["last_updated_timestamp DESC"], ["last_updated_timestamp ASC", "name DESC"]):
             found = wire.read(f"{what.replace('_', '-')}/search", order_by=order)[what]
