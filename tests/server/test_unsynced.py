@@ -1,13 +1,13 @@
 """What waits here for a server, and runs that are set aside, or thrown away, because it refuses them. Excludes how the rest goes on."""
 
+import io
 import json
 import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 
+from stratal.cli.app import main
 from stratal.core.errors import Misuse, NotFound, Refused
 from stratal.core.ids import new_id, to_bytes
 from stratal.core.settings import load_settings
@@ -186,33 +186,34 @@ def test_files_of_a_run_that_was_thrown_away_stay_while_somebody_saves_some(far,
     assert list((far.folder / "blobs").glob("*/*")) == []
 
 
-def test_the_command_line_throws_away_what_it_was_told_twice_to(guarded, far, tmp_path):
+@pytest.fixture
+def call(guarded, far, monkeypatch, capsys):
+    """Call `stratal sync` on the spool as bob; gives the code and what was said."""
+    monkeypatch.setenv("STRATAL_TOKEN", guarded.token_of("bob"))
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+
+    def call(*words: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["sync", *words, "--store", str(far.folder)])
+        return int(ended.value.code or 0), "".join(capsys.readouterr())
+
+    return call
+
+
+def test_the_command_line_throws_away_what_it_was_told_twice_to(far, call):
     refused = log_and_set_aside(far)
-    environ = {**os.environ, "STRATAL_TOKEN": guarded.token_of("bob")}
-
-    def call(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "stratal.cli.app", "sync", *words, "--store", str(far.folder)]
-        return subprocess.run(command, env=environ, capture_output=True, text=True, cwd=tmp_path, stdin=subprocess.DEVNULL)
-
-    unsure = call("--discard", refused)
-    assert (unsure.returncode, "add --yes" in unsure.stderr) == (2, True)
-    assert "27.3 KiB) and all else that it said would be lost" in unsure.stdout
-    assert call("--yes").returncode != 0
+    code, said = call("--discard", refused)
+    assert (code, "add --yes" in said) == (2, True)
+    assert "27.3 KiB) and all else that it said would be lost" in said
+    assert call("--yes")[0] != 0
     assert [each.is_aside for each in unsynced(store=far).runs] == [True]
-    sure = call("--discard", refused, "--yes")
-    assert f"run:{refused} of secret: 5 rows of metrics, 1 file (plots/a.bin: 27.3 KiB)" in sure.stdout, sure.stderr
+    code, said = call("--discard", refused, "--yes")
+    assert (code, f"run:{refused} of secret: 5 rows of metrics, 1 file (plots/a.bin: 27.3 KiB)" in said) == (0, True), said
     assert unsynced(store=far).runs == []
 
 
-def test_the_command_line_shows_sets_aside_and_brings_back(guarded, far, tmp_path):
+def test_the_command_line_shows_sets_aside_and_brings_back(far, call):
     refused = log_one(far, "secret")
-    environ = {**os.environ, "STRATAL_TOKEN": guarded.token_of("bob")}
-
-    def call(*words: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "stratal.cli.app", "sync", *words, "--store", str(far.folder)]
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, cwd=tmp_path)
-        return done.returncode, done.stdout + done.stderr
-
     code, said = call()
     assert (code, f"refused: run:{refused[-8:]} of secret waits here" in said) == (1, True), said
     assert json.loads(call("--set-aside", "experiment:secret", "--json")[1]) == {"runs": [refused]}
