@@ -13,7 +13,9 @@ from stratal.core.clock import SystemClock
 from stratal.core.errors import Forbidden
 from stratal.core.ids import new_id, to_bytes
 from stratal.core.people import Identity, Role
+from stratal.server.asgi import headers_of
 from stratal.server.authenticating import AccessGuard, Admitted
+from stratal.server.doorway import Doorway
 from stratal.server.guards import TooManyTries, Unauthenticated
 from stratal.server.limiting import Tries
 from stratal.server.serving import serving
@@ -145,6 +147,22 @@ def test_a_token_that_is_found_in_a_url_is_refused_with_what_to_do_and_logged_no
 def test_no_other_name_is_answered_to(guarded, host, is_ours):
     answer = guarded.having_token("bob").http.get(f"/ingest/v1/writers/{NOWHERE}", headers={"host": host})
     assert (answer.status_code, is_ours) in ((200, True), (403, False), (400, False))  # 400: uvicorn takes no such header at all
+
+
+def test_of_two_hosts_the_one_is_judged_that_counts_behind_the_doorway():
+    """Our parser refuses two; another one before us may not."""
+    passed, said = [], []
+
+    async def inner(scope, _receive, _send) -> None:
+        passed.append(headers_of(scope)["host"])
+
+    async def send(message) -> None:
+        said.append(message.get("status"))
+
+    for hosts in (("localhost", "evil.example"), ("evil.example", "localhost")):
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", host.encode()) for host in hosts]}
+        asyncio.run(Doorway(inner)(scope, None, send))
+    assert (passed, said[0]) == (["localhost"], 403)
 
 
 def test_one_cannot_guess_passwords_many_at_a_time(store, guarded):
