@@ -320,7 +320,8 @@ class PostgresDatabase(Database):
             if result.status == ExecStatus.FATAL_ERROR:
                 made.close()
                 raise psycopg.OperationalError(result.get_error_message())
-            said = result.get_value(0, 0) or said
+            if result.ntuples:
+                said = result.get_value(0, 0) or b""
         if not said:
             made.close()
             raise psycopg.OperationalError("the connection was lost before it was set up")
