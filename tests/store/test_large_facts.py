@@ -15,6 +15,7 @@ from stratal.store.arriving import Arrivals, everybody
 from stratal.store.bounding import bounded, first_frames, rest_of
 from stratal.store.frames import FACT, encode_fact, pack, salt_of, scan
 from stratal.store.journal import Tail, Writer, read_tail, segments
+from stratal.store.shipments import OtherBytes, Seal
 from stratal.store.store import Store
 from stratal.tracking import facts
 from stratal.tracking.annotating import tag
@@ -196,6 +197,17 @@ def test_what_is_forbidden_half_way_through_a_shipment_leaves_what_came_before(s
     assert 0 < reached < len(data)
     assert arrivals.accept(name, reached, data[reached:], [], store.actor()) == len(data)
     assert get_run(id, store=store).tags == TAGGED
+
+
+def test_of_what_comes_after_a_seal_no_piece_is_applied(store: Store):
+    id, arrivals = new_id(), Arrivals(store.settler, everybody)
+    name, data = shipped(store, id)
+    begun = scan(data, salt_of(name)).frames[0].end
+    assert arrivals.accept(name, 0, data[:begun], [], store.actor()) == begun
+    arrivals.seal(name, Seal(offset=begun), store.actor())
+    with pytest.raises(OtherBytes, match="was sealed"):
+        arrivals.accept(name, begun, data[begun:], [], store.actor())
+    assert get_run(id, store=store).tags == {"t0": "first"}
 
 
 def test_a_command_has_much_that_waits_settled_before_it_begins(store: Store, monkeypatch: pytest.MonkeyPatch):

@@ -130,7 +130,13 @@ class Arrivals:
             self._open(admitted(tx), tail.writer, sender)
             self._may_write(tx, sender, runs)
 
-        lasts = self._settler.begin_large([tail], actor=sender, sender=author, check=check)
+        def check_piece(tx: Transaction) -> None:
+            check(tx)
+            known, state = _state(tx, name)
+            if known == offset:
+                _check_live(name, known, state)
+
+        lasts = self._settler.begin_large([tail], actor=sender, sender=author, check=check_piece)
         with self._settler.transaction(sender) as tx:
             check(tx)
             known, state = _state(tx, name)
@@ -138,10 +144,7 @@ class Arrivals:
                 return _compare(tx, tail, known)
             if offset > known:
                 raise OtherOffset(f"{name} is at {known} here, not at {offset}: something before is missing", known)
-            if state != "live":
-                raise OtherBytes(
-                    f"{name} was sealed at {known}: it has no more frames", hint="a copy of its writer may be running elsewhere"
-                )
+            _check_live(name, known, state)
             before = _experiments(tx, runs)
             made: list[str] = []
             tx.made, tx.crowded = made, crowded
@@ -332,6 +335,11 @@ def _experiments(tx: Transaction, runs: set[bytes]) -> set[tuple[bytes, str]]:
     """Give runs with their experiments; those that are not there are left out."""
     found = ((id, tx.value(_EXPERIMENT, run_id=id)) for id in runs)
     return {(id, str(experiment)) for id, experiment in found if experiment is not None}
+
+
+def _check_live(name: str, known: int, state: str) -> None:
+    if state != "live":
+        raise OtherBytes(f"{name} was sealed at {known}: it has no more frames", hint="a copy of its writer may be running elsewhere")
 
 
 def _state(tx: Transaction, name: str) -> tuple[int, str]:
