@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stratal.core.errors import Refused
-from stratal.webhooks.sending import Cut, choose, is_public, send
+from stratal.webhooks.sending import Cut, aside, choose, is_public, send
 
 LOCAL = frozenset({"localhost"})
 
@@ -155,6 +155,7 @@ def test_nobody_there_is_an_error_in_plain_words():
         port = gone.getsockname()[1]
     assert "not reached" in send(f"http://localhost:{port}/", {}, b"", allowed=LOCAL).error
     assert "not reached" in send("http://no-such-host.invalid/", {}, b"", allowed=LOCAL).error
+    assert "not reached" in send(f"http://{'x' * 70}.invalid/", {}, b"", allowed=LOCAL).error
 
 
 def test_a_resolver_that_hangs_is_given_up():
@@ -163,3 +164,14 @@ def test_a_resolver_that_hangs_is_given_up():
         return []
 
     assert "no answer" in send("http://localhost/", {}, b"", allowed=LOCAL, limit_s=0.05, resolve=resolve).error
+
+
+def test_the_systems_resolver_that_hangs_is_not_waited_for():
+    may_end = threading.Event()
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return await aside(lambda: may_end.wait() and [])
+
+    assert "no answer" in send("http://localhost/", {}, b"", allowed=LOCAL, limit_s=0.05, resolve=resolve).error
+    assert not may_end.is_set()
+    may_end.set()

@@ -6,19 +6,23 @@ and TLS. Nothing of an answer is shown but its status.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
 from stratal.core.errors import Refused
 from stratal.core.records import Record
+from stratal.core.threads import start_aside
 from stratal.store.trusting import authorities
+
+T = TypeVar("T")
 
 # Seconds for all of it: the name, the connection, the answer.
 LIMIT_S = 10.0
@@ -75,8 +79,34 @@ class Cut:
 
 async def resolve(host: str, port: int) -> list[str]:
     """Ask the system for the addresses of a host."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await aside(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     return [str(each[4][0]) for each in found]
+
+
+async def aside(call: Callable[[], T]) -> T:
+    """Call in a thread that nobody waits for at the end: asyncio's own are waited for, and a resolver may take a minute."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def tell(give: Callable[[], None]) -> None:
+        def give_if_wanted() -> None:
+            if not answer.done():
+                give()
+
+        with contextlib.suppress(RuntimeError):  # the loop has ended: it was given up
+            loop.call_soon_threadsafe(give_if_wanted)
+
+    def run() -> None:
+        try:
+            found = call()
+        except (OSError, ValueError) as error:  # ValueError: a name that no name can be
+            failed = error  # the name `error` is gone when it is told
+            tell(lambda: answer.set_exception(failed))
+        else:
+            tell(lambda: answer.set_result(found))
+
+    start_aside(run, "stratal-resolve")
+    return await answer
 
 
 def send(
