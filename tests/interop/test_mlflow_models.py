@@ -4,6 +4,7 @@ import gzip
 import re
 import sqlite3
 import tarfile
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 
@@ -231,6 +232,29 @@ def test_what_was_moved_there_follows_as_long_as_nobody_moved_it_here(store: Sto
     assert ModelStore(store).aliases(name="churn-model") == {"champion": 1, "ours": 3}
     assert report.counts["stages"].imported == 2 and report.counts["aliases"].imported == 1 and report.is_complete
     assert any("'rival'" in remark and "taken away" in remark for remark in report.remarks)
+
+
+def test_an_alias_stays_where_nobody_knows_who_set_it(store: Store, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "mlruns-2.9.2")
+    import_runs("mlflow", folder, store=store)
+    [home] = find_runs("tags.imported.model = 'churn-model'", store=store)
+    with start_run(resume=home.id, store=store) as written_over:
+        written_over.save_bytes("model.json", b"nonsense")
+    (folder / "mlruns/models/churn-model/aliases/champion").write_text("1")
+
+    report = import_runs("mlflow", folder, store=store)
+
+    assert report.is_complete and ModelStore(store).aliases(name="churn-model") == {"champion": 3}
+
+
+def test_an_alias_that_goes_there_is_none_here_if_no_version_is(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(gzip.decompress((FILES / "mlflow-3.17.2.db.gz").read_bytes()))
+    first = import_runs("mlflow", path, store=store)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM registered_model_aliases")
+
+    assert import_runs("mlflow", path, store=store).losses == first.losses
 
 
 def test_a_policy_here_is_not_got_around(store: Store, tmp_path: Path) -> None:

@@ -81,9 +81,9 @@ class _Registering:
         before = self._model.aliases_before(self._store, home.run) if home.has_begun else {}
         for word, number in self._model.aliases.items():
             self.alias(word, number, before.get(word))
-        standing = self._models.aliases(name=self._name) if before else {}
-        for word in before.keys() - self._model.aliases.keys():
-            if word in standing and standing[word] == self._numbers.get(before[word]):
+        gone = {word: self._numbers[there] for word, there in before.items() if word not in self._model.aliases and there in self._numbers}
+        for word, number in gone.items():
+            if self._models.aliases(name=self._name).get(word) == number:
                 self._models.drop_alias(name=self._name, alias=word)
                 self._remarks.append(Remark(f"the alias {word!r} of model:{self._name} was taken away here, too"))
 

@@ -6,7 +6,7 @@ from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
-from stratal.core.errors import NotFound
+from stratal.core.errors import Damaged, NotFound
 from stratal.core.ids import RunId
 from stratal.core.records import Record, from_json
 from stratal.interop.bounds import artifact_path
@@ -70,7 +70,7 @@ def aliases_said(store: Store, run: RunId) -> dict[str, int]:
     """Give the aliases that a model's record names, in a run that an import left."""
     try:
         return from_json(get_run(run, store=store).read_artifact(RECORD), _Record).aliases
-    except NotFound:  # deleted here
+    except (NotFound, Damaged):  # deleted here, or written over
         return {}
 
 
