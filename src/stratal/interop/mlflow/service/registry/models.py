@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from stratal.core.people import Role
 from stratal.core.records import to_json
 from stratal.interop.mlflow.service.calls import Answer, Call, Empty, Request, commands, reads
-from stratal.interop.mlflow.service.errors import MlflowError, exists, invalid, missing, required
+from stratal.interop.mlflow.service.errors import ABSENT, MlflowError, exists, invalid, missing, required
 from stratal.interop.mlflow.service.records import TagPair
 from stratal.interop.mlflow.service.registry.naming import check_alias, check_name, name_in_registry, need_head
 from stratal.interop.mlflow.service.registry.records import ModelVersion, RegisteredModel, to_model, to_version
@@ -225,7 +225,7 @@ def check_tag(key: str | None, value: str | None) -> tuple[str, str]:
 def check_is_no_prompt(tags: Iterable[tuple[str, str]]) -> None:
     """Refuse prompts, which MLflow keeps among its models. Raises MlflowError."""
     if any(key == PROMPT and value.lower() == "true" for key, value in tags):
-        raise MlflowError("NOT_IMPLEMENTED", "Prompts are not kept by this server: it keeps models")
+        raise MlflowError(ABSENT, "Prompts are not kept by this server: it keeps models")
 
 
 def at_model(call: Call, request: OfModel) -> Iterable[str]:
