@@ -29,6 +29,9 @@ class Scene:
         for on in ("experiment:other", "model:other"):
             guarded.accounts.grant(person="elsewhere", role="admin", on=on)
         self.people = {name: guarded.having_token(name).http for name in PEOPLE}
+        for http in self.people.values():  # when a token was used last is told of one's own: it is so for a minute now
+            http.get("/auth/me")
+        guarded.guard.notices.flush()
 
 
 @pytest.fixture
