@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from stratal.store.blobs import Blobs
-from stratal.store.bucket import BucketBlobs
-from stratal.store.cache import Cache
-from stratal.store.disk import DiskBlobs
-from stratal.store.objects import open_objects
+from stratal.store.files.blobs import Blobs
+from stratal.store.files.bucket import BucketBlobs
+from stratal.store.files.cache import Cache
+from stratal.store.files.disk import DiskBlobs
+from stratal.store.files.objects import open_objects
 from stratal.testing.buckets import VARIABLES, make_bucket, s3_server
 
 TRIES = 5

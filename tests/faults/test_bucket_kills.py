@@ -27,7 +27,7 @@ def test_kills_beside_an_object_store_that_refuses_lose_no_file(
         store = open_store(tmp_path / "team", settings=load_settings(environ={"STRATAL_BLOBS": bucket}))  # which it remembers
         store.settle()
         store.close()
-        with Victims(["stratal.testing.remote_workloads", "stratal.store.bucket", "stratal.tracking.store.settling"]) as victims:
+        with Victims(["stratal.testing.remote_workloads", "stratal.store.files.bucket", "stratal.tracking.store.settling"]) as victims:
             scene, roles = Scene(victims, tmp_path, random.Random(seed)), ("writer", "uploader", "server")
             try:
                 for _ in range(KILLS):

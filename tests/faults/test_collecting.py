@@ -14,10 +14,11 @@ from stratal.cli.app import main
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Conflict, Misuse
 from stratal.core.ids import new_id, to_bytes
-from stratal.store import collecting, disk
-from stratal.store.blobs import digest_of
+from stratal.store import collecting
 from stratal.store.collecting import Collected, collect
 from stratal.store.events import events_since
+from stratal.store.files import disk
+from stratal.store.files.blobs import digest_of
 from stratal.store.journal import Writer
 from stratal.store.store import Store
 from stratal.testing.victims import Victims

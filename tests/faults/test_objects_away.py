@@ -43,7 +43,7 @@ def test_an_object_store_that_is_away_keeps_nobody_waiting_but_files(
             with store.database.read(Identity(name="tester")) as tx:
                 return int(tx.value(select(func.count()).select_from(shipment)))
 
-        with Victims(["stratal.testing.remote_workloads", "stratal.store.bucket", "stratal.tracking.store.settling"]) as machines:
+        with Victims(["stratal.testing.remote_workloads", "stratal.store.files.bucket", "stratal.tracking.store.settling"]) as machines:
             server = machines.start("stratal.testing.remote_workloads:serve_until_killed", str(tmp_path / "team"), port, "", 0.5)
             try:
                 with Crowd(machines, tmp_path, f"http://127.0.0.1:{port}", machines=1, carriers=CARRIERS) as crowd:

@@ -16,7 +16,7 @@ from test_postgres_under_servers import free_port
 from stratal.core.errors import StoreDown
 from stratal.core.ids import new_id, to_bytes
 from stratal.store.calling import Server
-from stratal.store.disk import DiskBlobs
+from stratal.store.files.disk import DiskBlobs
 from stratal.store.journal import Writer, segments
 from stratal.store.quotas.counting import count_anew, counted
 from stratal.store.shipping import Shipper

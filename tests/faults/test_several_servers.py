@@ -31,7 +31,14 @@ SERVERS = 3
 def machines(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What starts them, where the bucket can be reached."""
     monkeypatch.setenv("STRATAL_CACHE", str(tmp_path / "cache"))
-    stratal = ["testing.remote_workloads", "store.postgres", "store.bucket", "store.migrating", "store.settling", "tracking.store.settling"]
+    stratal = [
+        "testing.remote_workloads",
+        "store.postgres",
+        "store.files.bucket",
+        "store.migrating",
+        "store.settling",
+        "tracking.store.settling",
+    ]
     with Victims([f"stratal.{name}" for name in stratal]) as running:
         yield running
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from stratal.core.errors import Conflict, Damaged, Misuse, NotFound
 from stratal.core.records import Record, from_json, to_json
 from stratal.pipelines.payloads import INLINE_BYTES, Payload, blobs_in, content_digest, decode, encode, item, targets_in
-from stratal.store.disk import DiskBlobs
+from stratal.store.files.disk import DiskBlobs
 from stratal.tracking.values import Dataset, Evaluation, File, Model
 
 

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from stratal.core.errors import Misuse, Refused
-from stratal.store.blobs import Blobs
-from stratal.store.disk import DiskBlobs
+from stratal.store.files.blobs import Blobs
+from stratal.store.files.disk import DiskBlobs
 from stratal.tracking.capture import Capture, Entry, StoredFile, quick, thorough
 from stratal.tracking.capture.inputs import Input
 from stratal.tracking.reproducing.replaying import command_of, without_magics

@@ -8,7 +8,7 @@ from stratal.core.people import Identity, Role
 from stratal.core.settings import Settings
 from stratal.server.app import Application
 from stratal.server.guards import OpenGuard
-from stratal.store.blobs import digest_of
+from stratal.store.files.blobs import digest_of
 from stratal.store.uses import blob_use
 from stratal.tracking.opening import open_store
 from stratal.tracking.runs import run

@@ -13,11 +13,11 @@ from stratal.core.ids import new_id, to_bytes
 from stratal.core.settings import load_settings
 from stratal.server.ingest import Ingest, Limits
 from stratal.server.serving import listening
-from stratal.store.bucket import BucketBlobs
 from stratal.store.calling import Server
-from stratal.store.disk import DiskBlobs
+from stratal.store.files.bucket import BucketBlobs
+from stratal.store.files.disk import DiskBlobs
+from stratal.store.files.objects import open_objects
 from stratal.store.journal import Writer, segments
-from stratal.store.objects import open_objects
 from stratal.store.shipping import Shipper
 from stratal.store.store import Store
 from stratal.testing.proxies import BadNetwork, bad_network

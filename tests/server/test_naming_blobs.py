@@ -29,7 +29,7 @@ from stratal.server.app import Application
 from stratal.server.authenticating import AccessGuard
 from stratal.store import uses
 from stratal.store.access.accounts import AccessStore
-from stratal.store.blobs import digest_of
+from stratal.store.files.blobs import digest_of
 from stratal.store.journal import Writer, segments
 from stratal.store.shipments import digest_of_shipment
 from stratal.store.store import Store

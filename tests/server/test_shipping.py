@@ -20,7 +20,7 @@ from stratal.server.ingest import Ingest
 from stratal.store import journal, shipping
 from stratal.store.arriving import Arrivals, count_old_parts
 from stratal.store.calling import Server
-from stratal.store.disk import DiskBlobs
+from stratal.store.files.disk import DiskBlobs
 from stratal.store.journal import Writer, segments
 from stratal.store.marks import mark_spool, remote_url, shipped_to
 from stratal.store.shipments import OtherOffset

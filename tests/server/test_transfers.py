@@ -12,7 +12,7 @@ from stratal.server.authenticating import AccessGuard
 from stratal.server.serving import serving
 from stratal.server.transfers import Transfers
 from stratal.store.access.accounts import AccessStore
-from stratal.store.bucket import BucketBlobs
+from stratal.store.files.bucket import BucketBlobs
 from stratal.store.proofs import is_proved
 from stratal.tracking.opening import open_store
 

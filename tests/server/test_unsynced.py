@@ -11,7 +11,7 @@ from stratal.cli.app import main
 from stratal.core.errors import Misuse, NotFound, Refused
 from stratal.core.ids import new_id, to_bytes
 from stratal.core.settings import load_settings
-from stratal.store import disk
+from stratal.store.files import disk
 from stratal.store.journal import Writer, segments
 from stratal.store.parting import Marks
 from stratal.tracking.facts import START, Start

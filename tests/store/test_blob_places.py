@@ -1,4 +1,4 @@
-"""The laws of places for blobs (store/blobs.py), on every place. Excludes how each place keeps them, and who needs a blob."""
+"""The laws of places for blobs (store/files/blobs.py), on every place. Excludes how each place keeps them, and who needs a blob."""
 
 import os
 import time
@@ -10,11 +10,11 @@ import pytest
 from obstore.store import LocalStore, MemoryStore
 
 from stratal.core.errors import Damaged, Misuse, NotFound
-from stratal.store.blobs import Blobs, digest_of
-from stratal.store.bucket import PART, BucketBlobs
-from stratal.store.cache import Cache
-from stratal.store.disk import DiskBlobs
-from stratal.store.objects import Objects, open_objects
+from stratal.store.files.blobs import Blobs, digest_of
+from stratal.store.files.bucket import PART, BucketBlobs
+from stratal.store.files.cache import Cache
+from stratal.store.files.disk import DiskBlobs
+from stratal.store.files.objects import Objects, open_objects
 from stratal.store.shipments import OtherOffset
 
 FAR_NS = 2**62

@@ -16,13 +16,13 @@ from obstore.store import MemoryStore
 
 from stratal.core.errors import Conflict, Damaged, Misuse, NotFound, Refused, StoreDown
 from stratal.core.settings import load_settings
-from stratal.store.blobs import digest_of
-from stratal.store.bucket import BucketBlobs
-from stratal.store.cache import Cache
-from stratal.store.copies import folder_of
-from stratal.store.disk import DiskBlobs
-from stratal.store.objects import Objects, checked_url, open_objects
-from stratal.store.placing import open_blobs
+from stratal.store.files.blobs import digest_of
+from stratal.store.files.bucket import BucketBlobs
+from stratal.store.files.cache import Cache
+from stratal.store.files.copies import folder_of
+from stratal.store.files.disk import DiskBlobs
+from stratal.store.files.objects import Objects, checked_url, open_objects
+from stratal.store.files.placing import open_blobs
 from stratal.testing.buckets import VARIABLES
 from stratal.testing.proxies import bad_network
 from stratal.tracking.opening import open_store
@@ -302,9 +302,9 @@ def test_an_upload_killed_in_the_middle_goes_on_in_another_process(bucket: str, 
     (tmp_path / "large").write_bytes(os.urandom(32 * 100_000))
     script = f"""
 from pathlib import Path
-from stratal.store.bucket import BucketBlobs
-from stratal.store.cache import Cache
-from stratal.store.objects import open_objects
+from stratal.store.files.bucket import BucketBlobs
+from stratal.store.files.cache import Cache
+from stratal.store.files.objects import open_objects
 cache = Cache(Path("cache"), limit_bytes=1)
 print(BucketBlobs(open_objects({bucket!r}), cache=cache, part_bytes=100_000).put_file(Path("large")))
 """

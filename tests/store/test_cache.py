@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from stratal.core.errors import Damaged, Misuse, StoreDown
-from stratal.store.blobs import Blobs
-from stratal.store.cache import Cache
-from stratal.store.disk import DiskBlobs
+from stratal.store.files.blobs import Blobs
+from stratal.store.files.cache import Cache
+from stratal.store.files.disk import DiskBlobs
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from stratal.store import migrating
 from stratal.store.access.accounts import AccessStore
 from stratal.store.access.noticing import note_refusals, refusals
 from stratal.store.backups import DATABASE, MANIFEST, back_up
-from stratal.store.blobs import digest_of_file
 from stratal.store.carrying import restore_into
+from stratal.store.files.blobs import digest_of_file
 from stratal.store.migrating import open_database
 from stratal.store.settling import SYSTEM
 from stratal.store.store import Store

@@ -15,8 +15,8 @@ from stratal.pipelines.store import PipelineStore
 from stratal.registry.store import ModelStore
 from stratal.store.admitting import admitting, linking
 from stratal.store.arriving import Arrivals, everybody
-from stratal.store.blobs import digest_of
 from stratal.store.collecting import collect
+from stratal.store.files.blobs import digest_of
 from stratal.store.journal import Writer, segments
 from stratal.store.proofs import FRESH_S, KEPT_S, is_proved, is_proved_lately, prove
 from stratal.store.store import Store

@@ -15,10 +15,10 @@ from stratal.core.people import Identity, Role, acting_as
 from stratal.core.records import Record
 from stratal.core.settings import Settings, load_settings
 from stratal.store import tables
-from stratal.store.blobs import digest_of
 from stratal.store.database import insert
-from stratal.store.disk import DiskBlobs
 from stratal.store.events import events_since, latest_seq
+from stratal.store.files.blobs import digest_of
+from stratal.store.files.disk import DiskBlobs
 from stratal.store.locating import file_system, locate
 from stratal.store.migrating import newest_version, open_database
 from stratal.store.operations import operation, operations_of

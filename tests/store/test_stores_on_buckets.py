@@ -18,8 +18,8 @@ from stratal.core.clock import SystemClock
 from stratal.core.errors import Refused
 from stratal.core.settings import load_settings
 from stratal.server.serving import look_for_files
-from stratal.store import bucket as bucket_of
 from stratal.store.collecting import collect
+from stratal.store.files import bucket as bucket_of
 from stratal.store.store import Store
 from stratal.testing.buckets import VARIABLES
 from stratal.tracking.doctor import doctor

@@ -14,7 +14,7 @@ import polars.exceptions
 
 from stratal.core.errors import Misuse, NotFound
 from stratal.data.profile import kind_of
-from stratal.store.blobs import digest_of_file
+from stratal.store.files.blobs import digest_of_file
 from stratal.tracking.capture.inputs import note_input
 from stratal.tracking.values import File
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from stratal.core.errors import Misuse, NotFound
-from stratal.store.blobs import Blobs, is_digest
 from stratal.store.database import Transaction
+from stratal.store.files.blobs import Blobs, is_digest
 from stratal.store.store import Store
 from stratal.tracking.flavors.manifest import Manifest, decode_manifest
 

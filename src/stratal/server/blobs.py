@@ -13,8 +13,8 @@ from stratal.core.people import Identity
 from stratal.server.asgi import Answer, Failed, Request, Send, range_asked, refusal
 from stratal.server.guards import Guard
 from stratal.server.surfaces import Routes, Surface
-from stratal.store.blobs import Digest, is_digest
 from stratal.store.database import Transaction
+from stratal.store.files.blobs import Digest, is_digest
 from stratal.store.names import find_run
 from stratal.store.store import Store
 from stratal.store.uses import holders_of

@@ -7,8 +7,8 @@ from stratal.core.people import Identity, acting_as
 from stratal.server.blobs import Sight, may_read, sight_of
 from stratal.server.guards import Guard
 from stratal.store.admitting import linking
-from stratal.store.blobs import Digest
 from stratal.store.database import Transaction
+from stratal.store.files.blobs import Digest
 from stratal.store.proofs import is_proved, is_proved_lately, prove
 from stratal.store.store import Store
 

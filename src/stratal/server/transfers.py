@@ -18,8 +18,8 @@ from stratal.server.guards import Guard
 from stratal.server.linking import note_sent, working_for
 from stratal.server.rooming import Rooming
 from stratal.server.surfaces import Routes, Surface
+from stratal.store.files.transferring import Transfer, begin_transfer, check_transfer, finish_transfer, read_transfer
 from stratal.store.store import Store
-from stratal.store.transferring import Transfer, begin_transfer, check_transfer, finish_transfer, read_transfer
 
 PREFIX = "/api/v1/transfers"
 # Threads that wait for the object store: each holds a part in memory while it verifies. Requests under way at once.

@@ -77,7 +77,7 @@ def _blobs(said: str | None) -> str | None:
     if said is None:
         return None
     if "://" in said:
-        from stratal.store.objects import checked_url  # obstore: only for those who have such a place
+        from stratal.store.files.objects import checked_url  # obstore: only for those who have such a place
 
         return checked_url(said)
     if not said.startswith(("/", "~")):

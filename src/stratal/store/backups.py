@@ -24,8 +24,8 @@ import msgspec
 from stratal.core.clock import SystemClock, to_utc
 from stratal.core.errors import Conflict, Damaged, Misuse, NotFound, StoreDown
 from stratal.core.records import Record, from_json, to_json
-from stratal.store.blobs import Blobs, Digest, digest_of_file, is_digest
 from stratal.store.events import latest_seq
+from stratal.store.files.blobs import Blobs, Digest, digest_of_file, is_digest
 from stratal.store.journal import sync_folder
 from stratal.store.sqlite import SqliteDatabase
 from stratal.store.store import Store

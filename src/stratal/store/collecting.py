@@ -15,9 +15,9 @@ from stratal.core.clock import SECOND_NS
 from stratal.core.errors import Misuse
 from stratal.core.records import Record, to_json
 from stratal.store.arriving import count_old_parts, drop_old_parts
-from stratal.store.blobs import Digest, Leftover
-from stratal.store.disk import unlink_unless_held
 from stratal.store.events import count_old_events, drop_old_events
+from stratal.store.files.blobs import Digest, Leftover
+from stratal.store.files.disk import unlink_unless_held
 from stratal.store.proofs import drop_old_proofs
 from stratal.store.quotas.counting import drop_unnamed
 from stratal.store.store import Store

@@ -14,8 +14,8 @@ from sqlalchemy import func, select
 from stratal.core.clock import SECOND_NS
 from stratal.core.errors import NotFound, StoreDown, StratalError
 from stratal.core.records import Record
-from stratal.store.blobs import Digest, digest_of_file, is_digest
 from stratal.store.collecting import collect
+from stratal.store.files.blobs import Digest, digest_of_file, is_digest
 from stratal.store.journal import living_writers, open_segments, segments
 from stratal.store.migrating import newest_version
 from stratal.store.proofs import old_claims

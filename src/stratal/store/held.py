@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stratal.core.records import Record, from_json, to_json
-from stratal.store.blobs import is_digest
+from stratal.store.files.blobs import is_digest
 from stratal.store.journal import write_durably
 from stratal.store.shipments import Home
 

@@ -23,9 +23,9 @@ import msgspec
 
 from stratal.core.errors import Conflict, Damaged, Forbidden, Misuse, NotFound, StoreDown, StratalError
 from stratal.core.ids import short
-from stratal.store.blobs import digest_of_file, is_digest
 from stratal.store.calling import Busy, Overtaken, Server
-from stratal.store.disk import DiskBlobs
+from stratal.store.files.blobs import digest_of_file, is_digest
+from stratal.store.files.disk import DiskBlobs
 from stratal.store.frames import FACT, Frame, read_fact
 from stratal.store.held import Held, HeldFiles
 from stratal.store.journal import Tail, give_back, living_writers, open_segments, read_tail, segments, try_lock

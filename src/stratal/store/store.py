@@ -22,19 +22,19 @@ from stratal.core.settings import Settings, load_settings
 from stratal.core.threads import start_aside
 from stratal.store.addresses import database_address
 from stratal.store.admitting import admitted, tell_made
-from stratal.store.blobs import Blobs
 from stratal.store.callers import current_caller
 from stratal.store.compacting import compacting
-from stratal.store.fetching import RemoteBlobs
+from stratal.store.files.blobs import Blobs
+from stratal.store.files.fetching import RemoteBlobs
+from stratal.store.files.placing import blobs_of, blobs_of_database
 from stratal.store.journal import Writer, living_writers, segments
 from stratal.store.locating import locate
 from stratal.store.marks import mark_spool, remote_url, spool_folder
-from stratal.store.placing import blobs_of, blobs_of_database
 from stratal.store.uploading import Landed, Shipping, Uploader, finish_upload, upload_aside
 
 if TYPE_CHECKING:
-    from stratal.store.cache import Cache
     from stratal.store.database import Database, Transaction
+    from stratal.store.files.cache import Cache
     from stratal.store.reading import Snapshot
     from stratal.store.remote import Remote
     from stratal.store.settling import FactApplier, Settler
@@ -266,7 +266,7 @@ class Store:
     @cached_property
     def cache(self) -> "Cache":
         """The user's cache of files under their own names."""
-        from stratal.store.cache import Cache  # as above
+        from stratal.store.files.cache import Cache  # as above
 
         return Cache(self.settings.cache.expanduser(), limit_bytes=self.settings.cache_gib << 30)
 

@@ -6,8 +6,8 @@ from sqlalchemy import bindparam, delete, select
 
 from stratal.core.errors import Refused
 from stratal.store import tables
-from stratal.store.blobs import Digest
 from stratal.store.database import Transaction, insert
+from stratal.store.files.blobs import Digest
 from stratal.store.proofs import claim, claimed_blobs, drop_claims, is_claimed_for, is_proved
 
 _ADD = insert(tables.blob_use).on_conflict_do_nothing()

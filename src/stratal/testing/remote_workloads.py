@@ -7,8 +7,8 @@ from pathlib import Path
 from stratal.core.errors import StoreDown
 from stratal.core.ids import RunId
 from stratal.server import serving
-from stratal.store import objects
 from stratal.store.calling import Server
+from stratal.store.files import objects
 from stratal.store.shipping import Shipper
 from stratal.testing.workloads import ACKNOWLEDGED
 from stratal.tracking.facts import START, Start

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from stratal.core.errors import Damaged, NotFound
 from stratal.core.records import Record
-from stratal.store.blobs import Blobs
+from stratal.store.files.blobs import Blobs
 from stratal.tracking.capture import StoredFile
 
 MOST_LINES = 400  # of one file's difference; the rest is counted

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stratal.core.errors import Conflict, Misuse
-from stratal.store.blobs import Blobs, damaged, digest_of, digest_of_file
+from stratal.store.files.blobs import Blobs, damaged, digest_of, digest_of_file
 
 
 def copy_out(blobs: Blobs, digest: str, target: Path) -> Path:

@@ -17,7 +17,7 @@ from stratal.core.errors import Misuse, StoreDown
 from stratal.core.ids import RunId, new_id, short, to_bytes
 from stratal.core.origin import ipython_shell
 from stratal.core.settings import ON_ERROR
-from stratal.store.blobs import digest_of, digest_of_file
+from stratal.store.files.blobs import digest_of, digest_of_file
 from stratal.store.store import Store
 from stratal.tracking import active
 from stratal.tracking.capturing import complete_capture, quick_capture, request_capture

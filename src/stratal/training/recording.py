@@ -9,8 +9,8 @@ from pathlib import Path
 from stratal.core.errors import Damaged, Misuse, NotFound, StratalError
 from stratal.core.ids import short
 from stratal.core.records import Record
-from stratal.store.blobs import Digest
-from stratal.store.disk import DiskBlobs
+from stratal.store.files.blobs import Digest
+from stratal.store.files.disk import DiskBlobs
 from stratal.store.store import Store
 from stratal.tracking.active import active_run
 from stratal.tracking.capturing import capture_leased

@@ -21,7 +21,7 @@ from stratal.interop.mlflow.service.files import HoldRoom, Opened, SaveFile
 from stratal.server.asgi import Request
 from stratal.server.linking import note_sent
 from stratal.server.mlflow.streaming import COMING, size_of
-from stratal.store.asides import NamedPart, Upload, begin_upload, drop_parts, drop_upload, find_upload, finish_upload, keep_part
+from stratal.store.files.asides import NamedPart, Upload, begin_upload, drop_parts, drop_upload, find_upload, finish_upload, keep_part
 from stratal.store.store import Store
 
 _PROXY = "/api/2.0/mlflow-artifacts"

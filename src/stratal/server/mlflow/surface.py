@@ -29,9 +29,9 @@ from stratal.server.mlflow.streaming import RANGE_PIECE, drop_old, give, give_ra
 from stratal.server.mlflow.table import Carries, Found, Unknown, find
 from stratal.server.surfaces import Places, Surface
 from stratal.server.threads import Threads
-from stratal.store.asides import MOST_PART_BYTES
 from stratal.store.database import Transaction
 from stratal.store.deadlines import reading_within
+from stratal.store.files.asides import MOST_PART_BYTES
 from stratal.store.quotas.holding import holding_quotas
 from stratal.store.store import Store
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from stratal.core.clock import to_utc
 from stratal.core.errors import Misuse
 from stratal.core.records import Record
-from stratal.store.blobs import digest_of
+from stratal.store.files.blobs import digest_of
 from stratal.store.store import Store
 from stratal.tracking.downloading import copy_out, write_out
 from stratal.tracking.facts import MediaEntry, MediaFile

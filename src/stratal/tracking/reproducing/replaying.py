@@ -10,8 +10,8 @@ from typing import IO
 
 from stratal.core.errors import Misuse
 from stratal.core.settings import environment
-from stratal.store.blobs import Blobs
-from stratal.store.placing import read_placed
+from stratal.store.files.blobs import Blobs
+from stratal.store.files.placing import read_placed
 from stratal.tracking.capture import Capture
 from stratal.tracking.capture.environment import THREADS, is_allowed
 from stratal.tracking.capture.secrets import MASK

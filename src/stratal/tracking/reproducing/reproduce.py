@@ -15,7 +15,7 @@ from stratal.core.ids import new_id, short
 from stratal.core.origin import origin
 from stratal.core.records import from_json, to_json
 from stratal.core.settings import PART
-from stratal.store.placing import share_place
+from stratal.store.files.placing import share_place
 from stratal.store.store import Store
 from stratal.tracking.capture import Capture, Packages
 from stratal.tracking.capture.secrets import mask_argv

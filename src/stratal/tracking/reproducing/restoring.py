@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from stratal.core.errors import Refused
 from stratal.core.records import Record
 from stratal.core.settings import environment
-from stratal.store.blobs import Blobs, digest_of_file
+from stratal.store.files.blobs import Blobs, digest_of_file
 from stratal.tracking.capture import Capture, StoredFile
 from stratal.tracking.capture.secrets import MASK
 from stratal.tracking.capture.sources import ROOT_MARKS

@@ -5,8 +5,8 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Text, and_, bindparam, delete, literal, select
 
 from stratal.core.ids import RunId, short, to_bytes
-from stratal.store.blobs import Digest
 from stratal.store.database import Transaction, insert
+from stratal.store.files.blobs import Digest
 from stratal.store.proofs import claims_of, is_claimed
 from stratal.store.quotas.counting import count_purge
 from stratal.store.tables import blob_use, block, chunk, deletion, epoch, kept_fact, lost_run, metric, participant, run, tombstone

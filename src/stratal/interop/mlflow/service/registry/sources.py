@@ -12,8 +12,8 @@ from stratal.interop.mlflow.service.errors import invalid, missing
 from stratal.interop.mlflow.service.registry.naming import need_head
 from stratal.interop.mlflow.service.store import registered as rows
 from stratal.interop.mlflow.service.store.logged import find_logged
-from stratal.store.blobs import Blobs
 from stratal.store.database import Transaction
+from stratal.store.files.blobs import Blobs
 from stratal.tracking.flavors.manifest import ModelFile, decode_manifest
 from stratal.tracking.store.runs import artifacts_of, find_named, find_record
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stratal.core.errors import Conflict, Damaged, StoreDown
-from stratal.store.blobs import Digest, Receiving, check_digest, digest_of_file, part_of
+from stratal.store.files.blobs import Digest, Receiving, check_digest, digest_of_file, part_of
 from stratal.store.journal import give_back, try_lock
 from stratal.store.shipments import OtherOffset
 

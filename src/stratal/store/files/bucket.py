@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 import msgspec
 
 from stratal.core.errors import Conflict, NotFound, Refused, StoreDown
-from stratal.store.blobs import (
+from stratal.store.files.blobs import (
     Blobs,
     Digest,
     Entry,
@@ -32,10 +32,10 @@ from stratal.store.blobs import (
     not_here,
     open_source,
 )
-from stratal.store.cache import Cache
-from stratal.store.copies import WHOLE, YOUNG, Copies, Copy, chain_of, folder_of, offset_of, part_name, understand
-from stratal.store.objects import Objects
-from stratal.store.uploads import ReceivingAside, ReceivingParts, aside
+from stratal.store.files.cache import Cache
+from stratal.store.files.copies import WHOLE, YOUNG, Copies, Copy, chain_of, folder_of, offset_of, part_name, understand
+from stratal.store.files.objects import Objects
+from stratal.store.files.uploads import ReceivingAside, ReceivingParts, aside
 
 # Bytes of a part: 16 of them are a gigabyte, and so much is sent again at most after a break. One is held in memory at a time.
 PART = 64 << 20

@@ -20,8 +20,8 @@ import msgspec
 
 from stratal.core.errors import Misuse, NotFound, StoreDown
 from stratal.core.records import Record
-from stratal.store.blobs import Blobs
-from stratal.store.disk import DiskBlobs
+from stratal.store.files.blobs import Blobs
+from stratal.store.files.disk import DiskBlobs
 
 # As S3 has it. A part passes through the memory of a server whose blobs lie in an object store.
 MOST_PARTS, MOST_PART_BYTES = 10_000, 128 << 20
@@ -201,7 +201,7 @@ class _InBucket(_Place):
     """Objects `incoming/ID/NAME`: a collection knows such as leftovers."""
 
     def __init__(self, blobs: Blobs) -> None:
-        from stratal.store.bucket import BucketBlobs  # obstore: only for those who have such a place
+        from stratal.store.files.bucket import BucketBlobs  # obstore: only for those who have such a place
 
         assert isinstance(blobs, BucketBlobs)
         self._blobs, self._objects = blobs, blobs.objects

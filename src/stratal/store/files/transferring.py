@@ -13,9 +13,9 @@ import msgspec
 
 from stratal.core.errors import Conflict, Damaged, Misuse, NotFound
 from stratal.core.records import Record
-from stratal.store.blobs import Blobs, check_digest, damaged, digest_of
-from stratal.store.bucket import BucketBlobs
-from stratal.store.copies import folder_of, part_name
+from stratal.store.files.blobs import Blobs, check_digest, damaged, digest_of
+from stratal.store.files.bucket import BucketBlobs
+from stratal.store.files.copies import folder_of, part_name
 from stratal.store.shipments import MOST_BLOB_BYTES
 
 # Seconds for which a URL is good: a part of 64 MiB at 20 kB/s. URLs in one answer: a body below a megabyte.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from stratal.core.errors import Damaged
-from stratal.store.blobs import Digest, digest_of_file
-from stratal.store.disk import DiskBlobs
+from stratal.store.files.blobs import Digest, digest_of_file
+from stratal.store.files.disk import DiskBlobs
 
 
 class Source(Protocol):

@@ -22,7 +22,7 @@ import msgspec
 
 from stratal.core.errors import Misuse, StoreDown
 from stratal.core.records import Record, to_json
-from stratal.store.blobs import damaged, digest_of_file
+from stratal.store.files.blobs import damaged, digest_of_file
 from stratal.store.journal import give_back, try_lock
 
 # The file in each cache that names what this process was given, locked for as long as it or a child lives that it forked. One for all

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stratal.core.errors import Conflict, StoreDown
-from stratal.store.blobs import (
+from stratal.store.files.blobs import (
     Blobs,
     Digest,
     Entry,
@@ -25,8 +25,8 @@ from stratal.store.blobs import (
     not_here,
     open_source,
 )
+from stratal.store.files.receiving import drop_old_parts, receive_blob, received_bytes
 from stratal.store.journal import give_back, sync_folder, try_lock
-from stratal.store.receiving import drop_old_parts, receive_blob, received_bytes
 
 # How long a collection waits for its turn: ten seconds. Each of those before it takes microseconds.
 _TRIES, _TRY_S = 1000, 0.01

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from stratal.store.blobs import Digest, is_digest
-from stratal.store.objects import Object
+from stratal.store.files.blobs import Digest, is_digest
+from stratal.store.files.objects import Object
 
 WHOLE, YOUNG = "whole", "young"
 _PART = re.compile(r"p-([0-9]{16})-([0-9a-f]{64})")

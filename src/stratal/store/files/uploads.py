@@ -10,9 +10,9 @@ from hashlib import sha256
 from typing import Protocol
 
 from stratal.core.errors import Conflict, NotFound, StoreDown
-from stratal.store.blobs import Receiving, damaged, digest_of, part_of
-from stratal.store.copies import WHOLE, YOUNG, Copies, chain_of, folder_of, offset_of, part_name
-from stratal.store.objects import Object, Objects
+from stratal.store.files.blobs import Receiving, damaged, digest_of, part_of
+from stratal.store.files.copies import WHOLE, YOUNG, Copies, chain_of, folder_of, offset_of, part_name
+from stratal.store.files.objects import Object, Objects
 from stratal.store.shipments import OtherOffset
 
 _sending: set[tuple[str, str]] = set()

@@ -15,12 +15,12 @@ import msgspec
 
 from stratal.core.errors import Misuse, StoreDown
 from stratal.core.records import Record
-from stratal.store.blobs import Blobs
-from stratal.store.disk import DiskBlobs
+from stratal.store.files.blobs import Blobs
+from stratal.store.files.disk import DiskBlobs
 from stratal.store.locating import check_disk
 
 if TYPE_CHECKING:
-    from stratal.store.cache import Cache
+    from stratal.store.files.cache import Cache
 
 FILE = "blobs.json"
 
@@ -40,8 +40,8 @@ def open_blobs(place: str | Path, *, cache: "Cache", owner: str | None = None, p
     """
     text = str(place)
     if "://" in text and not text.startswith("file://"):
-        from stratal.store.bucket import BucketBlobs  # obstore: only for those who have such a place
-        from stratal.store.objects import open_objects
+        from stratal.store.files.bucket import BucketBlobs  # obstore: only for those who have such a place
+        from stratal.store.files.objects import open_objects
 
         return BucketBlobs(open_objects(text), cache=cache, owner=owner)
     folder = Path(text.removeprefix("file://"))
@@ -118,7 +118,7 @@ def _spelled(said: str | None, own: Path) -> str | None:
     if not said:
         return None
     if "://" in said and not said.startswith("file://"):
-        from stratal.store.objects import checked_url  # obstore: only for those who have such a place
+        from stratal.store.files.objects import checked_url  # obstore: only for those who have such a place
 
         return checked_url(said)
     if said.startswith(("s3:", "gs:", "az:")):
