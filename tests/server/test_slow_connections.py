@@ -92,8 +92,8 @@ def test_a_body_that_nobody_reads_is_not_taken_for_ever(bounds):
         assert trickle(peer, b"x").startswith(b"HTTP/1.1 200 ")
 
 
-def test_of_too_many_that_wait_the_oldest_goes_and_a_request_is_served(bounds, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(connections, "HEAD_S", 60.0)
+def _let_twelve_wait_where_four_may() -> None:
+    """The oldest eight are closed; a request beside them is served, and so is the youngest."""
     with listening(app) as url, contextlib.ExitStack() as stack:
         silent = [stack.enter_context(connected(url)) for _ in range(12)]
         for peer in silent:
@@ -105,21 +105,16 @@ def test_of_too_many_that_wait_the_oldest_goes_and_a_request_is_served(bounds, m
             assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
         silent[-1].sendall(GET[3:])
         assert silent[-1].recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+def test_of_too_many_that_wait_the_oldest_goes_and_a_request_is_served(bounds, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connections, "HEAD_S", 60.0)
+    _let_twelve_wait_where_four_may()
 
 
 def test_of_more_than_there_are_files_for_the_oldest_that_waits_goes_and_a_request_is_served(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connections.resource, "getrlimit", lambda _: (connections.OWN_FILES + 4, connections.OWN_FILES + 4))
-    with listening(app) as url, contextlib.ExitStack() as stack:
-        silent = [stack.enter_context(connected(url)) for _ in range(12)]
-        for peer in silent:
-            peer.sendall(b"GET")
-        for peer in silent[:8]:
-            read_all(peer)
-        with connected(url) as asking:
-            asking.sendall(GET)
-            assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
-        silent[-1].sendall(GET[3:])
-        assert silent[-1].recv(65536).startswith(b"HTTP/1.1 200 ")
+    _let_twelve_wait_where_four_may()
 
 
 @pytest.mark.parametrize(("hard", "soft_after"), [(1_000_000, 4096), (resource.RLIM_INFINITY, 4096), (512, 512)])
