@@ -4,11 +4,12 @@ A source is settled like the journal of a writer of its own: the offset of that 
 is killed loses the batch in hand, and nothing counts twice. It is read here; a store behind a URL is sent batch after batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from stratal.core.errors import Misuse, OutcomeUnknown
 from stratal.core.ids import short
+from stratal.core.progress import Progress
 from stratal.interop.batches import MOST_BATCH_BYTES, MOST_NAME, MOST_SOURCES, Batch, Mark, SourceId, Standing
 from stratal.interop.foreign import Remark
 from stratal.interop.framing import Framer
@@ -17,8 +18,6 @@ from stratal.interop.port import Source
 from stratal.interop.report import ImportedRun, Tally
 from stratal.store.store import Store
 
-# Told after each transaction: the source, how far it is, and where it ends.
-Progress = Callable[[str, int, int], None]
 # Times that one batch is sent to a server that is lost in the middle of it.
 TRIES = 3
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from stratal.core.errors import Conflict, Damaged, Forbidden, Misuse, NotFound, Refused
 from stratal.core.ids import short
+from stratal.core.progress import Progress, silent
 from stratal.core.records import Record
-from stratal.interop.applying import Applied, Progress, Standings, apply_source
+from stratal.interop.applying import Applied, Standings, apply_source
 from stratal.interop.foreign import Remark
 from stratal.interop.port import ForeignExperiment, ForeignModel, Found, Source
 from stratal.interop.report import ImportedRun, ImportReport, Tally, words_of
@@ -82,8 +83,8 @@ def import_runs(
     if not any(found):
         raise NotFound(f"{top} holds nothing that {tool} wrote", hint="docs/importing.md says what each tool's files look like")
     applied = [_keep(store, experiment) for experiment in found.experiments]  # first: a client that asks for its runs makes it a new one
-    applied += _apply_all(store, found.sources, progress or _silent)
-    applied += [_register(store, model, progress or _silent) for model in found.models]
+    applied += _apply_all(store, found.sources, progress or silent)
+    applied += [_register(store, model, progress or silent) for model in found.models]
     if not store.remote:
         store.settler.catch_up()
     return _report(tool, str(top), applied, [*found.remarks, *_hidden(store, applied)])
@@ -172,7 +173,3 @@ def _report(tool: str, path: str, applied: list[Applied], remarks: list[Remark])
         remarks=words_of(remarks, losses=False),
         losses=words_of(remarks, losses=True),
     )
-
-
-def _silent(_name: str, _place: int, _size: int) -> None:
-    """Tell nobody."""

@@ -9,7 +9,8 @@ import re
 from hashlib import sha256
 
 from stratal.core.errors import Misuse, NotFound, Refused
-from stratal.interop.applying import Applied, Progress, apply_source, is_unchanged
+from stratal.core.progress import Progress
+from stratal.interop.applying import Applied, apply_source, is_unchanged
 from stratal.interop.batches import SourceId
 from stratal.interop.foreign import Linked, Remark, Skipped, Statement
 from stratal.interop.operations import MOST_VERSION, ImportedModels, ImportStore

@@ -23,6 +23,7 @@ import msgspec
 
 from stratal.core.clock import SystemClock, to_utc
 from stratal.core.errors import Conflict, Damaged, Misuse, NotFound, StoreDown
+from stratal.core.progress import Progress, silent
 from stratal.core.records import Record, from_json, to_json
 from stratal.store.events import latest_seq
 from stratal.store.files.blobs import Blobs, Digest, digest_of_file, is_digest
@@ -37,9 +38,6 @@ FORMAT = 1
 DATABASE, MANIFEST, BLOBS = "stratal.db", "manifest.json", "blobs.txt"
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}(\.[0-9]{1,6})?Z")
 _PIECE = 1 << 20
-
-# Is told of what is done: 'database' or 'files', how much of it, and of how much; in bytes, or in rows.
-Progress = Callable[[str, int, int], None]
 
 
 class Snapshot(Record, frozen=True, kw_only=True):
@@ -78,10 +76,6 @@ class Restored(Record, frozen=True, kw_only=True):
     blobs: int
     lacking: tuple[Digest, ...]
     took_s: float
-
-
-def silent(_what: str, _done: int, _all: int) -> None:
-    """Tell nobody of progress."""
 
 
 def back_up(store: Store, target: Path, *, keep: int | None = None, progress: Progress = silent) -> BackedUp:

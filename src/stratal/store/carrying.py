@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stratal.core.clock import SystemClock
 from stratal.core.errors import Bug, Conflict, Misuse, OutcomeUnknown, StoreDown
-from stratal.store.backups import DATABASE, Progress, Restored, Snapshot, errors_of, lacks, silent, take_blobs, verified
+from stratal.core.progress import Progress, silent
+from stratal.store.backups import DATABASE, Restored, Snapshot, errors_of, lacks, take_blobs, verified
 from stratal.store.migrating import newest_version, open_database
 from stratal.store.store import Store
 from stratal.store.upgrading import check_here
