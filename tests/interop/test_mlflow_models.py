@@ -13,6 +13,7 @@ import pytest
 from stratal.core.errors import Conflict, Misuse
 from stratal.core.records import from_json
 from stratal.interop.importing import import_runs
+from stratal.interop.mlflow.service.store import registered as rows
 from stratal.interop.operations import MOST_BEYOND, MOST_VERSION, ImportedModels
 from stratal.interop.registering import clean_name
 from stratal.registry import (
@@ -232,6 +233,65 @@ def test_what_was_moved_there_follows_as_long_as_nobody_moved_it_here(store: Sto
     assert ModelStore(store).aliases(name="churn-model") == {"champion": 1, "ours": 3}
     assert report.counts["stages"].imported == 2 and report.counts["aliases"].imported == 1 and report.is_complete
     assert any("'rival'" in remark and "taken away" in remark for remark in report.remarks)
+
+
+def said_of(store: Store, *numbers: int) -> dict[int, tuple[str, dict[str, str]]]:
+    """Give description and tags, as clients see them, of versions of the model (0: of itself); but for whose import it was."""
+    with store.query() as tx:
+        texts = {row.number: row.description for row in rows.versions_of(tx, "churn-model")} | {
+            0: rows.head_of(tx, "churn-model").description
+        }
+        tags = rows.words(tx, ["churn-model"], numbers).tags
+    seen = {number: tags.get(("churn-model", number), {}) for number in numbers}
+    return {number: (texts[number], {key: value for key, value in seen[number].items() if key != rows.STATED_BY}) for number in numbers}
+
+
+def described(path: Path, description: str) -> None:
+    path.write_text(re.sub("(?m)^description: .*", f"description: {description}", path.read_text()))
+
+
+def test_what_was_said_there_follows_as_long_as_nobody_has_said_otherwise_here(store: Store, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "mlruns-2.9.2")
+    model = folder / "mlruns/models/churn-model"
+    (model / "tags/gone").write_text("1")
+    (model / "tags/kept").write_text("1")
+    import_runs("mlflow", folder, store=store)
+    assert said_of(store, 0, 3) == {0: ("the model", {"t": "1", "gone": "1", "kept": "1"}), 3: ("v3", {"q": "ok"})}
+    with store.command() as tx:
+        rows.set_tag(tx, "churn-model", 0, "kept", "ours")
+        rows.set_tag(tx, "churn-model", 3, "q", "ours")
+    described(model / "meta.yaml", "the better model")
+    described(model / "version-3/meta.yaml", "the third")
+    (model / "tags/t").write_text("2")
+    (model / "tags/gone").unlink()
+    (model / "tags/kept").unlink()
+    (model / "version-3/tags/q").write_text("bad")
+    (model / "version-3/tags/new").write_text("n")
+
+    report = import_runs("mlflow", folder, store=store)
+
+    follows = {0: ("the better model", {"t": "2", "kept": "ours"}), 3: ("the third", {"q": "ours", "new": "n"})}
+    assert said_of(store, 0, 3) == follows and report.is_complete
+    stays = [remark for remark in report.remarks if "stays" in remark]
+    assert len(stays) == 2 and "'kept' of model:churn-model stays" in stays[0] and "'q' of model:churn-model@3 stays" in stays[1]
+
+    with store.command() as tx:
+        rows.say_of_version(tx, "churn-model", 3, description="ours")
+    described(model / "version-3/meta.yaml", "the third and last")
+    report = import_runs("mlflow", folder, store=store)
+    assert said_of(store, 3)[3][0] == "ours" and any("the description of model:churn-model@3 stays" in each for each in report.remarks)
+
+
+def test_what_an_import_that_was_cut_off_has_told_is_nobody_elses_word(store: Store, tmp_path: Path) -> None:
+    folder = unpacked(tmp_path, "mlruns-2.9.2")
+    import_runs("mlflow", folder, store=store)
+    described(folder / "mlruns/models/churn-model/meta.yaml", "the better model")
+    with store.command() as tx:  # as it is between telling it and keeping the record
+        rows.show(tx, rows.head_of(tx, "churn-model"), name="churn-model", description="the better model")
+
+    report = import_runs("mlflow", folder, store=store)
+
+    assert said_of(store, 0)[0][0] == "the better model" and not [remark for remark in report.remarks if "stays" in remark]
 
 
 def test_an_alias_stays_where_nobody_knows_who_set_it(store: Store, tmp_path: Path) -> None:

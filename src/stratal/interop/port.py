@@ -134,7 +134,8 @@ class ForeignModel(NamedTuple):
     """A registered model. home: a source of the run that keeps what is known of it; it is applied last, and says if anything changed.
 
     left_out: what home will say was left out or lost; registering adds to it. last: the largest number that a version ever had there.
-    describe: tells a store what was said of the model, by its name in the registry and the numbers that its versions have there.
+    describe: tells a store what was said of the model, by its name in the registry, the numbers that its versions have there, and the
+    run that the last import left as the home, if one did; gives what stays as people have said it here, a line each.
     aliases_before: reads the aliases that the last import found there, of the run that it left as the home."""
 
     name: str
@@ -144,7 +145,7 @@ class ForeignModel(NamedTuple):
     home: Source
     left_out: list[Skipped]
     last: int
-    describe: Callable[[Store, str, Mapping[int, int]], None]
+    describe: Callable[[Store, str, Mapping[int, int], RunId | None], list[str]]
     aliases_before: Callable[[Store, RunId], dict[str, int]]
 
 

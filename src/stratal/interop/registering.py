@@ -48,6 +48,8 @@ class _Registering:
         self._tool = model.home.run.tool
         self._name = clean_name(model.name)
         self._numbers: dict[int, int] = {}
+        [home] = ImportStore(store).look(sources=[SourceId(foreign=model.home.run, part=b"")])
+        self._home = home.run if home.has_begun else None  # the run that the last import left
         if self._name != model.name:
             remarks.append(Remark(f"the model {model.name!r} is called {self._name!r} here"))
 
@@ -78,8 +80,7 @@ class _Registering:
 
     def aliases(self) -> None:
         """Set the aliases as they are there, and take away those that are no more, but for what people have set otherwise here."""
-        [home] = ImportStore(self._store).look(sources=[SourceId(foreign=self._model.home.run, part=b"")])
-        before = self._model.aliases_before(self._store, home.run) if home.has_begun else {}
+        before = {} if self._home is None else self._model.aliases_before(self._store, self._home)
         for word, number in self._model.aliases.items():
             self.alias(word, number, before.get(word))
         gone = {word: self._numbers[there] for word, there in before.items() if word not in self._model.aliases and there in self._numbers}
@@ -112,7 +113,8 @@ class _Registering:
     def describe(self) -> None:
         """Tell what was said of the model, if any version of it is here, or it has none there."""
         if self._numbers or not self._model.versions:
-            self._model.describe(self._store, self._name, self._numbers)
+            stays = self._model.describe(self._store, self._name, self._numbers, self._home)
+            self._remarks += [Remark(line) for line in stays]
 
     def _manifest(self, version: ForeignVersion) -> str:
         """Keep the files and a manifest of them, whose digest is that of the version."""

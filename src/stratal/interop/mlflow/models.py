@@ -1,18 +1,19 @@
 """Registered models of MLflow: which files a version has, where it stands, and the run that keeps what is known of it."""
 
+import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
 from stratal.core.errors import Damaged, NotFound
 from stratal.core.ids import RunId
-from stratal.core.records import Record, from_json
+from stratal.core.records import from_json
 from stratal.interop.bounds import artifact_path
 from stratal.interop.foreign import Began, Ended, ForeignId, Remark, Skipped, Statement, Tags
 from stratal.interop.mlflow.meaning import record_of
-from stratal.interop.mlflow.operations import describe
+from stratal.interop.mlflow.operations import Texts, describe
 from stratal.interop.mlflow.places import Places, files_of, state_of
 from stratal.interop.mlflow.records import MlflowStore, ModelRow, RunRow, VersionRow, to_ns
 from stratal.interop.mlflow.service.store.logged import JOB_OF_MODELS
@@ -24,7 +25,7 @@ FLAVOR = "mlflow"
 _STAGES = {"Staging": "Staging", "Production": "Production", "Archived": "Archived"}  # None, and since MLflow 3 nothing: Development
 _DELETED = "Deleted_Internal"
 _PROMPT = "mlflow.prompt.is_prompt"
-RECORD = "model.json"  # of a model, among the files of its run
+RECORD, _VERSION = "model.json", "versions/{}.json"  # of a model and its versions, among the files of its run
 _LOGGED_MODEL = re.compile(r"m-[0-9a-f]{32}")
 
 
@@ -55,23 +56,39 @@ class ModelState(StateSource):
         about = {"name": row.name, "description": row.description, "tags": row.tags, "aliases": row.aliases}
         yield record_of(RECORD, about, at_ns)
         for version in row.versions:
-            yield record_of(f"versions/{version.number}.json", version._asdict(), at_ns)
+            yield record_of(_VERSION.format(version.number), version._asdict(), at_ns)
         yield from self._left_out
         yield Ended(status="finished", at_ns=at_ns)
 
 
-class _Record(Record, frozen=True, kw_only=True):
-    """Of the record of a model what is read again."""
+class _Record(Texts, frozen=True, kw_only=True):
+    """Of the record of a model, or of a version, what is read again."""
 
     aliases: dict[str, int] = {}
 
 
+def _records_said(store: Store, run: RunId, paths: Collection[str]) -> dict[str, _Record]:
+    """Give records by their paths, of a run that an import left; but for those that were deleted here, or written over."""
+    found = {}
+    with contextlib.suppress(NotFound):
+        left = get_run(run, store=store)
+        for path in {artifact.path for artifact in left.artifacts}.intersection(paths):
+            with contextlib.suppress(NotFound, Damaged):
+                found[path] = from_json(left.read_artifact(path), _Record)
+    return found
+
+
 def aliases_said(store: Store, run: RunId) -> dict[str, int]:
     """Give the aliases that a model's record names, in a run that an import left."""
-    try:
-        return from_json(get_run(run, store=store).read_artifact(RECORD), _Record).aliases
-    except (NotFound, Damaged):  # deleted here, or written over
-        return {}
+    said = _records_said(store, run, [RECORD]).get(RECORD)
+    return said.aliases if said else {}
+
+
+def describe_model(store: Store, name: str, numbers: Mapping[int, int], home: RunId | None, row: ModelRow) -> list[str]:
+    """Tell what is said of a model and its versions, beside what the import said that left `home`; give what stays as it is here."""
+    paths = {RECORD: 0} | {_VERSION.format(number): number for number in numbers}
+    before = {} if home is None else _records_said(store, home, paths)
+    return describe(store, name, numbers, row, {paths[path]: said for path, said in before.items()})
 
 
 def find_models(store: MlflowStore, rows: Mapping[str, RunRow], places: Places, experiment: str) -> list[ForeignModel]:
@@ -90,7 +107,9 @@ def find_models(store: MlflowStore, rows: Mapping[str, RunRow], places: Places, 
                 versions.append(_version(store, row, version, rows, places))
         home = ModelState(store.kind, row, versions, left_out, experiment)
         last = max((version.number for version in row.versions), default=0)
-        found.append(ForeignModel(row.name, FLAVOR, versions, row.aliases, home, left_out, last, partial(describe, row=row), aliases_said))
+        found.append(
+            ForeignModel(row.name, FLAVOR, versions, row.aliases, home, left_out, last, partial(describe_model, row=row), aliases_said)
+        )
     if prompts:
         store.remarks.append(Remark(f"{prompts} prompts were left out: they have no place here"))
     return found

@@ -1,10 +1,12 @@
 """What MLflow's clients know of what was imported, beside what runs and the registry keep: numbers and tags of experiments;
 descriptions and tags of registered models, and where their versions are from.
 
-It is told once: what clients have said here since is never changed.
+What clients have said here since is never changed: a later import of a model tells what is said there now beside what the one before it
+found, and only what still stands as that one left it follows.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from stratal.core.clock import to_utc
 from stratal.core.errors import Misuse
@@ -77,10 +79,17 @@ class MovedExperiments:
         return Kept(number=row.id, is_new=is_new, is_deleted=row.deleted_ns is not None)
 
 
+class Texts(Record, frozen=True, kw_only=True):
+    """What is said of a model, or of a version."""
+
+    description: str = ""
+    tags: dict[str, str] = {}
+
+
 class VersionSaid(Record, frozen=True, kw_only=True):
     """What was said of a version. number: ours; source, run, logged_model: where it came from, '' for what nobody knows.
 
-    author, made_ns: who made it there, and when; None: nobody knows."""
+    author, made_ns: who made it there, and when; None: nobody knows. before: what the last import found; None: there was none."""
 
     number: int
     description: str
@@ -90,6 +99,7 @@ class VersionSaid(Record, frozen=True, kw_only=True):
     tags: dict[str, str]
     author: str = ""
     made_ns: int | None = None
+    before: Texts | None = None
 
 
 class MovedModels:
@@ -100,10 +110,14 @@ class MovedModels:
 
     @operation(needs=Role.CONTRIBUTOR, on="name")
     def describe(
-        self, *, name: str, called: str, description: str, tags: dict[str, str], versions: list[VersionSaid], last: int = 0
-    ) -> None:
-        """Tell what was said of a model, which clients called so, and of versions of it, unless something was said here already. It is made
-        if it is not there: one may have no version. last: the largest number that one ever had there, which none will have here.
+        self, *, name: str, called: str, description: str, tags: dict[str, str], versions: list[VersionSaid], last: int = 0,
+        before: Texts | None = None,
+    ) -> list[str]:  # fmt: skip
+        """Tell what was said of a model, which clients called so, and of versions of it. It is made if it is not there: one may have no
+        version. last: the largest number that one ever had there, which none will have here.
+
+        Nothing is told where something was said here already, unless that is what the last import found, `before`. Gives what stays
+        as people have said it here, though it was changed there, a line each.
 
         Who made a version, and when, is stated by who registered it, once; clients see it beside the tag that says who stated it. The
         registry and its log keep who registered it.
@@ -121,26 +135,91 @@ class MovedModels:
         with self._store.command() as tx:
             adding.ensure_model(tx, name)
             reserve_numbers(tx, name, last)
-            if (head := rows.find_head(tx, name)) is not None and head.model == name and head.description is None:
-                taken = rows.find_head(tx, called)
-                is_its_own = folded(clean_name(called)) == folded(name) and (taken is None or taken.model == name)
-                rows.show(tx, head, name=called if is_its_own else name, description=description)
-                for key, value in tags.items():
-                    rows.set_tag(tx, name, 0, key, value)
-            known = rows.words(tx, [name], [said.number for said in versions]).tags
+            standing = rows.words(tx, [name], [0, *(said.number for said in versions)]).tags
+            now = Texts(description=description, tags=tags)
+            stays = _tell_model(tx, name, called, now, before, standing.get((name, 0), {}))
             for said in versions:
-                row = rows.find_version(tx, name, said.number)
-                if row is None:
-                    continue
-                if not (row.source or row.description or (name, said.number) in known):
-                    rows.say_of_version(
-                        tx, name, said.number, description=said.description, source=said.source, run=said.run,
-                        logged_model=said.logged_model,
-                    )  # fmt: skip
-                    for key, value in said.tags.items():
-                        rows.set_tag(tx, name, said.number, key, value)
-                if said.made_ns is not None and row.stated_ns is None and row.author == tx.actor.name:
-                    _state(tx, name, said, said.made_ns)
+                stays += _tell_version(tx, name, said, standing.get((name, said.number), {}))
+        return stays
+
+
+def _tell_model(tx: Transaction, name: str, called: str, now: Texts, before: Texts | None, tags: dict[str, str]) -> list[str]:
+    """Tell what was said of a model. tags: those that it has here."""
+    head = rows.head_of(tx, name)
+    if head is None:
+        return []
+    if head.description is None:
+        taken = rows.find_head(tx, called)
+        is_its_own = folded(clean_name(called)) == folded(name) and (taken is None or taken.model == name)
+        rows.show(tx, head, name=called if is_its_own else name, description=now.description)
+        for key, value in now.tags.items():
+            rows.set_tag(tx, name, 0, key, value)
+        return []
+    if before is None:
+        return []
+    telling = _Telling(Texts(description=head.description, tags=tags), before, now)
+    if telling.of_description():
+        rows.show(tx, head, name=head.name, description=now.description)
+    return _follow_tags(tx, name, 0, telling)
+
+
+def _tell_version(tx: Transaction, name: str, said: VersionSaid, tags: dict[str, str]) -> list[str]:
+    """Tell what was said of a version, and who made it. tags: those that it has here."""
+    row = rows.find_version(tx, name, said.number)
+    if row is None:
+        return []
+    stays: list[str] = []
+    if not (row.source or row.description or tags):
+        rows.say_of_version(
+            tx, name, said.number, description=said.description, source=said.source, run=said.run, logged_model=said.logged_model
+        )
+        for key, value in said.tags.items():
+            rows.set_tag(tx, name, said.number, key, value)
+    elif said.before is not None:
+        now = Texts(description=said.description, tags=said.tags)
+        telling = _Telling(Texts(description=row.description, tags=tags), said.before, now)
+        if telling.of_description():
+            rows.say_of_version(tx, name, said.number, description=said.description)
+        stays = _follow_tags(tx, name, said.number, telling)
+    if said.made_ns is not None and row.stated_ns is None and row.author == tx.actor.name:
+        _state(tx, name, said, said.made_ns)
+    return stays
+
+
+class _Telling(NamedTuple):
+    """What is said here, what the last import found there, and what is said there now."""
+
+    standing: Texts
+    before: Texts
+    now: Texts
+
+    def of_description(self) -> bool | None:
+        """Tell whether the description is to follow: see `_follows`."""
+        return _follows(self.standing.description, self.before.description, self.now.description)
+
+    def of_tag(self, key: str) -> bool | None:
+        """Tell whether a tag is to follow."""
+        return _follows(self.standing.tags.get(key), self.before.tags.get(key), self.now.tags.get(key))
+
+
+def _follows(standing: str | None, before: str | None, now: str | None) -> bool | None:
+    """Tell whether a text is to become what it became there, as nobody has changed it here; None: there is nothing to do."""
+    return None if now in (before, standing) else standing == before
+
+
+def _follow_tags(tx: Transaction, name: str, number: int, telling: _Telling) -> list[str]:
+    """Let the tags of a version (0: of the model) become what they became there; give what stays, its description too."""
+    ref = f"model:{name}@{number}" if number else f"model:{name}"
+    stays = [] if telling.of_description() is not False else [f"the description of {ref} stays, as it was written here"]
+    for key in sorted(telling.before.tags.keys() | telling.now.tags.keys()):
+        follows, now = telling.of_tag(key), telling.now.tags.get(key)
+        if follows and now is not None:
+            rows.set_tag(tx, name, number, key, now)
+        elif follows:
+            rows.drop_tag(tx, name, number, key)
+        elif follows is False:
+            stays.append(f"the tag {key!r:.60} of {ref} stays, as it was set here")
+    return stays
 
 
 def _state(tx: Transaction, name: str, said: VersionSaid, made_ns: int) -> None:
@@ -152,24 +231,27 @@ def _state(tx: Transaction, name: str, said: VersionSaid, made_ns: int) -> None:
     logs.append(tx, "state", name, {"of": said.number, "reason": f"version {said.number} was made{by} at {when}, says its import"})
 
 
-def describe(store: Store, name: str, numbers: Mapping[int, int], row: ModelRow) -> None:
-    """Tell what is said in a store of MLflow. numbers: ours, by those that versions have there."""
-    said = [_said(version, numbers[version.number]) for version in row.versions if version.number in numbers]
+def describe(store: Store, name: str, numbers: Mapping[int, int], row: ModelRow, before: Mapping[int, Texts]) -> list[str]:
+    """Tell what is said in a store of MLflow, and give what stays as it was said here. numbers: ours, by those that versions have there;
+    before: what the last import found, by those (0: of the model)."""
+    said = [_said(version, numbers[version.number], before) for version in row.versions if version.number in numbers]
     last = min(max((version.number for version in row.versions), default=0), MOST_VERSION)
+    stays: list[str] = []
     for start in range(0, max(len(said), 1), MOST_VERSIONS):
-        MovedModels(store).describe(
+        stays += MovedModels(store).describe(
             name=name, called=_text(row.name), description=_text(row.description), tags=texts_to_keep(row.tags),
-            versions=said[start : start + MOST_VERSIONS], last=last,
+            versions=said[start : start + MOST_VERSIONS], last=last, before=_kept(before.get(0)) if start == 0 else None,
         )  # fmt: skip
+    return stays
 
 
-def _said(version: VersionRow, number: int) -> VersionSaid:
+def _said(version: VersionRow, number: int, before: Mapping[int, Texts]) -> VersionSaid:
     source = _text(version.source)
     logged = source.removeprefix("models:/").strip("/")
     return VersionSaid(
         number=number, description=_text(version.description), source=source, run=_text(version.run),
         logged_model=logged if logged.startswith("m-") else "", tags=texts_to_keep(version.tags),
-        author=_text(version.user), made_ns=to_ns(version.created_ms, 0) or None,
+        author=_text(version.user), made_ns=to_ns(version.created_ms, 0) or None, before=_kept(before.get(version.number)),
     )  # fmt: skip
 
 
@@ -177,6 +259,10 @@ def _check(*texts: str) -> None:
     for text in texts:
         if len(text) > MOST_TEXT or not is_storable(text):
             raise Misuse(f"{text!r:.60} cannot be kept", hint=f"texts have at most {MOST_TEXT:,} characters, and no NUL")
+
+
+def _kept(texts: Texts | None) -> Texts | None:
+    return texts and Texts(description=_text(texts.description), tags=texts_to_keep(texts.tags))
 
 
 def _text(text: str) -> str:

@@ -146,6 +146,12 @@ def find_head(tx: Transaction, name: str) -> Head | None:
     return None if row is None else _head(row)
 
 
+def head_of(tx: Transaction, model: str) -> Head | None:
+    """Give a model by its name in the registry, unless clients have deleted it."""
+    row = tx.row(_HEADS_OF, models=to_json([model]))
+    return None if row is None else _head(row)
+
+
 def heads_of(tx: Transaction, models: Sequence[str]) -> list[Head]:
     """Give models by their names in the registry, in that order."""
     found = {row[0]: _head(row) for row in tx.rows(_HEADS_OF, models=to_json(list(models)))}
