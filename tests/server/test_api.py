@@ -212,6 +212,7 @@ def test_a_request_is_logged_in_one_line_under_its_id(http, caplog):
     [record] = logged_requests(http, caplog)
     said = json.loads(record.getMessage())
     assert said.pop("ms") > 0
+    assert said.pop("address") == "127.0.0.1"
     assert said == {"request": "mine-1", "surface": "/api/v1", "method": "POST", "path": MODELS, "status": 200, "sender": "ada"}
 
 

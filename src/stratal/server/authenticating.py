@@ -64,7 +64,8 @@ class AccessGuard:
         try:
             said = read_credentials(headers, peer)
         except Unauthenticated:
-            self.notices.refused("", "not signed in", "")
+            note = self.notices.kept_out if "authorization" in headers else self.notices.refused  # who shows nothing tried nothing
+            note("", "not signed in", "")
             raise
         place = self._place(said)
         if (known := self._known.get(place, self._clock.monotonic_s())) is not None:
@@ -93,7 +94,7 @@ class AccessGuard:
         now_s = self._clock.monotonic_s()
         wait_s = max(counted.wait_s(key, now_s) for counted, key in tries)
         if wait_s > 0 or self._waiting >= MOST_WAITING:
-            self.notices.refused(name, "too many tries", "")
+            self.notices.kept_out(name, "too many tries")
             raise TooManyTries(wait_s or 1.0)
         for counted, key in tries:  # before it is known: many at a time are no way round
             counted.failed(key, now_s)
@@ -176,7 +177,7 @@ class AccessGuard:
         )
         if not found.is_valid:
             self.forget()
-            self.notices.refused(sender.name, "no longer valid", "")
+            self.notices.kept_out(sender.name, "no longer valid")
             raise Unauthenticated(f"what {sender.name} signed in with is no longer valid", hint="sign in again, or ask an admin")
         return sender, found.grants
 
@@ -200,14 +201,14 @@ class AccessGuard:
             token = rows.find_token(tx, digest(said.secret))
             person = rows.find_sign_in(tx, token.person) if token else None
         if token is None or person is None:
-            self.notices.refused(said.name, "unknown token", "")
+            self.notices.kept_out(said.name, "unknown token")
             raise Unauthenticated("this token is not known here", hint="stratal token list shows those that are; is it of another store?")
         if token.state is not TokenState.ACTIVE or person.is_disabled:
-            self.notices.refused(person.name, f"{'locked out' if person.is_disabled else token.state}", "")
+            self.notices.kept_out(person.name, f"{'locked out' if person.is_disabled else token.state}")
             why = f"{person.name} is locked out" if person.is_disabled else f"token {token.id} of {person.name} is {token.state}"
             raise Unauthenticated(why, hint="ask an admin")
         if said.name and folded(said.name) != folded(person.name):
-            self.notices.refused(said.name, "token of somebody else", person.name)
+            self.notices.kept_out(said.name, "token of somebody else", person.name)
             raise Unauthenticated(f"this token is not of {said.name!r}", hint="give the name that it was made for, or only the token")
         self.notices.used(token.id)
         return Admitted(name=person.name, scope=token.scope, token_id=token.id, valid_from_ns=person.valid_from_ns)
@@ -227,11 +228,11 @@ class AccessGuard:
         kept = person.password if person else None
         if kept is None or self._right.get(place, self._clock.monotonic_s()) != kept:
             if not is_password(kept, password) or kept is None:
-                self.notices.refused(name, "wrong password", "")
+                self.notices.kept_out(name, "wrong password")
                 raise Unauthenticated("the name or the password is wrong", hint="after some tries one has to wait")
             self._right.put(place, kept, self._clock.monotonic_s())
         if person is None or person.is_disabled:
-            self.notices.refused(name, "locked out", "")
+            self.notices.kept_out(name, "locked out")
             raise Unauthenticated("the name or the password is wrong", hint="after some tries one has to wait")
         return Admitted(name=person.name, valid_from_ns=person.valid_from_ns)
 

@@ -15,6 +15,7 @@ from stratal.server.asgi import App, Failed, Message, Receive, Scope, Send, head
 from stratal.server.guards import is_this_machine
 from stratal.server.logs import as_line
 from stratal.server.metrics import Metrics
+from stratal.server.peers import address_of
 from stratal.store.access.secrets import holds_secret, without_secrets
 
 log = logging.getLogger("stratal.server.requests")
@@ -113,7 +114,8 @@ def _line(scope: Scope, id: str, surface: str, status: int, seconds: float) -> s
     """One JSON object: no query, no header, no body, and no token that somebody put into the path, so that no secret is in it."""
     state = scope.get("state")
     said = {
-        "request": id, "surface": surface, "method": str(scope["method"])[:16], "path": without_secrets(str(scope["path"]))[:200],
-        "status": status, "ms": round(1000 * seconds, 2), "sender": state.get("sender") if isinstance(state, dict) else None,
+        "request": id, "address": address_of(scope), "surface": surface, "method": str(scope["method"])[:16],
+        "path": without_secrets(str(scope["path"]))[:200], "status": status, "ms": round(1000 * seconds, 2),
+        "sender": state.get("sender") if isinstance(state, dict) else None,
     }  # fmt: skip
     return as_line(said)

@@ -7,10 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from stratal.core.cores import elsewhere
 from stratal.core.errors import StratalError
+from stratal.server.logs import as_line
+from stratal.server.peers import current_peer
 from stratal.store.access.noticing import Refused, note_refusals, note_uses
+from stratal.store.access.secrets import without_secrets
 from stratal.store.store import Store
 
 log = logging.getLogger(__name__)
+sign_ins = logging.getLogger("stratal.server.sign_ins")
 
 # Seconds between two writes; different refusals that are held between them, above which they are counted without names. Guesses.
 EACH_S, MOST_HELD = 1.0, 1000
@@ -35,6 +39,16 @@ class Notices:
         with self._change:
             self._refused[place if place in self._refused or len(self._refused) < MOST_HELD else _OTHERS] += 1
             self._wait()
+
+    def kept_out(self, name: str, why: str, on: str = "") -> None:
+        """Note that somebody was not let in by what they showed, and log from where they came, for who bans addresses.
+
+        In the task of their request, or a thread of it. name: as they say it."""
+        self.refused(name, why, on)
+        # What they chose comes last: a pattern that reads the line from its beginning takes nothing of it for an address.
+        said = {"refused": why, "address": current_peer().address, "name": without_secrets(name[:200])}
+        if sign_ins.isEnabledFor(logging.INFO):
+            sign_ins.info(as_line(said))
 
     def used(self, token_id: str) -> None:
         """Note that a token was used."""

@@ -155,8 +155,15 @@ class Auth(Surface):
         if not (code := said.get("code", "")):
             why = said.get("error", "no code")
             raise refusal(403, "refused", f"the identity provider refused: {why[:100]!r}", f"begin again at {OIDC_PATH}/login")
-        claimed = await self._coming(lambda: provider.finish(code, attempt, _callback_uri(request)))
-        return await self.in_thread(lambda: self._come_back(request, claimed, _own_path(attempt.goes_to)))
+        name = ""
+        try:
+            claimed = await self._coming(lambda: provider.finish(code, attempt, _callback_uri(request)))
+            name = claimed.name
+            return await self.in_thread(lambda: self._come_back(request, claimed, _own_path(attempt.goes_to)))
+        except Unauthenticated as refused:
+            why = "too many tries" if isinstance(refused, TooManyTries) else "through the identity provider"
+            self._asking().notices.kept_out(name, why)
+            raise
 
     async def _coming(self, finish: Callable[[], T]) -> T:
         """Ask the provider who came back. Raises TooManyTries for an address from which it was asked in vain too often."""
