@@ -68,6 +68,6 @@ def test_postgresql_that_crashes_under_a_server_costs_its_clients_nothing(
             store.close()
             assert crowd.answers["command", 503] and crowd.answers["mlflow", 503], "nobody was told to come again: the test proves little"
         counted = httpx.get(f"{url}/metrics").text
-        assert re.findall(r'stratal_requests_total\{.*status="5(?!03).*', counted) == []
+        assert re.findall(r'stratal_requests_total\{.*status="5(?!03).* [1-9].*', counted) == []
     finally:
         assert server.kill() == -signal.SIGKILL

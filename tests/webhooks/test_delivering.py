@@ -47,7 +47,7 @@ from stratal.webhooks import store as rows
 from stratal.webhooks.delivering import Deliverer, delivering
 from stratal.webhooks.endpoints import DETAILS, OTHERS, RETRIES_S, WORDS
 from stratal.webhooks.signing import sign
-from stratal.webhooks.store import _DUE, _NEXT
+from stratal.webhooks.store import _BACKLOG, _DUE, _NEXT
 
 
 @pytest.fixture(scope="module")
@@ -196,10 +196,44 @@ def test_a_paused_endpoint_takes_no_trial_and_one_that_waits_goes_out_later(near
 
 def test_what_waits_for_others_is_looked_up_by_index(near):
     with near.query() as tx:
-        for statement, values in ((_DUE, {"now": 1}), (_NEXT, {"now": 1, "named": "ci"})):
+        for statement, values, looked_up in (
+            (_DUE, {"now": 1}, "webhook=? AND due_ns<?"),
+            (_NEXT, {"now": 1, "named": "ci"}, "webhook=? AND due_ns<?"),
+            (_BACKLOG, {"named": "ci"}, "webhook=?"),
+        ):
             compiled = compile_statement(statement, SQLITE, tuple(values))
             plan = tx._driver._connection.execute(f"explain query plan {compiled.sql}", compiled.bind(values)).fetchall()
-            assert "webhook_waiting (webhook=? AND due_ns<?)" in str(plan)
+            assert f"webhook_waiting ({looked_up})" in str(plan)
+
+
+def test_what_waits_is_counted_with_since_when_but_for_endpoints_that_are_paused(near, endpoint, clock):
+    def waits() -> tuple[int, int | None]:
+        with near.glance() as tx:
+            found = rows.backlog(tx)
+        return found.waiting, None if found.since_ns is None else found.since_ns - began_ns
+
+    began_ns = clock.now_ns()
+    assert waits() == (0, None)
+    for name in ("ci", "other"):
+        add_webhook(name, endpoint.url, events=["n"], store=near)
+    deliverer = Deliverer(near)
+    deliverer.deliver()
+    assert waits() == (0, None)
+    clock.now = began_ns + SECOND_NS
+    emit(near, "n")
+    assert waits() == (0, SECOND_NS)  # nobody was asked about the event yet
+    endpoint.answers = lambda: 500
+    deliverer.deliver()
+    clock.now = began_ns + 2 * SECOND_NS
+    emit(near, "n")
+    deliverer.deliver()
+    assert waits() == (4, SECOND_NS)
+    pause_webhook("ci", store=near)
+    deliverer.deliver()
+    assert waits()[0] == 2
+    pause_webhook("other", store=near)
+    deliverer.deliver()
+    assert waits() == (0, None)
 
 
 def test_who_is_stopped_waits_for_no_endpoint_and_the_next_one_tries_at_once(near, endpoint):

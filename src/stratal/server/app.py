@@ -9,14 +9,13 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from stratal.core.errors import StratalError
-from stratal.core.people import EVERYTHING, Role
 from stratal.server import asgi
 from stratal.server.api import AnyRequest, api, as_ours
 from stratal.server.asgi import Receive, Scope, Send
 from stratal.server.blobs import BlobReads
 from stratal.server.edge import Edge
 from stratal.server.front import front
-from stratal.server.guards import Guard, OpenGuard, identified
+from stratal.server.guards import Guard, OpenGuard
 from stratal.server.ingest import Ingest
 from stratal.server.live import PATH as EVENTS
 from stratal.server.live import Live
@@ -24,6 +23,7 @@ from stratal.server.metrics import KIND, Metrics
 from stratal.server.mlflow.surface import PREFIXES as MLFLOW
 from stratal.server.mlflow.surface import Mlflow
 from stratal.server.pool import Pool
+from stratal.server.scraping import Scrapes
 from stratal.server.surfaces import Surface
 from stratal.server.transfers import PREFIX as TRANSFERS
 from stratal.server.transfers import Transfers
@@ -38,7 +38,7 @@ from stratal.version import __version__
 
 # How long the database may take to answer before the server is not ready.
 READY_S = 2.0
-_OWN = ("/", "/health", "/ready", "/metrics")
+_OWN, _OTHER = ("/", "/health", "/ready", "/metrics"), "other"
 
 # A page of ours runs nothing, loads nothing and is shown in no other.
 _CALM = {"content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"}
@@ -72,10 +72,11 @@ class Application:
         self._sign_in = sign_in
         self._store, self._guard = store, guard or OpenGuard()
         _ = store.database  # what is wrong with the store is said before anybody connects
-        self._pool, self._metrics = Pool(), Metrics()
+        self._pool, self._scrapes = Pool(), Scrapes(store, self._guard)
         self._looking: asyncio.Future[None] | None = None
         made = [(prefixes, make(store, self._guard)) for prefixes, make in surfaces.items()]
         self.surfaces = {prefix: surface for prefixes, surface in made for prefix in prefixes}
+        self._metrics = Metrics((*self.surfaces, *_OWN, API, _OTHER))
         longest_first = sorted(self.surfaces, key=len, reverse=True)
         self._served = re.compile(rf"({'|'.join(map(re.escape, longest_first))})(?:/|\Z)")
         self._rest = api(store, self._guard, self._pool, [self._front(), self._health(), self._ready(), self._page_of_metrics()])
@@ -100,6 +101,7 @@ class Application:
         for surface in set(self.surfaces.values()):
             surface.close()
         self._pool.close()
+        self._scrapes.close()
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         prefix = self._prefix_of(str(scope["path"]))
@@ -115,7 +117,7 @@ class Application:
         """Give the surface that a path is counted under: one of few."""
         if (prefix := self._prefix_of(path)) or path in _OWN:
             return prefix or path
-        return API if path.startswith(f"{API}/") else "other"
+        return API if path.startswith(f"{API}/") else _OTHER
 
     def _front(self) -> HTTPRouteHandler:
         async def page(request: AnyRequest) -> Response[bytes]:
@@ -152,14 +154,9 @@ class Application:
 
     def _page_of_metrics(self) -> HTTPRouteHandler:
         async def metrics(request: AnyRequest) -> Response[bytes]:
-            sender = await identified(self._guard, as_ours(request))
-
-            def check() -> None:
-                with self._store.database.look(sender) as tx:
-                    self._guard.check(tx, sender, Role.VIEWER, EVERYTHING)
-
-            await self._pool.run(check)
-            return Response(self._metrics.text(*self._counts()).encode(), media_type=KIND)
+            of_store = await self._scrapes.of_store(as_ours(request))
+            gauges, counters = self._counts()
+            return Response(self._metrics.text({**gauges, **of_store}, counters).encode(), media_type=KIND)
 
         return get("/metrics")(metrics)
 

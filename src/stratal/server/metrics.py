@@ -4,7 +4,7 @@ import os
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from stratal.version import __version__
@@ -12,15 +12,17 @@ from stratal.version import __version__
 KIND = "text/plain; version=0.0.4"  # the framework adds the charset; twice is no type to Prometheus, which then refuses it all
 # Upper bounds of the buckets of latency, in seconds.
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# Statuses that are there from the beginning, as 0: Prometheus sees no rise in what appears with its first count.
+_FROM_0 = (429, 500, 503)
 _STATM = Path("/proc/self/statm")
 
 
 class Metrics:
-    """Counters of one server. The event loop is the only writer, and needs no lock."""
+    """Counters of one server. The event loop is the only writer, and needs no lock. surfaces: those that there are."""
 
-    def __init__(self) -> None:
+    def __init__(self, surfaces: Iterable[str] = ()) -> None:
         self._began_s = time.time()
-        self._requests: Counter[tuple[str, int]] = Counter()
+        self._requests = Counter({(surface, status): 0 for surface in surfaces for status in _FROM_0})
         self._buckets: dict[str, list[int]] = defaultdict(lambda: [0] * (len(BUCKETS_S) + 1))
         self._seconds: Counter[str] = Counter()
         self.open = 0

@@ -39,6 +39,8 @@ WAITING, DELIVERED, DEAD = "waiting", "delivered", "dead"
 # How long the log is kept.
 KEPT_DAYS = 30
 _PAGE = 500
+# Deliveries of one endpoint that are counted at most, of those that wait: enough to know that something is wrong.
+MOST_COUNTED = 1000
 
 _ADD = insert(w).on_conflict_do_nothing()
 _HOOKS = select(w.c.name, w.c.url, w.c.events, w.c.belongs, w.c.author, w.c.at_ns, w.c.seq, w.c.paused_ns).order_by(w.c.name)
@@ -59,6 +61,14 @@ _IS_WAITING = d.c.state == literal_column(f"'{WAITING}'")
 _DUE = select(w.c.name).where(
     w.c.paused_ns.is_(None), exists().where(d.c.webhook == w.c.name, _IS_WAITING, d.c.due_ns <= bindparam("now"))
 )  # fmt: skip
+_COUNTED = (
+    select(d.c.at_ns)
+    .where(d.c.webhook == bindparam("named"), _IS_WAITING)
+    .order_by(d.c.due_ns)  # by the index: without, PostgreSQL may look through the whole log
+    .limit(literal_column(str(MOST_COUNTED)))
+    .subquery()
+)
+_BACKLOG = select(func.count(), func.min(_COUNTED.c.at_ns)).select_from(_COUNTED)
 _TO_TRY = (
     select(d.c.id, d.c.attempts, d.c.due_ns, d.c.body, w.c.url, w.c.secret)
     .join_from(d, w, w.c.name == d.c.webhook)
@@ -107,6 +117,13 @@ class Attempt(Record, frozen=True, kw_only=True):
     url: str
     secret: str
     body: bytes
+
+
+class Backlog(Record, frozen=True, kw_only=True):
+    """What endpoints have not been told yet. waiting: deliveries; since_ns: since when the oldest waits, of them or of events."""
+
+    waiting: int
+    since_ns: int | None
 
 
 class WebhookStore:
@@ -220,6 +237,17 @@ def is_behind(tx: Transaction) -> bool:
     """Tell whether there are events that some endpoint has not been asked about."""
     slowest = tx.value(_BEHIND)
     return slowest is not None and slowest < latest_seq(tx)
+
+
+def backlog(tx: Transaction) -> Backlog:
+    """Count what waits for endpoints that are not paused, of each at most MOST_COUNTED deliveries, those that are due first.
+
+    Cheap however much there is: what was delivered is not looked at, nor what waits for one that is paused."""
+    hooks = list(tx.rows(_HOOKS))
+    counted = [tx.rows(_BACKLOG, named=name)[0] for name, *_, paused_ns in hooks if paused_ns is None]
+    unseen = events_since(tx, min(seq for *_, seq, _ in hooks), limit=1) if hooks else []
+    since = [at_ns for _, at_ns in counted if at_ns is not None] + [event.at_ns for event in unseen]
+    return Backlog(waiting=sum(count for count, _ in counted), since_ns=min(since, default=None))
 
 
 def fill(tx: Transaction) -> int:
