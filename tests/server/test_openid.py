@@ -124,6 +124,19 @@ def test_who_is_locked_out_stays_out(browser, provider, guarded):
     assert browser.sign_in().status_code == 401
 
 
+def test_who_is_not_let_in_through_a_provider_is_a_line_of_the_log_and_a_refusal(browser, provider, guarded, caplog):
+    caplog.set_level("INFO", logger="stratal.server.sign_ins")
+    browser.sign_in()
+    guarded.accounts.disable(name="rita")
+    assert browser.sign_in().status_code == 401
+    provider.claims.update(aud="somebody-else")
+    assert browser.sign_in().status_code == 401
+    lines = [msgspec.json.decode(record.getMessage()) for record in caplog.records if record.name == "stratal.server.sign_ins"]
+    said = {"refused": "through the identity provider", "address": "127.0.0.1"}
+    assert lines == [{**said, "name": "rita"}, {**said, "name": ""}]
+    assert guarded.refused() == {("rita", "through the identity provider", ""): 1, ("", "through the identity provider", ""): 1}
+
+
 @pytest.mark.parametrize(
     "forge",
     [
