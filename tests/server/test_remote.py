@@ -163,9 +163,9 @@ def test_an_operation_sees_what_was_logged_before_it(store, far):
 
 
 def test_a_command_does_not_run_where_what_was_logged_before_is_refused(store, far):
-    far.writer.fact(to_bytes(new_id()), 0, START, Start(experiment="e"))
     with store.settler.transaction(Identity(name="other")) as tx:
         greet(tx, far.writer.id, tx.actor, store.settler.folder)
+    far.writer.fact(to_bytes(new_id()), 0, START, Start(experiment="e"))
     with pytest.raises(Refused, match="does not take what this process has logged"):
         StudyStore(far).open_version(**STUDY)
     assert StudyStore(far).newest_versions() == []
