@@ -1,5 +1,6 @@
 """A server over a fresh store, a sender that speaks the protocol by hand, and segments to send."""
 
+from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -142,7 +143,10 @@ class Team:
     def refused(self) -> dict[tuple[str, str, str], int]:
         """What was refused so far, by who, what and on what."""
         self.guard.notices.flush()
-        return {(each.person, each.action, each.object): each.count for each in self.accounts.refusals()}
+        counts = Counter[tuple[str, str, str]]()
+        for each in self.accounts.refusals():  # by the hour, which may end in the middle of a test
+            counts[each.person, each.action, each.object] += each.count
+        return dict(counts)
 
     def close(self) -> None:
         for sender in self._senders:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import logging
+import threading
 
 import httpx
 import pytest
@@ -371,6 +372,28 @@ def test_refusals_are_counted_in_the_log(guarded, segment_of):
         segment = segment_of("secret")
         bob.put(segment.name, 0, segment.data)
     assert guarded.refused()[("bob", "contributor", "experiment:secret")] == 3
+
+
+def test_whoever_has_notices_written_waits_for_those_that_are_being_written(guarded):
+    began, may_end, seen = threading.Event(), threading.Event(), []
+
+    def hold(point: str) -> None:
+        if point == "before commit":
+            began.set()
+            may_end.wait()
+
+    guarded.guard.notices.refused("bob", "admin", "*")
+    guarded.store.database.fault = hold
+    writing = threading.Thread(target=guarded.guard.notices.flush)
+    writing.start()
+    began.wait()
+    guarded.store.database.fault = lambda _: None
+    reading = threading.Thread(target=lambda: seen.append(guarded.refused()))
+    reading.start()
+    reading.join(0.1)  # who does not wait has looked by then
+    may_end.set()
+    writing.join(), reading.join()
+    assert seen == [{("bob", "admin", "*"): 1}]
 
 
 def test_a_server_beside_a_block_can_ask_who_comes(store):

@@ -26,7 +26,7 @@ class Notices:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._change = threading.Lock()
+        self._change, self._turn = threading.Lock(), threading.Lock()
         self._refused: Counter[Refused] = Counter()
         self._used: set[str] = set()
         self._is_waiting = False
@@ -57,24 +57,27 @@ class Notices:
             self._wait()
 
     def flush(self) -> None:
-        """Write all that is held now."""
-        with self._change:
-            refused, used = self._refused, self._used
-            self._refused, self._used, self._is_waiting = Counter(), set(), False
-        if not refused and not used:
-            return
-        try:
-            with self._store.settler.transaction() as tx:
-                note_refusals(tx, refused)
-                note_uses(tx, sorted(used))
-        except StratalError as error:  # requests do not fail because their refusal cannot be written down
-            log.warning("not noted refusals=%d error=%s", refused.total(), error.message)
+        """Write all that is held now, and wait for what is being written."""
+        with self._turn:
+            with self._change:
+                refused, used = self._refused, self._used
+                self._refused, self._used, self._is_waiting = Counter(), set(), False
+            if refused or used:
+                self._write(refused, used)
 
     def close(self) -> None:
         """Write what is held, and take nothing more."""
         self._closing.set()
         self._thread.shutdown(wait=True)
         self.flush()
+
+    def _write(self, refused: "Counter[Refused]", used: set[str]) -> None:
+        try:
+            with self._store.settler.transaction() as tx:
+                note_refusals(tx, refused)
+                note_uses(tx, sorted(used))
+        except StratalError as error:  # requests do not fail because their refusal cannot be written down
+            log.warning("not noted refusals=%d error=%s", refused.total(), error.message)
 
     def _wait(self) -> None:
         if not self._is_waiting and not self._closing.is_set():
