@@ -176,6 +176,8 @@ def test_points_of_one_run_behind_the_refused_start_of_another_arrive(store, far
 
 PROGRAM = """
 import stratal as st
+from stratal.store import uploading
+uploading.UNKNOWN_S = uploading.FINISH_S = 60  # on a busy machine it takes seconds until the thread beside has imported HTTP
 for number in range(3):
     with st.run("churn") as run:
         for step in range(50):

@@ -446,6 +446,8 @@ def test_a_url_has_one_spelling():
 
 SCRIPT = """
 import sys, stratal as st
+from stratal.store import uploading
+uploading.UNKNOWN_S = uploading.FINISH_S = 60  # on a busy machine it takes seconds until the thread beside has imported HTTP
 with st.run("far", params={"a": 1}) as run:
     for step in range(100):
         run.log({"a": float(step)}, step=step)
