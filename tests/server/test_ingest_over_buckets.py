@@ -4,6 +4,7 @@ import os
 import threading
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from stratal.core.ids import new_id, to_bytes
 from stratal.core.settings import load_settings
 from stratal.server.ingest import Ingest, Limits
 from stratal.server.serving import listening
+from stratal.store import shipping
 from stratal.store.calling import Server
 from stratal.store.files.bucket import BucketBlobs
 from stratal.store.files.disk import DiskBlobs
@@ -107,6 +109,7 @@ def test_a_client_that_ships_while_s3_is_away_loses_nothing(served, network: Bad
     assert read.series("loss").steps.tolist() == list(range(12))
     lost = [name for name, data in files.items() if read.read_artifact(name) != data]
     assert lost == [] and read.status == "finished"
+    far.uploader.finish()
     far.close()
 
 
@@ -128,7 +131,10 @@ def test_senders_of_files_do_not_take_the_places_of_all_others(served, network: 
             thread.join()
 
 
-def test_a_file_that_has_to_wait_holds_up_neither_what_was_logged_before_it_nor_other_writers(served, network: BadNetwork, tmp_path: Path):
+def test_a_file_that_has_to_wait_holds_up_neither_what_was_logged_before_it_nor_other_writers(
+    served, network: BadNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(shipping, "time", SimpleNamespace(monotonic=lambda: 1000.0))  # however long the passes take
     url, store = served
     spool, ids = tmp_path / "spool", [new_id() for _ in range(3)]
     (spool / "journal").mkdir(parents=True)
@@ -182,6 +188,7 @@ def test_a_run_whose_file_has_to_wait_is_alive_and_what_it_logged_before_is_ther
     while sync(store=far).waiting_bytes:
         pass
     assert get_run(made.id, store=store).read_artifact("file") == b"a file"
+    far.uploader.finish()
     far.close()
 
 
