@@ -80,8 +80,8 @@ def flowing(pieces: list[bytes], pause_s: float) -> Iterator[str]:
 def test_an_answer_that_flows_is_taken_however_long_it_takes_in_all(tmp_path):
     pieces = [bytes([number]) * 100 for number in range(30)]
     data = b"".join(pieces)
-    with flowing(pieces, 0.02) as url:
-        settings = replace(load_settings(), state_home=tmp_path / "state", answer_s=0.4)  # 0.6 s in all, 20 times more than between two
+    with flowing(pieces, 0.04) as url:
+        settings = replace(load_settings(), state_home=tmp_path / "state", answer_s=1.0)  # 1.2 s in all, 25 times less between two
         far = open_store(url, settings=settings)
         assert far.blobs.read(sha256(data).hexdigest()) == data
         far.close()

@@ -171,10 +171,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     return Tls(cert=cert, key=key)
 
 
-def test_a_handshake_that_never_ends_is_cut_off_and_others_are_served(bounds, certificate: Tls):
+def test_a_handshake_that_never_ends_is_cut_off_and_others_are_served(monkeypatch: pytest.MonkeyPatch, certificate: Tls):
+    monkeypatch.setattr(connections, "HANDSHAKE_S", 1.0)  # for whoever asks, too
+    monkeypatch.setattr(connections, "HEAD_S", 60.0)
+    context = ssl.create_default_context(cafile=str(certificate.cert))
     with listening(app, tls=certificate) as url, connected(url) as silent, connected(url) as other:
         assert url.startswith("https:")
-        context = ssl.create_default_context(cafile=str(certificate.cert))
         with context.wrap_socket(other, server_hostname="localhost") as asking:
             asking.sendall(GET)
             assert asking.recv(65536).startswith(b"HTTP/1.1 200 ")
