@@ -19,7 +19,7 @@ from sqlalchemy import select
 import stratal
 from stratal.core.errors import Bug, Conflict, Misuse, OutcomeUnknown, StoreDown
 from stratal.core.people import Identity
-from stratal.store import migrating, postgres, tables
+from stratal.store import migrating, postgres, tables, uploading
 from stratal.store.addresses import database_address
 from stratal.store.backups import back_up
 from stratal.store.database import insert
@@ -330,6 +330,16 @@ def test_blobs_may_lie_in_a_folder_that_all_machines_see(served: Store, tmp_path
     assert shared.blobs.path(digest).is_relative_to(tmp_path / "files")
     assert shared.folder == served.folder
     shared.close()
+
+
+def test_a_store_that_was_closed_leaves_no_thread_that_settles(empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    store = open_store(empty)
+    with run("e", store=store) as opened:
+        opened.log({"m": 1.0})
+    assert store.journals in uploading._uploaders
+    store.close()
+    assert store.journals not in uploading._uploaders, "it would go on with connections of its own"
 
 
 def test_a_process_without_the_driver_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch):

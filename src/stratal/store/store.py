@@ -274,9 +274,10 @@ class Store:
         """Close the database's connections and this process's segment."""
         if self._aside is not None and self._aside is not threading.current_thread():
             self._aside.join()  # it would find its connections closed under its hands
+        writer = self._writer()  # not `writer`, which sees to it that a thread brings away what it writes
         if self.address:
-            finish_upload(self.writer)  # as above
-        self.writer.close()
+            finish_upload(writer)  # as above
+        writer.close()
         if "database" in self.__dict__:
             self.database.close()
         if (remote := self.__dict__.get("operations_there")) is not None:
