@@ -145,7 +145,7 @@ def test_a_parent_killed_again_and_again_still_brings_the_study_to_its_budget(st
         workers = psutil.Process(parent.pid).children(recursive=True)
         parent.kill()
         parent.wait()
-        wait_until(lambda workers=workers: not any(w.is_running() and w.status() != psutil.STATUS_ZOMBIE for w in workers))
+        wait_until(lambda workers=workers: all(map(is_gone, workers)))
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120)
     trials = [line.split() for line in finished.stdout.splitlines()]
     assert [int(t[0]) for t in trials] == list(range(20))
@@ -158,6 +158,13 @@ def test_a_parent_killed_again_and_again_still_brings_the_study_to_its_budget(st
     for t in trials:
         x = float(t[1])
         assert get_run(t[4], store=store).series("loss").values.tolist() == [x, x + 1, x + 2, x + 3, x]
+
+
+def is_gone(process):
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def wait_until(condition, seconds=60.0):
