@@ -183,6 +183,7 @@ def test_a_forked_child_does_not_end_what_its_parent_could_not(disk: SmallDisk):
     disk.make_writable()
     runs._end_open_runs()
     assert get_run(training.id, store=store).status == "finished"
+    store.close()
 
 
 def test_a_model_that_is_used_while_the_disk_is_read_only_does_not_stop_a_training(disk: SmallDisk):
@@ -194,3 +195,4 @@ def test_a_model_that_is_used_while_the_disk_is_read_only_does_not_stop_a_traini
         assert training.use(model) is model
         assert training.lost_calls > 0
         disk.make_writable()
+    store.close()
