@@ -4,7 +4,6 @@ sender sees of a small disk (test_bad_networks)."""
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from stratal.core.people import Identity
 from stratal.core.settings import load_settings
 from stratal.store.store import Store
 from stratal.store.tables import shipment
+from stratal.testing.ports import held_port
 from stratal.testing.postgres import PostgresServer
 from stratal.testing.service_workloads import open_elsewhere
 from stratal.testing.victims import Victims
@@ -76,9 +76,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
 
 @pytest.mark.slow
 def test_a_server_whose_disk_is_full_says_so_loses_nothing_and_goes_on_when_there_is_room(scene: Scene, tmp_path: Path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = held_port()
     url = f"http://127.0.0.1:{port}"
     with Victims(_IMPORTS) as machines:
         server = machines.start("stratal.testing.remote_workloads:serve_until_killed", scene.place, port, scene.machine)

@@ -3,7 +3,6 @@ Excludes kills beside it (test_bucket_kills), and what one request meets (test_i
 
 import os
 import signal
-import socket
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from sqlalchemy import func, select
 from stratal.core.people import Identity
 from stratal.core.settings import load_settings
 from stratal.store.tables import shipment
+from stratal.testing.ports import held_port
 from stratal.testing.proxies import AWAY, bad_network
 from stratal.testing.victims import Victims
 from stratal.tracking.opening import open_store
@@ -30,9 +30,7 @@ CARRIERS = 12
 def test_an_object_store_that_is_away_keeps_nobody_waiting_but_files(
     bucket: str, s3_endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    port = held_port()
     with bad_network(s3_endpoint) as (endpoint, network):
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         monkeypatch.setenv("STRATAL_CACHE", str(tmp_path / "cache"))

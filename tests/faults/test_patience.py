@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 from crowds import wait_until
-from test_postgres_under_servers import free_port
 
 from stratal.core.errors import OutcomeUnknown, StoreDown
 from stratal.store.patience import patient, patiently
+from stratal.testing.ports import held_port
 from stratal.testing.victims import Victims
 from stratal.tracking.finding import find_runs
 from stratal.tracking.opening import open_store
@@ -83,7 +83,7 @@ class Service:
     """A server of one store on one port, which is killed and comes back, and programs that work behind its URL."""
 
     def __init__(self, servers: Victims, folder: Path) -> None:
-        self._servers, self.folder, self._port = servers, folder, free_port()
+        self._servers, self.folder, self._port = servers, folder, held_port()
         self.url = f"http://127.0.0.1:{self._port}"
         (folder / "works.py").write_text(WORKS)
         self.programs: list[subprocess.Popen[str]] = []

@@ -4,7 +4,6 @@ import os
 import random
 import re
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ import httpx
 import pytest
 from crowds import Crowd, wait_until
 
+from stratal.testing.ports import held_port
 from stratal.testing.postgres import PostgresServer
 from stratal.testing.service_workloads import open_elsewhere
 from stratal.testing.victims import Victims
@@ -30,17 +30,11 @@ def machines():
         yield running
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 @pytest.mark.slow
 def test_postgresql_that_crashes_under_a_server_costs_its_clients_nothing(
     lent: Callable[[], str], machines: Victims, postgres_server: PostgresServer, tmp_path: Path
 ):
-    place, port, dice = f"{lent()}&blobs={tmp_path}/files", free_port(), random.Random(5)
+    place, port, dice = f"{lent()}&blobs={tmp_path}/files", held_port(), random.Random(5)
     database = urlsplit(place).path[1:]
     url = f"http://127.0.0.1:{port}"
     server = machines.start("stratal.testing.remote_workloads:serve_until_killed", place, port, str(tmp_path / "server"), AWAY_S)

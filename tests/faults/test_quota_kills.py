@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx
 import pytest
 from crowds import wait_until
-from test_postgres_under_servers import free_port
 
 from stratal.core.errors import StoreDown
 from stratal.core.ids import new_id, to_bytes
@@ -20,6 +19,7 @@ from stratal.store.files.disk import DiskBlobs
 from stratal.store.journal import Writer, segments
 from stratal.store.quotas.counting import count_anew, counted
 from stratal.store.shipping import Shipper
+from stratal.testing.ports import held_port
 from stratal.testing.service_workloads import open_elsewhere
 from stratal.testing.victims import Victims
 from stratal.tracking.doctor import doctor
@@ -134,7 +134,7 @@ def test_a_server_that_is_killed_at_its_quota_never_exceeds_it_and_counts_what_i
 ):
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
-    dice, port, ended = random.Random(seed), free_port(), threading.Event()
+    dice, port, ended = random.Random(seed), held_port(), threading.Event()
     place = str(tmp_path / "team") if database == "sqlite" else f"{request.getfixturevalue('lent')()}&blobs={tmp_path}/files"
     url, elsewhere = f"http://127.0.0.1:{port}", "" if database == "sqlite" else str(tmp_path / "server")
 

@@ -6,7 +6,6 @@
 import os
 import random
 import signal
-import socket
 import sqlite3
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from stratal.store.calling import Server
 from stratal.store.journal import segments
 from stratal.store.shipping import Shipper
 from stratal.store.store import Store
+from stratal.testing.ports import held_port
 from stratal.testing.remote_workloads import ARTIFACT_EVERY, BURST, artifact_bytes
 from stratal.testing.victims import Victim, Victims
 from stratal.testing.workloads import acknowledged_steps
@@ -47,9 +47,7 @@ class Scene:
         self.victims, self.folder, self.dice = victims, folder, dice
         self.spool, self.team = folder / "spool", folder / "team"
         (self.spool / "journal").mkdir(parents=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = held_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.running: dict[str, Victim] = {}
         self.runs: dict[str, Path] = {}

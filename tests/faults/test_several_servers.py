@@ -4,7 +4,6 @@ Excludes points by MLflow's protocol, which a server keeps in a journal of its o
 import os
 import random
 import signal
-import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from crowds import Crowd, wait_until
 
 from stratal.core.people import Identity
 from stratal.store.events import events_since
+from stratal.testing.ports import held_port
 from stratal.testing.postgres import PostgresServer
 from stratal.testing.proxies import bad_network
 from stratal.testing.service_workloads import open_elsewhere
@@ -48,14 +48,11 @@ class Servers:
 
     def __init__(self, victims: Victims, place: str, folder: Path) -> None:
         self._victims, self._place, self._folder = victims, place, folder
-        self._sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(SERVERS)]
-        self._ports = [each.getsockname()[1] for each in self._sockets]
+        self._ports = [held_port() for _ in range(SERVERS)]
         self.urls = [f"http://127.0.0.1:{port}" for port in self._ports]
         self._running: dict[int, Victim] = {}
 
     def __enter__(self) -> "Servers":
-        for each in self._sockets:  # so long, so that no two have one port
-            each.close()
         for number in range(SERVERS):
             self.start(number)
             self.wait_for(number)

@@ -1,7 +1,6 @@
 """Servers of one store to be killed, the real client's script that loads them, and what must then be in the store."""
 
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ import httpx
 from mlflow_load import ARTIFACT_EVERY, artifact_bytes, points_of
 
 from stratal.store.store import Store
+from stratal.testing.ports import held_port
 from stratal.testing.victims import Victim, Victims
 from stratal.tracking.reading import get_run
 
@@ -27,9 +27,7 @@ class Place:
 
     def __init__(self, victims: Victims, url: str) -> None:
         self.victims, self.store_url = victims, url
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = held_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.server: Victim | None = None
 

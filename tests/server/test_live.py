@@ -25,6 +25,7 @@ from stratal.store.collecting import collect
 from stratal.store.events import Told, latest_seq
 from stratal.store.following import follow
 from stratal.store.store import Store
+from stratal.testing.ports import held_port
 from stratal.testing.proxies import cutting_network
 from stratal.testing.victims import Victims
 from stratal.tracking.runs import run
@@ -397,9 +398,7 @@ def test_a_server_that_stops_ends_its_streams_at_once(store):
 
 
 def test_sigterm_ends_streams_whole_and_the_server_with_0(store, victims: Victims):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = held_port()
     victim = victims.start("stratal.testing.remote_workloads:serve_until_killed", str(store.folder), port)
     for _ in itertools.count():
         with contextlib.suppress(httpx.ConnectError), httpx.stream("GET", f"http://127.0.0.1:{port}{PATH}", timeout=30) as answer:
@@ -413,9 +412,7 @@ def test_sigterm_ends_streams_whole_and_the_server_with_0(store, victims: Victim
 @pytest.mark.slow
 def test_kill_9_of_the_server_costs_a_follower_no_event(store, victims: Victims, tmp_path, monkeypatch):
     monkeypatch.setattr("stratal.store.following.AGAIN_S", 0.02)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = held_port()
     emit(store, -1)
     events = follow(client(f"http://127.0.0.1:{port}", tmp_path), since=1)
     got: list[int] = []
