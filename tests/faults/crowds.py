@@ -34,6 +34,14 @@ def wait_until(is_so: Callable[[], object], what: str, saw: Callable[[], str] = 
         time.sleep(0.01)
 
 
+def is_ready(url: str) -> bool:
+    """Tell whether a server serves."""
+    try:
+        return httpx.get(f"{url}/ready", timeout=60).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 class Crowd:
     """Machines that log, each with a run with files, one without and a shipper; clients that command, one of MLflow, and some that carry
     files by its protocol. `url` is all that they know."""

@@ -92,9 +92,10 @@ def test_a_server_whose_disk_is_full_says_so_loses_nothing_and_goes_on_when_ther
                         assert said["error"] == "store-down" and ("room" in said["hint"] or "disk" in said["hint"])
                     else:
                         crowd.wait_for_progress(scene.shipments)  # what needs no file goes on
-                    asked = httpx.post(f"{url}/api/v1/registry/models", json={})  # what was logged before it may have no room to be settled
-                    assert asked.status_code in (200, 503)
-                    assert httpx.get(f"{url}/ready").status_code == httpx.get(f"{url}/health").status_code == 200
+                    with httpx.Client(base_url=url, timeout=60) as http:
+                        asked = http.post("/api/v1/registry/models", json={})  # what was logged before it may have no room to be settled
+                        assert asked.status_code in (200, 503)
+                        assert http.get("/ready").status_code == http.get("/health").status_code == 200
                     scene.filler.unlink()
                     carried = len(crowd.files)
                     crowd.wait_for_progress(scene.shipments)
@@ -125,7 +126,8 @@ def refusal_of_a_command(scene: Scene, url: str) -> dict[str, str]:
 
     def is_refused() -> bool:
         fill(scene.filler)
-        answer = httpx.post(f"{url}/api/v1/tracking/start_leased", json={"experiment": "e", "start": {"experiment": "e"}, "ttl_s": 9})
+        body = {"experiment": "e", "start": {"experiment": "e"}, "ttl_s": 9}
+        answer = httpx.post(f"{url}/api/v1/tracking/start_leased", json=body, timeout=60)
         assert answer.status_code in (200, 503)
         said.extend([answer.json()] * (answer.status_code == 503))
         return bool(said)

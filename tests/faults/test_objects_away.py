@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from crowds import Crowd
+from crowds import Crowd, is_ready, wait_until
 from sqlalchemy import func, select
 
 from stratal.core.people import Identity
@@ -32,6 +32,7 @@ def test_an_object_store_that_is_away_keeps_nobody_waiting_but_files(
 ):
     port = held_port()
     with bad_network(s3_endpoint) as (endpoint, network):
+        url = f"http://127.0.0.1:{port}"
         monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         monkeypatch.setenv("STRATAL_CACHE", str(tmp_path / "cache"))
         store = open_store(tmp_path / "team", settings=load_settings(environ={"STRATAL_BLOBS": bucket}))  # which it remembers
@@ -44,7 +45,8 @@ def test_an_object_store_that_is_away_keeps_nobody_waiting_but_files(
         with Victims(["stratal.testing.remote_workloads", "stratal.store.files.bucket", "stratal.tracking.store.settling"]) as machines:
             server = machines.start("stratal.testing.remote_workloads:serve_until_killed", str(tmp_path / "team"), port, "", 0.5)
             try:
-                with Crowd(machines, tmp_path, f"http://127.0.0.1:{port}", machines=1, carriers=CARRIERS) as crowd:
+                wait_until(lambda: is_ready(url), "the server is ready")  # who comes before is not answered
+                with Crowd(machines, tmp_path, url, machines=1, carriers=CARRIERS) as crowd:
                     crowd.wait_until(lambda: len(crowd.files) > CARRIERS, "files come")
                     network.script = lambda: way
                     gone_s, carried = time.monotonic(), len(crowd.files)

@@ -8,9 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
-from crowds import wait_until
+from crowds import is_ready, wait_until
 
 from stratal.core.errors import OutcomeUnknown, StoreDown
 from stratal.store.patience import patient, patiently
@@ -91,7 +90,7 @@ class Service:
 
     def start(self) -> None:
         self._server = self._servers.start("stratal.testing.remote_workloads:serve_until_killed", str(self.folder / "team"), self._port)
-        wait_until(self._is_ready, "the server is ready")
+        wait_until(lambda: is_ready(self.url), "the server is ready")
 
     def kill(self) -> None:
         assert self._server.kill() == -signal.SIGKILL
@@ -117,12 +116,6 @@ class Service:
             program.communicate()
         with contextlib.suppress(AssertionError, ProcessLookupError):
             self.kill()
-
-    def _is_ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/ready").status_code == 200
-        except httpx.TransportError:
-            return False
 
 
 @pytest.fixture

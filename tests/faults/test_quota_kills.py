@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from crowds import wait_until
+from crowds import is_ready, wait_until
 
 from stratal.core.errors import StoreDown
 from stratal.core.ids import new_id, to_bytes
@@ -140,14 +140,8 @@ def test_a_server_that_is_killed_at_its_quota_never_exceeds_it_and_counts_what_i
 
     def start():
         server = servers.start("stratal.testing.remote_workloads:serve_until_killed", place, port, elsewhere)
-        wait_until(is_ready, "the server is ready")
+        wait_until(lambda: is_ready(url), "the server is ready")
         return server
-
-    def is_ready() -> bool:
-        try:
-            return httpx.get(f"{url}/ready").status_code == 200
-        except httpx.TransportError:
-            return False
 
     watch = Watch(place, tmp_path / "watch", ended)
     senders = [Machine(tmp_path / f"machine{number}", url, ended) for number in range(2)]

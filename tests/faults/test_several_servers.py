@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from crowds import Crowd, wait_until
+from crowds import Crowd, is_ready, wait_until
 
 from stratal.core.people import Identity
 from stratal.store.events import events_since
@@ -71,13 +71,7 @@ class Servers:
         self._running[number] = self._victims.start(function, self._place, self._ports[number], machine)
 
     def wait_for(self, number: int) -> None:
-        def is_ready() -> bool:
-            try:
-                return httpx.get(f"{self.urls[number]}/ready").status_code == 200
-            except httpx.TransportError:
-                return False
-
-        wait_until(is_ready, "a server is ready")
+        wait_until(lambda: is_ready(self.urls[number]), "a server is ready")
 
     def kill(self, number: int) -> None:
         assert self._running.pop(number).kill() == -signal.SIGKILL, "it had ended by itself"
