@@ -122,6 +122,52 @@ def test_what_is_sent_to_a_url_while_or_after_it_is_verified_changes_nothing(ser
     assert 200 in outcomes and len(outcomes) > 1
 
 
+def test_a_transfer_of_other_bytes_takes_nothing_from_one_of_the_right_ones(server: httpx.Client, place, monkeypatch: pytest.MonkeyPatch):
+    """Somebody who knows a digest announces it, sends other bytes, and finishes at any moment of the transfer that is right."""
+    copy, moments = place.blobs.objects.copy, list[str]()
+
+    def finish_the_other_one(name: str, target: str) -> None:
+        copy(name, target)
+        if name.startswith(f"incoming/{begun['id']}/") or not name.startswith("incoming/"):
+            moments.append(target)
+            if len(moments) == at:
+                answers.append(server.post(f"{TRANSFERS}/{other['id']}/finish", headers=eve).status_code)
+
+    eve = {"stratal-user": "eve"}
+    for at in range(1, 7):
+        data, answers = os.urandom(25_000), list[int]()
+        begun, other = _begin(server, data), _begin(server, data, **eve)
+        _send(data, begun)
+        _send(os.urandom(25_000), other)
+        moments.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(place.blobs.objects, "copy", finish_the_other_one)
+            answers.append(server.post(f"{TRANSFERS}/{begun['id']}/finish").status_code)
+        assert answers == [422, 200], f"when {at} parts were copied"
+        assert place.blobs.read_range(sha256(data).hexdigest(), 0, 30_000) == data
+
+
+def test_transfers_of_other_bytes_never_make_a_blob_that_cannot_be_read(server: httpx.Client, place, monkeypatch: pytest.MonkeyPatch):
+    """One ends just before the right one is published, another one after it: what is acknowledged then is there."""
+    data, publish = os.urandom(25_000), place.blobs.publish
+    digest, begun = sha256(data).hexdigest(), _begin(server, data)
+    first, second = _begin(server, data), _begin(server, data)
+    _send(data, begun)
+    for other in (first, second):
+        _send(os.urandom(25_000), other)
+
+    def publish_late(*said: object) -> bool:
+        assert server.post(f"{TRANSFERS}/{first['id']}/finish").status_code == 422
+        return publish(*said)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.blobs, "publish", publish_late)
+        server.post(f"{TRANSFERS}/{begun['id']}/finish")
+    assert server.post(f"{TRANSFERS}/{second['id']}/finish").status_code == 422
+    assert server.post(f"{TRANSFERS}/{begun['id']}/finish").json() == {"digest": digest}
+    assert place.blobs.read_range(digest, 0, 30_000) == data
+
+
 def test_nobody_learns_from_a_transfer_what_the_store_has_or_gets_it_for_its_name(server: httpx.Client, place):
     data = os.urandom(15_000)
     digest = place.blobs.put(data)

@@ -2,8 +2,9 @@
 
 What is sent so lies aside under a random name, and is read by nobody. The server copies it to where no URL leads, reads and hashes the
 copies, and makes the blob readable if it is right. Laws (tested): 1 a blob is readable only after its bytes were verified, whatever is sent
-to the URLs before, meanwhile or after. 2 what was sent need not be sent again, and any process of the server goes on. 3 a transfer is
-its beginner's; nobody learns from it whether the store has a blob, since all bytes must be sent.
+to the URLs before, meanwhile or after; and what is not right touches nothing of the blob. 2 what was sent need not be sent again, and any
+process of the server goes on. 3 a transfer is its beginner's; nobody learns from it whether the store has a blob, since all bytes must be
+sent.
 """
 
 import secrets
@@ -102,10 +103,26 @@ def finish_transfer(blobs: Blobs, id: str, *, sender: str) -> str:
 
 
 def _adopt(place: BucketBlobs, plan: Plan, id: str, aside: str) -> None:
-    """Copy, then look: what a URL can still change is never what was looked at."""
-    whole, copy, names = sha256(), place.copies(plan.digest).free().number, list[str]()
+    """Copy, then look, then copy what was looked at: nothing that is not verified lies with the blob, and no URL leads to either copy."""
+    names = _verified(place, plan, id, aside)
+    if place.renew(plan.digest):
+        return
+    collected = Conflict(f"blob {plan.digest[:12]}… was collected while it came", hint="finish it once more")
+    copy = place.copies(plan.digest).free().number
+    for (offset, _), name in zip(plan.parts(), names, strict=True):
+        try:
+            place.objects.copy(_checked(aside, offset), f"{folder_of(plan.digest)}/{copy}/{name}")
+        except NotFound:
+            raise collected from None
+    if not place.publish(plan.digest, copy, plan.size_bytes, names):
+        raise collected
+
+
+def _verified(place: BucketBlobs, plan: Plan, id: str, aside: str) -> list[str]:
+    """Copy all parts aside, and give their names if together they are the blob. Raises Conflict, Damaged."""
+    whole, names = sha256(), list[str]()
     for offset, size in plan.parts():
-        checked = f"{aside}/{offset:016d}"
+        checked = _checked(aside, offset)
         missing = Conflict(f"the part at {offset} has not been sent", hint="ask which parts are missing, and send them")
         try:
             place.objects.copy(_part(id, offset), checked)
@@ -116,12 +133,9 @@ def _adopt(place: BucketBlobs, plan: Plan, id: str, aside: str) -> None:
         data = place.objects.read_range(checked, 0, size)
         whole.update(data)
         names.append(part_name(offset, digest_of(data)))
-        place.objects.copy(checked, f"{folder_of(plan.digest)}/{copy}/{names[-1]}")
     if whole.hexdigest() != plan.digest:
-        place.discard(plan.digest, copy)
         raise damaged(plan.digest)
-    if not place.renew(plan.digest) and not place.publish(plan.digest, copy, plan.size_bytes, names):
-        raise Conflict(f"blob {plan.digest[:12]}… was collected while it came", hint="finish it once more")
+    return names
 
 
 def _transfer(place: BucketBlobs, id: str, plan: Plan) -> Transfer:
@@ -160,6 +174,10 @@ def _throw_away(place: BucketBlobs, folder: str) -> None:
 
 def _part(id: str, offset: int) -> str:
     return f"incoming/{id}/{offset:016d}"
+
+
+def _checked(aside: str, offset: int) -> str:
+    return f"{aside}/{offset:016d}"
 
 
 def _place(blobs: Blobs) -> BucketBlobs:
