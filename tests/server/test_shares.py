@@ -4,6 +4,8 @@ import asyncio
 import select
 import socket
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,7 +20,10 @@ from stratal.server.peers import place_of
 from stratal.server.pool import THREADS, Pool
 from stratal.server.shares import Shares
 from stratal.server.surfaces import Places
+from stratal.server.transfers import PREFIX as TRANSFERS
 from stratal.store.shipments import PREFIX as INGEST
+from stratal.store.wire import BLOBS
+from stratal.tracking.runs import run
 
 MLFLOW = "/api/2.0/mlflow"
 
@@ -182,6 +187,60 @@ def test_calls_of_one_person_that_wait_for_threads_are_half_of_all():
         pool.close()
 
     asyncio.run(crowd())
+
+
+DOORS = {
+    "blobs": (BLOBS, "_threads"),
+    "artifacts": (MLFLOW, "_file_threads"),
+    "files that come": (INGEST, "_blob_threads"),
+    "transfers": (TRANSFERS, "_threads"),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_files_that_take_one_person_long_leave_others_half_of_the_threads(door: str, guarded, monkeypatch: pytest.MonkeyPatch):
+    prefix, name = DOORS[door]
+    guarded.accounts.grant(person="bob", role="contributor", on="*")
+    with run("churn", store=guarded.store) as shown:
+        slow, quick = (shown.save_bytes(f"{each}.bin", each.encode()).digest for each in ("slow", "quick"))
+    guarded.store.settle()
+    began, go_on = threading.Semaphore(0), threading.Event()
+
+    def held(call: Callable[..., object]) -> Callable[..., object]:
+        def wait_and_call(*said: object, **more: object) -> object:
+            if slow in said or any(getattr(each, "name", "") == "ada" for each in said):
+                began.release()
+                go_on.wait(60)
+            return call(*said, **more)
+
+        return wait_and_call
+
+    def ask(http: httpx.Client, digest: str) -> int:
+        match door:
+            case "blobs":
+                return http.get(f"{BLOBS}/{digest}").status_code
+            case "artifacts":
+                path = "slow.bin" if digest == slow else "quick.bin"
+                return http.get("/get-artifact", params={"run_id": shown.id, "path": path}).status_code
+            case "files that come":
+                return http.head(f"{INGEST}/blobs/{digest}").status_code
+            case _:
+                return http.get(f"{TRANSFERS}/{digest}").status_code
+
+    count = getattr(guarded.served.surfaces[prefix], name).count
+    of_crowd = [guarded.having_token("ada").http for _ in range(count)]
+    of, what = (guarded.guard, "may_write") if door == "transfers" else (guarded.store.blobs, "renew" if prefix == INGEST else "path")
+    monkeypatch.setattr(of, what, held(getattr(of, what)))
+    with ThreadPoolExecutor(count) as crowd:
+        asked = [crowd.submit(ask, http, slow) for http in of_crowd]
+        try:
+            for _ in range(count // 2):
+                assert began.acquire(timeout=30)
+            found = ask(guarded.having_token("bob").http, quick)
+        finally:
+            go_on.set()
+        expected = 422 if door == "transfers" else 200  # files on a disk are sent to it otherwise
+        assert (found, {each.result() for each in asked}) == (expected, {expected})
 
 
 def test_whoever_asks_whether_the_server_is_ready_waits_for_one_look(store):

@@ -78,6 +78,16 @@ def test_a_file_goes_straight_to_the_object_store_and_is_readable_when_it_is_ver
     assert place.blobs.objects.below("checked") == []
 
 
+def test_nothing_is_copied_of_a_file_that_lacks_a_part(server: httpx.Client, place, monkeypatch: pytest.MonkeyPatch):
+    """Else whoever has sent some of a large file could have it read again and again, for nothing."""
+    data, copied, copy = os.urandom(25_000), list[str](), place.blobs.objects.copy
+    begun = _begin(server, data)
+    _send(data, begun, most=2)
+    monkeypatch.setattr(place.blobs.objects, "copy", lambda name, target: (copied.append(name), copy(name, target)))
+    assert server.post(f"{TRANSFERS}/{begun['id']}/finish").status_code == 409
+    assert copied == []
+
+
 def test_bytes_that_are_not_the_digests_are_never_readable(server: httpx.Client, place):
     right, wrong = os.urandom(25_000), os.urandom(25_000)
     digest = sha256(right).hexdigest()

@@ -52,7 +52,7 @@ class BlobReads(Surface):
         await handler(request, await self.enter(request), match[1], send)
 
     async def _serve(self, request: Request, sender: Identity, digest: str, send: Send) -> None:
-        file, size = await self.in_thread(partial(self._open, digest, sender))
+        file, size = await self.in_thread(partial(self._open, digest, sender), name=request.sender)
         with file:
             start, stop = _range_of(request.headers.get("range", ""), size)
             headers = [*_HEADERS, ("etag", f'"{digest}"'), ("content-length", str(stop - start))]
@@ -62,7 +62,7 @@ class BlobReads(Surface):
             await send({"type": "http.response.start", "status": 206 if is_part else 200, "headers": head})
             file.seek(start)
             while start < stop and request.method == "GET":
-                piece = await self.in_thread(partial(file.read, min(_PIECE, stop - start)))
+                piece = await self.in_thread(partial(file.read, min(_PIECE, stop - start)), name=request.sender)
                 if not piece:
                     log.error("blob ended early digest=%s at=%d", digest, start)
                     return  # uvicorn hangs up: fewer bytes went out than were announced

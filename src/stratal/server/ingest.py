@@ -160,7 +160,7 @@ class Ingest(Surface):
                 return Answer(status=200, headers=((SIZE, str(blobs.size_bytes(digest))),))
             return Answer(status=404, headers=((OFFSET, str(blobs.received_bytes(digest, owner=_owner(sender)))),))
 
-        answer = await self._with_blobs(look)
+        answer = await self._with_blobs(request, look)
         try:  # what is here takes no more room
             note = self._rooming.arrived if answer.status == 200 else self._rooming.check
             await self.in_thread(partial(note, request, sender, digest, size))
@@ -173,25 +173,25 @@ class Ingest(Surface):
         size = request.number(SIZE, MOST_BLOB_BYTES)
         offset, digest = request.number(OFFSET, size), match[1]
         owner = _owner(sender)
-        if owner != "" and await self._with_blobs(partial(self._is_there_for, sender, digest)):
+        if owner != "" and await self._with_blobs(request, partial(self._is_there_for, sender, digest)):
             await self.in_thread(partial(self._rooming.arrived, request, sender, digest, size))
             return json_answer(200, Accepted(offset=size))
         coming = self._store.blobs.receive(digest, size, offset, owner=owner)
         stack = ExitStack()
-        receiving = await self._with_blobs(partial(stack.enter_context, coming))  # it may wait for a collection of garbage
+        receiving = await self._with_blobs(request, partial(stack.enter_context, coming))  # it may wait for a collection of garbage
         try:
             if receiving.is_there:
                 await self.in_thread(partial(self._rooming.arrived, request, sender, digest, size))
                 return json_answer(200, Accepted(offset=size))
             await self.in_thread(partial(self._rooming.check, request, sender, digest, size))
             async for piece in request.pieces(size - receiving.offset, self._limits.piece_s, math.inf):
-                await self._with_blobs(partial(receiving.write, piece))
+                await self._with_blobs(request, partial(receiving.write, piece))
             if receiving.offset == size:
-                await self._with_blobs(receiving.publish)
-                await self._with_blobs(partial(note_sent, self._store, sender, digest))
+                await self._with_blobs(request, receiving.publish)
+                await self._with_blobs(request, partial(note_sent, self._store, sender, digest))
             return json_answer(200, Accepted(offset=receiving.offset))
         finally:
-            await self._with_blobs(stack.close)  # keeps what came of it, which may be a request to an object store
+            await self._with_blobs(request, stack.close)  # keeps what came of it, which may be a request to an object store
 
     def _may_put(self, tx: Transaction, sender: Identity, on: str) -> None:
         self._guard.check(tx, sender, Role.CONTRIBUTOR, on)
@@ -210,8 +210,8 @@ class Ingest(Surface):
 
         return await self.in_thread(read)
 
-    async def _with_blobs(self, call: Callable[[], T]) -> T:
-        return await self.in_thread(call, self._blob_threads)
+    async def _with_blobs(self, request: Request, call: Callable[[], T]) -> T:
+        return await self.in_thread(call, self._blob_threads, request.sender)
 
 
 def _owner(sender: Identity) -> str:

@@ -69,21 +69,21 @@ class Transfers(Surface):
             self._rooming.check(request, sender, asked.digest, asked.size_bytes)
             return begin_transfer(self._store.blobs, asked.digest, asked.size_bytes, sender=sender.name)
 
-        return _told(201, await self._as_writer(sender, begin))
+        return _told(201, await self._as_writer(request, sender, begin))
 
-    async def _read(self, _request: Request, sender: Identity, match: re.Match[str]) -> Answer:
-        return _told(200, await self._as_writer(sender, partial(read_transfer, self._store.blobs, match[1], sender=sender.name)))
+    async def _read(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
+        return _told(200, await self._as_writer(request, sender, partial(read_transfer, self._store.blobs, match[1], sender=sender.name)))
 
-    async def _finish(self, _request: Request, sender: Identity, match: re.Match[str]) -> Answer:
+    async def _finish(self, request: Request, sender: Identity, match: re.Match[str]) -> Answer:
         def finish() -> str:
             digest = finish_transfer(self._store.blobs, match[1], sender=sender.name)
             note_sent(self._store, sender, digest)
             return digest
 
-        digest = await self._as_writer(sender, finish)
+        digest = await self._as_writer(request, sender, finish)
         return json_answer(200, {"digest": digest}, headers=_UNCACHED)
 
-    async def _as_writer(self, sender: Identity, act: Callable[[], T]) -> T:
+    async def _as_writer(self, request: Request, sender: Identity, act: Callable[[], T]) -> T:
         """Act as the sender, in a thread, if they may write anything at all. No transaction is held while the object store answers."""
 
         def call() -> T:
@@ -92,7 +92,7 @@ class Transfers(Surface):
             return act()
 
         with working_for(self._guard, sender):
-            return await self.in_thread(call)
+            return await self.in_thread(call, name=request.sender)
 
 
 def _told(status: int, transfer: Transfer) -> Answer:

@@ -64,9 +64,9 @@ def range_of(header: str, size: int) -> range | None:
     return asked
 
 
-async def give(send: Send, path: Path, name: str, in_thread: InThread, *, is_head: bool) -> None:
+async def give(send: Send, open_file: Callable[[], BinaryIO], name: str, in_thread: InThread, *, is_head: bool) -> None:
     """Send a file of ours as one to be kept, not shown."""
-    file = await in_thread(lambda: path.open("rb"))
+    file = await in_thread(open_file)
     try:
         size = os.fstat(file.fileno()).st_size
         shown = f"attachment; {_named(name)}".encode("ascii")

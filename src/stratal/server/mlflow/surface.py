@@ -25,7 +25,7 @@ from stratal.server.linking import note_sent, working_for
 from stratal.server.mlflow.codec import read_body, read_query, write
 from stratal.server.mlflow.failures import failed
 from stratal.server.mlflow.parts import AbortUpload, CompleteUpload, CreateUpload, Multipart, signed
-from stratal.server.mlflow.streaming import RANGE_PIECE, drop_old, give, give_range, range_of, size_of, take
+from stratal.server.mlflow.streaming import RANGE_PIECE, InThread, drop_old, give, give_range, range_of, size_of, take
 from stratal.server.mlflow.table import Carries, Found, Unknown, find
 from stratal.server.surfaces import Places, Surface
 from stratal.server.threads import Threads
@@ -188,17 +188,18 @@ class Mlflow(Surface):
         blobs, asked = self._store.blobs, range_of(request.headers.get("range", ""), opened.size_bytes)
         if asked is not None and request.method != "HEAD":
             with self.holding(RANGE_PIECE, self._limits.waiting_bytes, request):
-                await give_range(send, opened, asked, partial(blobs.read_range, opened.digest), self._with_files)
+                await give_range(send, opened, asked, partial(blobs.read_range, opened.digest), self._with_files(request))
             return
-        path = await self._with_files(lambda: blobs.path(opened.digest))
-        await give(send, path, opened.name, self._with_files, is_head=request.method == "HEAD")
+        # Opened, not by its path, which would keep a file of an object store in the cache for as long as this process lives.
+        open_file = partial(blobs.open, opened.digest)
+        await give(send, open_file, opened.name, self._with_files(request), is_head=request.method == "HEAD")
 
     async def _take(self, request: Request, found: Found, sender: Identity) -> Answer:
         said = request.number("content-length", self._limits.file_bytes) if "content-length" in request.headers else 0
         asked = msgspec.convert({"size_bytes": said}, found.route.request)
         await self.in_thread(lambda: self._perform(found, asked, sender))  # before its bytes are taken
         pieces = request.pieces(self._limits.file_bytes, self._limits.piece_s, math.inf)
-        digest, size = await take(self._store.folder, pieces, self._keep, self._with_files)
+        digest, size = await take(self._store.folder, pieces, self._keep, self._with_files(request))
         await self.in_thread(partial(note_sent, self._store, sender, digest))
         kept = msgspec.convert({"digest": digest, "size_bytes": size}, found.route.request)
         await self.in_thread(lambda: self._perform(found, kept, sender))
@@ -206,9 +207,10 @@ class Mlflow(Surface):
 
     async def _take_part(self, request: Request, found: Found, sender: Identity) -> Answer:
         id = found.fields["upload_id"]
-        number = await self._with_files(lambda: self._multipart.find(id, found.fields["part"], sender))
+        in_thread = self._with_files(request)
+        number = await in_thread(lambda: self._multipart.find(id, found.fields["part"], sender))
         pieces = request.pieces(self._limits.part_bytes, self._limits.piece_s, math.inf)
-        etag = await take(self._store.folder, pieces, lambda data: self._multipart.keep(id, number, data, sender), self._with_files)
+        etag = await take(self._store.folder, pieces, lambda data: self._multipart.keep(id, number, data, sender), in_thread)
         return Answer(status=200, headers=(("etag", f'"{etag}"'),))
 
     def _keep(self, data: bytes | Path) -> tuple[str, int]:
@@ -249,8 +251,13 @@ class Mlflow(Surface):
         with reading_within(MOST_READ_S if route.function.opens is Opens.READ else None):
             return perform(self._service, route.function, asked, rights=rights, needs=route.needs, on=route.on)
 
-    async def _with_files(self, call: Callable[[], T]) -> T:
-        return await self.in_thread(call, self._file_threads)
+    def _with_files(self, request: Request) -> InThread:
+        """Give what runs calls in the threads of files, of which one person has half."""
+
+        async def run(call: Callable[[], T]) -> T:
+            return await self.in_thread(call, self._file_threads, request.sender)
+
+        return run
 
 
 def _behind_prefix(path: str) -> str:

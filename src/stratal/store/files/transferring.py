@@ -88,6 +88,8 @@ def finish_transfer(blobs: Blobs, id: str, *, sender: str) -> str:
     plan = _plan(place, id, sender)
     if plan.is_done:
         return plan.digest
+    if missing := _missing(place, id, plan):  # before any of it is copied and read, for nothing
+        raise _not_sent(missing[0][0])
     aside = f"checked/{id}-{secrets.token_hex(8)}"
     try:
         _adopt(place, plan, id, aside)
@@ -123,13 +125,12 @@ def _verified(place: BucketBlobs, plan: Plan, id: str, aside: str) -> list[str]:
     whole, names = sha256(), list[str]()
     for offset, size in plan.parts():
         checked = _checked(aside, offset)
-        missing = Conflict(f"the part at {offset} has not been sent", hint="ask which parts are missing, and send them")
         try:
             place.objects.copy(_part(id, offset), checked)
         except NotFound:
-            raise missing from None
+            raise _not_sent(offset) from None
         if place.objects.head(checked).size_bytes != size:
-            raise missing
+            raise _not_sent(offset)
         data = place.objects.read_range(checked, 0, size)
         whole.update(data)
         names.append(part_name(offset, digest_of(data)))
@@ -139,14 +140,18 @@ def _verified(place: BucketBlobs, plan: Plan, id: str, aside: str) -> list[str]:
 
 
 def _transfer(place: BucketBlobs, id: str, plan: Plan) -> Transfer:
-    there = {found.name: found.size_bytes for found in place.objects.below(f"incoming/{id}")}
-    missing = [] if plan.is_done else [part for part in plan.parts() if there.get(_part(id, part[0])) != part[1]]
+    missing = [] if plan.is_done else _missing(place, id, plan)
     names = [_part(id, offset) for offset, _ in missing[:MOST_URLS]]
     urls = place.objects.sign("PUT", names, GOOD_S) if names else []
     if urls is None:
         raise _not_so()
     found = tuple(Missing(offset=at, size_bytes=size, url=url) for (at, size), url in zip(missing, urls, strict=False))
     return Transfer(id=id, missing=found, headers=place.objects.put_headers, good_s=GOOD_S)
+
+
+def _missing(place: BucketBlobs, id: str, plan: Plan) -> list[tuple[int, int]]:
+    there = {found.name: found.size_bytes for found in place.objects.below(f"incoming/{id}")}
+    return [part for part in plan.parts() if there.get(_part(id, part[0])) != part[1]]
 
 
 def _plan(place: BucketBlobs, id: str, sender: str) -> Plan:
@@ -178,6 +183,10 @@ def _part(id: str, offset: int) -> str:
 
 def _checked(aside: str, offset: int) -> str:
     return f"{aside}/{offset:016d}"
+
+
+def _not_sent(offset: int) -> Conflict:
+    return Conflict(f"the part at {offset} has not been sent", hint="ask which parts are missing, and send them")
 
 
 def _place(blobs: Blobs) -> BucketBlobs:
