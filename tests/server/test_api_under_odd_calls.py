@@ -45,6 +45,24 @@ def test_calls_made_up_from_our_description_are_answered_without_a_fault_of_ours
     assert len(seen) == sum(1 for _ in schema.get_all_operations())
 
 
+MANY = 1_000_001
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("json", b'{"experiments":[' + b'"a",' * MANY + b'"a"]}'),
+        ("msgpack", b"\x81\xabexperiments\xdd" + MANY.to_bytes(4, "big") + b"\xa1a" * MANY),
+        ("msgpack", b"\xdf" + MANY.to_bytes(4, "big") + b"\xa5where\xa0" * MANY),
+        ("msgpack", b"\x81\xa5where\xdf" + MANY.to_bytes(4, "big") + b"\xa1a\xa0" * MANY),
+    ],
+)
+def test_calls_of_very_many_values_are_refused_before_those_are_made(http, kind: str, body: bytes):
+    """Making them would take the interpreter from everybody for seconds, and a gigabyte."""
+    answer = http.post("/api/v1/tracking/count", content=body, headers={"content-type": f"application/{kind}"})
+    assert (answer.status_code, answer.json()["error"]) == (413, "too-large"), answer.text
+
+
 @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 @given(path=some.lists(TEXTS, max_size=4), value=TEXTS)
 def test_odd_paths_and_headers_are_answered_without_a_fault_of_ours(http, path, value):

@@ -21,10 +21,13 @@ from stratal.store.names import find_run
 from stratal.store.operations import Operation
 from stratal.store.quotas.holding import holding_quotas
 from stratal.store.store import Store
-from stratal.store.wire import unpack
+from stratal.store.wire import MSGPACK, unpack
 
 # How long a query may read: twice what a client waits for its answer. A command is not ended: it may have been done.
 MOST_READ_S = 60.0
+# Values of one list or map of a call in msgpack; commas of one in JSON. The largest calls have 100,000 rows, of a few values each.
+MOST_ITEMS, MOST_COMMAS = 250_000, 1_000_000
+_PEEK = msgspec.msgpack.Decoder(dict[str, msgspec.Raw])
 
 
 class Call:
@@ -38,6 +41,7 @@ class Call:
 
     def read(self, body: bytes, encoding: str) -> Arguments:
         """Decode the arguments. Raises Failed, naming what is wrong."""
+        check_count(body, encoding)
         try:
             return unpack(body or b"{}", encoding if body else "application/json", self.arguments)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -100,6 +104,28 @@ class Call:
             return [item for item in items if name_of(item) in names]
         runs = [(item, find_run(tx, to_bytes(name_of(item)))) for item in items]
         return [item for item, run in runs if run is not None and run.experiment in names]
+
+
+def check_count(body: bytes, encoding: str) -> None:
+    """Raise Failed for so many values that making them would hold up everybody: a decoder lets no other thread run until it is done."""
+    if encoding != MSGPACK:
+        count, most = body.count(b","), MOST_COMMAS
+    else:
+        count, most = _length(body) or _longest(body), MOST_ITEMS
+    if count > most:
+        raise refusal(413, "too-large", f"the body holds {count:,} values; at most {most:,} are taken", "send less at a time")
+
+
+def _longest(body: bytes) -> int:
+    try:
+        return max((_length(bytes(memoryview(value)[:5])) for value in _PEEK.decode(body).values()), default=0)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return 0  # whoever decodes it says what is wrong
+
+
+def _length(packed: bytes) -> int:
+    """Give the length that a list or map of msgpack announces, 0 for one below 65,536 and for all else."""
+    return int.from_bytes(packed[1:5], "big") if packed[:1] in (b"\xdd", b"\xdf") else 0
 
 
 def arguments_of(room: Room, operation: Operation) -> type[msgspec.Struct]:
