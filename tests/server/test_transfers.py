@@ -259,6 +259,25 @@ def test_parts_that_nobody_finished_are_leftovers(server: httpx.Client, place):
     assert place.blobs.objects.below("incoming") == []
 
 
+@pytest.mark.parametrize("place", ["container"], indirect=True)
+def test_what_else_a_url_of_azure_lets_its_holder_do_keeps_back_nothing_of_others(server: httpx.Client, place):
+    """Snapshots and leases keep a part from being deleted, an archived one is not read."""
+    data = os.urandom(15_000)
+    begun, archived = _begin(server, data), _begin(server, data)
+    for transfer in (begun, archived):
+        _send(data, transfer)
+    kept, leased = (part["url"] for part in begun["missing"])
+    assert httpx.put(f"{kept}&comp=snapshot").status_code == 201
+    lease = {"x-ms-lease-action": "acquire", "x-ms-lease-duration": "-1"}
+    assert httpx.put(f"{leased}&comp=lease", headers=lease).status_code == 201
+    assert httpx.put(f"{archived['missing'][0]['url']}&comp=tier", headers={"x-ms-access-tier": "Archive"}).status_code == 200
+    assert server.post(f"{TRANSFERS}/{begun['id']}/finish").status_code == 200
+    assert server.post(f"{TRANSFERS}/{archived['id']}/finish").status_code == 409
+    left = list(place.blobs.leftovers(older_than_ns=2**62))
+    gone = [place.blobs.drop_leftover(each.name, older_than_ns=2**62) for each in left]
+    assert (gone.count(False), gone.count(True)) == (2, 4)
+
+
 @pytest.mark.parametrize(("body", "status"), [
     (b"", 400), (b"[]", 400), (b"{}", 400), (b'{"digest": "x", "size_bytes": 1}', 422), (b"[" * 30_000, 400),
     (b'{"digest": "%s", "size_bytes": 0}' % (b"0" * 64), 422), (b'{"digest": "%s", "size_bytes": -1}' % (b"0" * 64), 422),

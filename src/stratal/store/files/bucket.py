@@ -34,7 +34,7 @@ from stratal.store.files.blobs import (
 )
 from stratal.store.files.cache import Cache
 from stratal.store.files.copies import WHOLE, YOUNG, Copies, Copy, chain_of, folder_of, offset_of, part_name, understand
-from stratal.store.files.objects import Objects
+from stratal.store.files.objects import Held, Objects
 from stratal.store.files.uploads import ReceivingAside, ReceivingParts, aside
 
 # Bytes of a part: 16 of them are a gigabyte, and so much is sent again at most after a break. One is held in memory at a time.
@@ -351,7 +351,7 @@ class BucketBlobs(Blobs):
 
     def _drop_aside(self, name: str, older_than_ns: int) -> bool:
         """Delete an object of a transfer; one that was sent again keeps its name, and is young."""
-        with contextlib.suppress(NotFound):
+        with contextlib.suppress(NotFound, Held):  # or whoever sent it keeps it, by the URL that they had: the others go
             if self.objects.head(name).changed_ns < older_than_ns:
                 self.objects.delete(name)
                 return True

@@ -37,12 +37,18 @@ _NO_PLACE = ("NoSuchBucket", "ContainerNotFound")
 _PASSING = ("InternalError", "ServiceUnavailable", "SlowDown", "ServerBusy", "RequestTimeout")
 
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
-_STATUS = re.compile(r"status code: (\d{3})")
+_STATUS = re.compile(r"(?:status code: |\(code: )(\d{3})")
 # The runtime below obstore lives in the process that used it first, and does not survive a fork: its calls would wait for ever.
 _used_by: list[int] = []
 
 
 T = TypeVar("T")
+
+
+class Held(StoreDown):
+    """An object stays as it is, whoever asks again: somebody has archived it, or keeps it by a lease or a snapshot (Azure)."""
+
+    retryable = False
 
 
 class Object(NamedTuple):
@@ -78,7 +84,7 @@ class Objects:
     def put_first(self, name: str, data: bytes) -> bool:
         """Write an object unless it is there. Raises StoreDown."""
         try:
-            self._ask("written", lambda: obstore.put(self._quick, name, data, mode="create", use_multipart=False))
+            self._ask("claimed", lambda: obstore.put(self._quick, name, data, mode="create", use_multipart=False))
         except exceptions.AlreadyExistsError:
             return False
         return True
@@ -142,9 +148,11 @@ class Objects:
                 began_s = time.monotonic()
                 try:
                     answer = call()
-                except exceptions.AlreadyExistsError:
-                    self._away_since_s = None
-                    raise
+                except exceptions.AlreadyExistsError as error:
+                    if done == "claimed":
+                        self._away_since_s = None
+                        raise
+                    self._judge(error, done, began_s, wait_s)  # Azure's 409: of a part that somebody has archived, or keeps by a snapshot
                 except (exceptions.BaseError, OSError, ValueError) as error:
                     self._judge(error, done, began_s, wait_s)
                 else:
@@ -165,6 +173,8 @@ class Objects:
             since_s = self._away_since_s = self._away_since_s or began_s
             if time.monotonic() + wait_s <= since_s + self.patience_s:
                 return
+        if isinstance(error, exceptions.AlreadyExistsError | exceptions.PreconditionError) or why in ("status 409", "status 412"):
+            raise Held(f"blobs in {self.name} cannot be {done}: {why}", hint="somebody keeps one there: look who, and let it go") from None
         raise StoreDown(f"blobs in {self.name} cannot be {done}: {why}", hint=_hint(why)) from None
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ process of the server goes on. 3 a transfer is its beginner's; nobody learns fro
 sent.
 """
 
+import contextlib
 import secrets
 from hashlib import sha256
 
@@ -17,6 +18,7 @@ from stratal.core.records import Record
 from stratal.store.files.blobs import Blobs, check_digest, damaged, digest_of
 from stratal.store.files.bucket import BucketBlobs
 from stratal.store.files.copies import folder_of, part_name
+from stratal.store.files.objects import Held
 from stratal.store.shipments import MOST_BLOB_BYTES
 
 # Seconds for which a URL is good: a part of 64 MiB at 20 kB/s. URLs in one answer: a body below a megabyte.
@@ -99,8 +101,7 @@ def finish_transfer(blobs: Blobs, id: str, *, sender: str) -> str:
     finally:
         _throw_away(place, aside)
     _write(place, id, msgspec.structs.replace(plan, is_done=True))
-    for offset, _ in plan.parts():
-        place.objects.delete(_part(id, offset))
+    _throw_away(place, f"incoming/{id}")
     return plan.digest
 
 
@@ -127,7 +128,7 @@ def _verified(place: BucketBlobs, plan: Plan, id: str, aside: str) -> list[str]:
         checked = _checked(aside, offset)
         try:
             place.objects.copy(_part(id, offset), checked)
-        except NotFound:
+        except (NotFound, Held):
             raise _not_sent(offset) from None
         if place.objects.head(checked).size_bytes != size:
             raise _not_sent(offset)
@@ -174,7 +175,8 @@ def _write(place: BucketBlobs, id: str, plan: Plan) -> None:
 def _throw_away(place: BucketBlobs, folder: str) -> None:
     for found in place.objects.below(folder):
         if not found.name.endswith("/plan"):
-            place.objects.delete(found.name)
+            with contextlib.suppress(Held):  # a collection tries again
+                place.objects.delete(found.name)
 
 
 def _part(id: str, offset: int) -> str:
