@@ -17,6 +17,7 @@ from stratal.cli.app import main
 from stratal.core.clock import SystemClock
 from stratal.core.errors import Refused
 from stratal.core.settings import load_settings
+from stratal.data.store import DatasetStore
 from stratal.server.serving import look_for_files
 from stratal.store.collecting import collect
 from stratal.store.files import bucket as bucket_of
@@ -75,6 +76,12 @@ def test_datasets_and_models_come_back(team: Store, tmp_path: Path):
     assert data.open_dataset("dataset:rows@1").frame().equals(frame)
     assert list(st.get("model:classifier@1").load().predict(np.array([[0.0], [3.0]]))) == [0, 1]
     here.close()
+
+
+def test_registering_a_version_brings_no_file_of_the_bucket_here(team: Store, tmp_path: Path):
+    content, profile = (team.blobs.put(each) for each in (b"rows", b"profile"))
+    DatasetStore(team).add_version(name="churn", digest=content, rows=1, columns=[], content=content, profile=profile)
+    assert list((tmp_path / "cache").rglob("blob")) == []
 
 
 def test_garbage_goes_after_a_dry_run_and_deleted_runs_come_back(team: Store, capsys: pytest.CaptureFixture[str]):

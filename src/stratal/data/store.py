@@ -112,7 +112,7 @@ class DatasetStore:
             for blob in (content, profile):
                 check_named(tx, blob)
         for blob in (content, profile):
-            self._store.blobs.path(blob)
+            self._store.blobs.size_bytes(blob)  # not by its path, which would bring it all into the cache
         with self._store.command() as tx:
             number = int(tx.value(_NEXT, of_name=name))
             added = tx.run(
