@@ -343,6 +343,20 @@ def test_a_store_that_was_closed_leaves_no_thread_that_settles(empty: str, tmp_p
     assert store.journals not in uploading._uploaders, "it would go on with connections of its own"
 
 
+def test_a_wait_that_is_connecting_while_its_database_is_closed_leaves_no_connection(served: Store, monkeypatch: pytest.MonkeyPatch):
+    database, made = served.database, []
+    connect = database.connect
+
+    def connect_late() -> psycopg.Connection:
+        made.append(connect())
+        database.close()
+        return made[-1]
+
+    monkeypatch.setattr(database, "connect", connect_late)
+    database.wait_for_events(0.1, heard=database.heard)
+    assert [connection.closed for connection in made] == [True]
+
+
 def test_a_process_without_the_driver_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "stratal.store.postgres", None)
     with pytest.raises(Misuse, match="psycopg"):

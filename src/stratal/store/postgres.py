@@ -258,20 +258,24 @@ class PostgresDatabase(Database):
         listening = self._listening
         if not listening.acquire(timeout=most_s):
             return
+        listener = self._listener
         try:  # one thread waits at the socket, and the others for it
-            if heard != self.heard:
-                return
-            if (listener := self._listener) is None:
-                self._listener = self.connect()
-                self._listener.execute(f"listen {CHANNEL}", prepare=False)
-                self.heard += 1  # what was committed before this was told to nobody
-                return
-            for _ in listener.notifies(timeout=most_s, stop_after=1):
-                self.heard += 1
+            if listener is None and heard == self.heard:
+                listener = self.connect()
+                listener.execute(f"listen {CHANNEL}", prepare=False)
+                if listening is self._listening:
+                    self._listener = listener
+                    self.heard += 1  # what was committed before this was told to nobody
+                else:  # this was closed meanwhile
+                    listener.close()
+            elif listener is not None and heard == self.heard:
+                for _ in listener.notifies(timeout=most_s, stop_after=1):
+                    self.heard += 1
         except psycopg.OperationalError:  # the server went away, or this was closed: the caller's next look says more
-            if self._listener is not None:
-                self._listener.close()
-            self._listener = None
+            if listener is not None:
+                listener.close()
+            if listening is self._listening:
+                self._listener = None
         finally:
             listening.release()
 
