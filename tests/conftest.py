@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import ClauseElement
 from sqlalchemy.dialects import postgresql
 
@@ -27,6 +28,10 @@ from stratal.testing.victims import Victims
 from stratal.tracking import active, opening, refs
 from stratal.tracking.capture import inputs
 from stratal.tracking.opening import open_store
+
+# No law is about time, and the machine may be busy.
+settings.register_profile("unhurried", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 compiled_for_postgresql: list[str] = []
 

@@ -26,7 +26,7 @@ def drift(before, now, **options):
 
 
 @given(values, values)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_ks_of_few_values_equals_scipy(a, b):
     assert drift(a, b).measure("ks").effect == pytest.approx(scipy.stats.ks_2samp(a, b, method="asymp").statistic, abs=1e-12)
 
@@ -44,7 +44,7 @@ def test_ks_of_many_values_is_within_the_fullest_bucket_of_scipy(shift):
 
 
 @given(values, values)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_measures_are_symmetric_bounded_and_zero_on_the_same_profile(a, b):
     one, other = drift(a, b), drift(b, a)
     for name in ("ks", "psi", "nulls"):
@@ -69,7 +69,7 @@ def test_psi_equals_the_sum_over_bins(pairs):
 
 
 @given(values, values)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_bins_keep_every_value(a, b):
     before, now = group(*align(sketch_numbers(np.array(a)), sketch_numbers(np.array(b))))
     assert (before.sum(), now.sum()) == (len(a), len(b))
@@ -78,7 +78,7 @@ def test_bins_keep_every_value(a, b):
 
 
 @given(st.floats(0.0001, 0.9999), st.integers(1, 60))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_the_chi_square_quantile_equals_scipy(q, degrees):
     assert chi_square_quantile(q, degrees) == pytest.approx(scipy.stats.chi2.ppf(q, degrees), rel=1e-8)
 

@@ -42,7 +42,7 @@ def tables(draw):
 
 @pytest.mark.slow
 @given(tables(), st.integers(1, 30), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_profile_is_the_sum_of_the_profiles_of_its_parts_bit_for_bit_in_any_order(table, size, random):
     parts = [profile_frame(part) for part in table.iter_slices(size)]
     random.shuffle(parts)
@@ -57,7 +57,7 @@ def test_a_profile_is_the_sum_of_the_profiles_of_its_parts_bit_for_bit_in_any_or
 
 @pytest.mark.slow
 @given(tables(), tables(), tables())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_adding_profiles_is_associative_and_commutative_and_has_a_zero(a, b, c):
     p, q, r = profile_frame(a), profile_frame(b), profile_frame(c)
     assert (p + q).to_json() == (q + p).to_json()
@@ -66,7 +66,7 @@ def test_adding_profiles_is_associative_and_commutative_and_has_a_zero(a, b, c):
 
 
 @given(tables())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_profile_reads_back_from_its_json(table):
     profile = profile_frame(table)
     assert Profile.from_json(profile.to_json()) == profile
@@ -104,7 +104,7 @@ def test_counts_extremes_and_the_sum_are_exact(values):
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["normal", "cauchy", "lognormal", "tiny"]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_quantiles_are_within_two_to_the_minus_six_of_the_exact_ones(seed, shape):
     random = np.random.default_rng(seed)
     values = {

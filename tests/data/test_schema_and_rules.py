@@ -70,14 +70,14 @@ def test_a_schema_written_as_toml_reads_back_equal(columns, closed):
 
 @pytest.mark.slow
 @given(frames())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_data_validates_against_its_own_inferred_schema(frame):
     assert violations(frame, infer_schema(frame)) == []
 
 
 @pytest.mark.slow
 @given(frames(), st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_widening_a_schema_never_adds_findings(frame, data):
     schema = Schema.of({name: data.draw(columns) for name in frame.columns})
     wider = Schema.of({name: widened(column) for name, column in schema.columns.items()})

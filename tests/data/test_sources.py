@@ -40,7 +40,7 @@ def tables(draw):
 
 @pytest.mark.slow
 @given(tables())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_csv_parquet_arrow_polars_and_pandas_of_one_content_have_one_digest(tmp_path_factory, table):
     folder = tmp_path_factory.mktemp("tables")
     table.write_csv(folder / "a.csv")
@@ -52,7 +52,7 @@ def test_csv_parquet_arrow_polars_and_pandas_of_one_content_have_one_digest(tmp_
 
 
 @given(tables(), st.integers(1, 25))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_the_digest_does_not_depend_on_chunks(table, size):
     chunked = pl.concat(list(table.iter_slices(size)), rechunk=False)
     assert frame_digest(chunked) == frame_digest(table)

@@ -43,7 +43,7 @@ def brute_worth(of, labels, scores, threshold):
 # --- KPIs ---
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=40), st.sampled_from([PROFIT, ODD]))
 def test_the_best_threshold_earns_what_no_other_beats(rows, of):
     labels, scores = np.array([r[0] for r in rows]), np.array([r[1] / 9 for r in rows])
@@ -165,7 +165,7 @@ def test_what_is_no_probability_has_no_calibration(labels, scores):
 # --- the champion ---
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=2, max_size=40))
 def test_a_model_against_itself_differs_by_nothing(rows):
     judged = sample([r[0] for r in rows], [r[1] / 9 for r in rows])

@@ -103,7 +103,7 @@ def test_a_confidence_that_is_none_is_refused(wrong):
         intervals.check_confidence(wrong)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6)), min_size=1, max_size=40), st.randoms(use_true_random=False))
 def test_intervals_hold_their_value_and_do_not_depend_on_the_order_of_rows(pairs, shuffler):
     shuffled = list(pairs)

@@ -28,7 +28,7 @@ def groups(codes, names="abcdefghij"):
 # --- slices ---
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(TEXTS, st.one_of(st.none(), st.integers(-3, 30)), st.booleans(), st.floats(0, 1)), min_size=1, max_size=60))
 def test_slices_partition_the_rows(rows):
     frame = pl.DataFrame({"text": [r[0] for r in rows], "number": [r[1] for r in rows]}, schema={"text": pl.String, "number": pl.Int64})

@@ -111,7 +111,7 @@ def test_values_of_all_types_come_back_as_polars_gives_them(store):
     view = feature_view("all", source="dataset:x", entity="id", features={name: pl.col(name) for name in TYPES})
     version = view.version(store=store)
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(
         some.lists(
             some.fixed_dictionaries({name: some.one_of(some.none(), values) for name, (_, values) in TYPES.items()}), min_size=1, max_size=3

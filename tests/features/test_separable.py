@@ -344,7 +344,7 @@ def test_a_column_that_was_made_of_a_literal_is_a_column_like_others():
 
 
 @pytest.mark.slow
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(some.lists(EXPRESSIONS, min_size=1, max_size=3), ROWS)
 def test_one_row_alone_gives_what_the_frame_gives(expressions, rows):
     definition = define("v", source="s", entity="id", features={f"f{i}": expression for i, expression in enumerate(expressions)})
@@ -361,7 +361,7 @@ def test_one_row_alone_gives_what_the_frame_gives(expressions, rows):
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(some.floats(allow_nan=False, allow_infinity=False), some.integers(-(2**63), 2**63 - 1), some.text(max_size=5))
 def test_literals_come_back_exactly_or_are_refused_and_never_nearly(real, whole, text):
     try:

@@ -187,7 +187,7 @@ def test_a_split_by_another_column_keeps_its_groups_together():
     assert not set(train["household"]) & set(test["household"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(some.one_of(some.integers(), some.text()), some.integers(-5, 5))
 def test_places_lie_in_the_unit_interval_and_depend_on_value_and_seed_only(value, seed):
     place = place_of(value, seed)

@@ -221,4 +221,4 @@ class OnePersonAlone(Machine):
 @pytest.mark.slow
 @pytest.mark.parametrize("machine", [OneModel, OnePersonAlone])
 def test_any_sequence_of_calls_keeps_the_laws(machine, make_house):
-    run_state_machine_as_test(lambda: machine(make_house), settings=settings(max_examples=15, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(lambda: machine(make_house), settings=settings(max_examples=15, stateful_step_count=25))

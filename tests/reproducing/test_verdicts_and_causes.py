@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -22,13 +22,11 @@ def points(of: list[float], start: int = 0) -> Points:
 
 
 @given(values)
-@settings(deadline=None)
 def test_a_series_is_bit_identical_to_itself_odd_numbers_included(of: list[float]) -> None:
     assert judge("", "loss", points(of), points(of), EXACT).verdict == "bit-identical"
 
 
 @given(values, st.data())
-@settings(deadline=None)
 def test_the_first_step_that_differs_is_named(of: list[float], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(of) - 1))
     changed = list(of)
@@ -40,7 +38,6 @@ def test_the_first_step_that_differs_is_named(of: list[float], data: st.DataObje
 
 
 @given(values, st.integers(0, 29))
-@settings(deadline=None)
 def test_a_series_that_is_cut_short_diverges_at_the_first_step_that_is_missing(of: list[float], kept: int) -> None:
     kept = kept % len(of)
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as some
 
 BOUNDED = settings(
     max_examples=2,
-    deadline=None,
     database=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),
@@ -63,7 +62,7 @@ def test_calls_of_very_many_values_are_refused_before_those_are_made(http, kind:
     assert (answer.status_code, answer.json()["error"]) == (413, "too-large"), answer.text
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, suppress_health_check=list(HealthCheck))
 @given(path=some.lists(TEXTS, max_size=4), value=TEXTS)
 def test_odd_paths_and_headers_are_answered_without_a_fault_of_ours(http, path, value):
     where = "/api/v1/" + "/".join(quote(part, safe="") for part in path)

@@ -101,7 +101,5 @@ def test_any_interleaving_of_attempts_ends_with_the_rows_that_were_logged(fresh_
     Attempts.fresh = staticmethod(fresh_store)
     run_state_machine_as_test(
         Attempts,
-        settings=settings(
-            max_examples=25, stateful_step_count=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-        ),
+        settings=settings(max_examples=25, stateful_step_count=15, suppress_health_check=[HealthCheck.function_scoped_fixture]),
     )

@@ -7,7 +7,7 @@ import threading
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stratal.core.clock import SystemClock
@@ -192,7 +192,6 @@ def test_who_tries_too_often_is_told_when_to_come_again(guarded):
     assert whoami(guarded.having_token("bob")) == 200, "tokens are not counted"
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0, 100)), max_size=60))
 def test_failures_are_free_up_to_a_number_and_come_back_one_by_one(failures):
     tries, now_s = Tries(3, 10.0, most=1), 0.0

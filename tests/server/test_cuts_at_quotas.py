@@ -84,7 +84,7 @@ def spoil(spool: Path, writer: Writer, since: int) -> None:
 
 
 @given(plan=STEPS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_comes_in_whatever_order_all_but_the_runs_without_room_arrives_once(store, tmp_path, plan):
     spool, experiments = tmp_path / new_id(), [f"{new_id()}-a", f"{new_id()}-b"]
     (spool / "journal").mkdir(parents=True)

@@ -452,7 +452,7 @@ def test_a_full_disk_of_the_server_acknowledges_nothing_and_goes_on_when_there_i
 _tries = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=25)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tries=_tries)
 def test_any_order_of_any_tries_ends_with_the_same_rows(fresh_store, segment, tries: list[tuple[int, int]]):
     """Shipments of any frames, repeated, overlapping, out of order; then one sender goes on from what the server says."""

@@ -59,7 +59,7 @@ def served(migrated, tmp_path):
 
 
 @pytest.mark.slow
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_no_json_makes_a_5xx(served, data):
     wire, run = served
@@ -122,7 +122,7 @@ MODEL_TEXTS = st.one_of(st.text(max_size=12), st.sampled_from(ODD))
 MODEL_VALUES = st.one_of(st.none(), MODEL_TEXTS, st.integers(-(2**63), 2**63 - 1), st.booleans(), st.lists(MODEL_TEXTS, max_size=3))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_nothing_that_is_asked_of_models_is_a_failure_of_ours(models, data):
     route = data.draw(st.sampled_from([*MODELS, *LOGGED]))

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stratal.interop.mlflow.service.seen import Point, Seen
@@ -20,7 +20,6 @@ def identity(point: Point) -> tuple:
     return key, (step, ms, None if value != value else value)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(POINTS, max_size=12), max_size=8), st.lists(POINTS, max_size=6), st.integers(0, 8))
 def test_each_point_counts_once_whatever_was_there_and_however_calls_are_cut(calls, there, most):
     """most: points of a series that is remembered."""

@@ -29,10 +29,9 @@ JSON = st.recursive(
     ),
     max_leaves=6,
 )
-ODD = settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ODD = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@settings(deadline=None)
 @given(HEADERS, st.sampled_from(["GET", "POST", ""]))
 def test_odd_headers_are_no_credentials(headers, method):
     try:
@@ -43,7 +42,6 @@ def test_odd_headers_are_no_credentials(headers, method):
     assert said.secret not in repr(said) or len(said.secret) < 3
 
 
-@settings(deadline=None)
 @given(LATIN, LATIN)
 def test_a_change_by_a_session_needs_just_its_own_token(csrf, origin):
     secret = new_secret(SESSION)

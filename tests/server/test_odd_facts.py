@@ -83,7 +83,7 @@ def statuses(wire: Wire, run: str) -> dict[str, int]:
     return found
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(facts=st.lists(FACTS, min_size=1, max_size=4), is_good_first=st.booleans())
 def test_no_fact_is_a_failure_of_ours_and_all_can_be_read(served, facts, is_good_first):
     sender, wire = served

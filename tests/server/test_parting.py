@@ -61,7 +61,7 @@ def spoken(data: bytes, salt: int) -> dict[bytes, list[object]]:
 
 
 @given(calls=CALLS, cut=some.integers(0, 99))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_parts_say_what_their_segment_says_and_are_only_added_to(tmp_path, calls, cut):
     folder, runs = tmp_path / new_id(), [to_bytes(new_id()) for _ in range(3)]
     writer, since = Writer(folder), 0

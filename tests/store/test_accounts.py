@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -97,7 +97,6 @@ def test_revoking_is_once_and_for_all_and_said_once(accounts: AccessStore):
         accounts.revoke_token(id="nothing")
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100), st.none() | st.integers(0, 100), st.none() | st.integers(0, 100))
 def test_a_token_is_active_only_before_its_end_and_if_nobody_revoked_it(now: int, expires: int | None, revoked: int | None):
     state = state_of(expires_ns=expires, revoked_ns=revoked, now_ns=now)
@@ -110,7 +109,6 @@ def test_nothing_makes_a_token_active_again():
     assert all(before is not TokenState.REVOKED for before, _ in LIFE)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(Role), st.sampled_from(Role), st.sampled_from(["*", "experiment:a", "model:a"]))
 def test_a_scope_lets_through_what_is_within_both_of_its_bounds(most: Role, needs: Role, on: str):
     assert Scope(role=most).lets(needs, on) == (needs <= most)

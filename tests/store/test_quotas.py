@@ -254,4 +254,4 @@ class Counting(RuleBasedStateMachine):
 @pytest.mark.slow
 def test_whatever_happens_the_counters_are_what_a_count_of_everything_gives(migrated):
     Counting.template = migrated
-    run_state_machine_as_test(Counting, settings=settings(max_examples=25, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(Counting, settings=settings(max_examples=25, stateful_step_count=20))

@@ -87,7 +87,7 @@ def test_equal_points_of_processes_that_log_for_themselves_all_count(store):
 CALLS = st.lists(st.tuples(st.integers(0, 2), st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 4)), min_size=1), st.booleans()))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(CALLS)
 def test_any_calls_through_any_relays_in_any_order_give_a_set(migrated, tmp_path_factory, calls):
     import shutil

@@ -83,7 +83,7 @@ def test_ten_thousand_metrics_in_one_run(store: Store):
     assert series(store, id, "layer9999/größe") == (list(range(30)), [float(step + 9999) for step in range(30)])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_settled_equals_overlay_whatever_the_order_of_ticks(fresh_store_for_laws, data: st.DataObject):
     store = fresh_store_for_laws

@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stratal.tracking.capture.environment import allowed_variables
@@ -71,13 +71,11 @@ def test_a_private_key_is_masked_over_its_lines_even_if_it_is_cut() -> None:
     value=plain,
     form=st.sampled_from(["{}={}", "{} = '{}'", '"{}": "{}"', "{}: {}", "export {}={}", "--{}={}", '+{} = "{}"']),
 )
-@settings(deadline=None)
 def test_a_value_named_like_a_secret_is_masked_in_any_notation(name: str, value: str, form: str) -> None:
     assert value not in mask(form.format(name, value))
 
 
 @given(name=st.sampled_from(SECRET_NAMES), value=plain)
-@settings(deadline=None)
 def test_a_secret_of_the_command_line_is_masked_beside_its_name_and_after_it(name: str, value: str) -> None:
     for argv in (
         [f"--{name}", value],
@@ -93,7 +91,6 @@ def test_a_secret_of_the_command_line_is_masked_beside_its_name_and_after_it(nam
 
 
 @given(name=st.sampled_from(OPEN_NAMES), value=st.from_regex(r"[a-z]{1,8}(_[a-z]{1,8})?", fullmatch=True))
-@settings(deadline=None)
 def test_what_is_no_secret_stays_as_it_is(name: str, value: str) -> None:
     for text in (f"{name}={value}", f"--{name}={value}", f"{name}: {value}", f"{name} = '{value}'"):
         assert mask(text) == text
@@ -137,7 +134,6 @@ def test_a_remote_keeps_its_place_and_loses_its_credentials(url: str, stripped: 
 
 
 @given(secret=st.sampled_from(SHAPED), name=st.from_regex(r"[A-Z]{1,6}(_[A-Z]{1,8}){0,2}", fullmatch=True))
-@settings(deadline=None)
 def test_no_secret_comes_out_of_the_environment(secret: str, name: str) -> None:
     environ = {name: secret, f"OMP_{name}": secret, "CUDA_API_KEY": "plainlooking", "OMP_NUM_THREADS": "2", "MY_PASSWORD": "hunter2"}
 

@@ -4,7 +4,7 @@ import math
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stratal.core.errors import Misuse
@@ -189,7 +189,6 @@ def test_bounds_say_what_they_hide() -> None:
         st.tuples(st.sampled_from("rst"), st.sampled_from(["used", "produced"]), st.sampled_from(["x", "y", "run:r", "run:s"])), max_size=20
     )
 )
-@settings(deadline=None)
 def test_any_graph_ends_and_expands_each_node_once(edges: list[tuple[str, str, str]]) -> None:
     lineage = why("x", edges_of(*edges))
 

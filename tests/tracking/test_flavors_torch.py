@@ -186,7 +186,7 @@ def test_a_changed_graph_is_damaged(tmp_path):
         flavors.load(tmp_path / "model")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     some.dictionaries(
         some.text(max_size=5),
@@ -204,7 +204,7 @@ def test_tensors_come_back_bit_for_bit(given_arrays):
         assert back[name].dtype == array.dtype and back[name].shape == array.shape and back[name].tobytes() == array.tobytes()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(some.integers(0, 200))
 def test_tensors_cut_anywhere_are_damaged(cut):
     data = encode_tensors({"a": np.arange(6.0).reshape(2, 3), "b": np.array([True])})

@@ -106,7 +106,7 @@ def _check(store: Store, runs: list[ModelRun]) -> None:
 
 @pytest.mark.parametrize("wide", [1, 512])
 @given(operations=OPERATIONS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_fork_reads_as_the_model_says(migrated: Path, wide: int, operations: list[tuple[str, int, int]]):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
         patched.setattr(latest, "WIDE", wide - 1)

@@ -21,7 +21,7 @@ from stratal.tracking.media.histograms import Histogram, histogram
 from stratal.tracking.media.preparing import FILES, keeper_of, recognised
 from stratal.tracking.media.values import Media
 
-law = settings(deadline=None, max_examples=60)  # no law is about time
+law = settings(max_examples=60)
 PIXELS = arrays.arrays(
     np.uint8, st.tuples(st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 3, 4])), elements=st.integers(0, 255)
 )

@@ -18,7 +18,7 @@ from stratal.tracking.opening import use_store
 from stratal.tracking.reading import Series, get_run
 from stratal.tracking.runs import Run, run
 
-law = settings(deadline=None, max_examples=60)  # no law is about time
+law = settings(max_examples=60)
 
 
 def trained(store: Store, values: list[float], **definition: str) -> Run:

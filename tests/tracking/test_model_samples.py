@@ -16,7 +16,7 @@ from stratal.tracking.flavors import samples
 from stratal.tracking.reading import get_run
 from stratal.tracking.runs import run
 
-law = settings(deadline=None, max_examples=60)  # no law is about time
+law = settings(max_examples=60)
 ROWS = pl.DataFrame({"tenure": np.arange(50), "spend": np.linspace(0, 1, 50)})
 LABELS = np.arange(50) % 2
 

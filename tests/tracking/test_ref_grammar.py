@@ -4,7 +4,7 @@ import contextvars
 import threading
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stratal.core.errors import Misuse, NotFound
@@ -52,13 +52,11 @@ all_refs = st.one_of(
 
 
 @given(all_refs)
-@settings(deadline=None)
 def test_parsing_undoes_formatting(ref: Ref) -> None:
     assert parse_ref(format_ref(ref)) == ref
 
 
 @given(st.sampled_from(KINDS), st.text())
-@settings(deadline=None)
 def test_any_text_is_a_ref_or_a_misuse(kind: str, rest: str) -> None:
     try:
         ref = parse_ref(f"{kind}:{rest}")

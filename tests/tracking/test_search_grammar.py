@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stratal.core.clock import SECOND_NS, to_ns
@@ -124,7 +124,6 @@ def test_a_mistake_is_shown_where_it_is(text: str, caret_under: str, said: str) 
     assert len(caret) <= len(shown) + 1
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="()`'\"=<>!.,andornotinislikenull 0123456789params", max_size=60) | st.text(max_size=30))
 def test_any_text_is_a_filter_or_a_misuse(text: str) -> None:
     for read in (parse, parse_order):

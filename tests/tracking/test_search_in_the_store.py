@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import ColumnElement, bindparam, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -223,7 +223,7 @@ orders = st.lists(
     experiments=st.none() | st.lists(st.sampled_from([*EXPERIMENTS, "none"]), max_size=2),
     common=st.sampled_from([0, 20, 1500]),  # from how many runs on a condition is looked up run by run
 )
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @pytest.mark.slow
 def test_compiled_searches_give_what_the_tree_means(
     store: Store, documents: list[Searchable], condition: Condition, order: list[OrderKey], experiments: list[str] | None, common: int
@@ -240,7 +240,7 @@ def test_compiled_searches_give_what_the_tree_means(
 
 
 @given(condition=trees, order=orders, limit=st.integers(20, 80))
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @pytest.mark.slow
 def test_pages_put_together_are_the_whole(
     store: Store, documents: list[Searchable], condition: Condition, order: list[OrderKey], limit: int

@@ -43,7 +43,7 @@ def series(draw):
     return pl.Series("x", rows, dtype=dtype)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(series(), some.integers(0, 6))
 def test_chunks_do_not_count(column, cut):
     whole = column.to_frame()
@@ -52,7 +52,7 @@ def test_chunks_do_not_count(column, cut):
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(series())
 def test_stored_and_read_back_is_the_same_frame(column):
     frame = column.to_frame()
@@ -60,7 +60,7 @@ def test_stored_and_read_back_is_the_same_frame(column):
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(series(), series())
 def test_digests_are_equal_exactly_when_dtype_and_values_are(one, two):
     same = one.dtype == two.dtype and one.len() == two.len() and _exact(one) == _exact(two)

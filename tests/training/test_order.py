@@ -11,7 +11,7 @@ from stratal.training.order import indices, share
 
 seeds = some.integers(-(2**70), 2**70)
 sizes = some.integers(1, 400)
-law = settings(deadline=None, max_examples=60)  # no law is about time
+law = settings(max_examples=60)
 
 
 @law

@@ -42,7 +42,7 @@ def histories(draw, max_size=40):
 
 
 @plans
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(histories(), some.integers(0, 2**40), some.integers(1, 4))
 def test_proposals_lie_in_the_space_with_its_types(plan, history, seed, k):
     told, pending = history
@@ -56,7 +56,7 @@ def test_proposals_lie_in_the_space_with_its_types(plan, history, seed, k):
 
 
 @plans
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(histories(), some.randoms(use_true_random=False))
 def test_the_order_and_the_portions_of_telling_do_not_matter(plan, history, random):
     told, pending = history

@@ -29,7 +29,7 @@ def dimensions(draw):
 spaces = some.dictionaries(some.text(min_size=1, max_size=4), dimensions(), min_size=1, max_size=5).map(as_space)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(spaces, some.integers(0, 2**32))
 def test_any_point_of_the_cube_becomes_values_of_the_space_and_back(space, seed):
     random = np.random.default_rng(seed)
@@ -50,7 +50,7 @@ def test_any_point_of_the_cube_becomes_values_of_the_space_and_back(space, seed)
             assert type(back[name]) is type(params[name])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(spaces)
 def test_the_corners_of_the_cube_are_the_bounds(space):
     codes = np.zeros(len(space.choices), dtype=np.int64)

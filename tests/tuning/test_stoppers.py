@@ -34,7 +34,7 @@ def test_it_stops_when_no_report_is_as_good_as_the_median(startup, warmup, step,
     assert plan.should_stop(step, own, peers) == brute_force(plan, step, own, peers)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     some.lists(some.lists(some.floats(-5, 5), min_size=3, max_size=3), min_size=3, max_size=8),
     some.lists(some.floats(-5, 5), min_size=3, max_size=3),

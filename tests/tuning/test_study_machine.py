@@ -132,4 +132,4 @@ class StudyMachine(RuleBasedStateMachine):
 @pytest.mark.slow
 def test_any_order_of_events_leaves_the_study_as_a_dict_would_be(migrated):
     StudyMachine.template = migrated
-    run_state_machine_as_test(StudyMachine, settings=settings(max_examples=25, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(StudyMachine, settings=settings(max_examples=25, stateful_step_count=30))
